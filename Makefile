@@ -1,0 +1,64 @@
+# interpfs. `make` builds build/interpfs and build/interpfs-guest; `make check` tests; `make demo` shows.
+BUILD ?= build
+PREFIX ?= /usr/local
+CC ?= gcc
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(WERROR)
+HARDEN = -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+CFLAGS ?= -O2 -g
+PACKAGES = fuse3 libcurl libcjson libwebsockets openssl yaml-0.1
+
+# SANITIZE=address,undefined or thread: pick a BUILD of its own with it.
+ifdef SANITIZE
+CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -DINTERPFS_FAILPOINTS
+HARDEN := -fPIE
+LDSAN = -fsanitize=$(SANITIZE)
+endif
+
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -MMD -MP -DFUSE_USE_VERSION=314 $(WARN) $(HARDEN) $(CFLAGS) $(CPPFLAGS)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
+SOURCES := main.c $(wildcard base/*.c fs/*.c backend/*.c backend/sandbox/*.c backend/kernel/*.c backend/llm/*.c mcp/*.c)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+LIBRARY := $(filter-out $(BUILD)/main.o,$(OBJECTS))
+# The guest is static and uses nothing but libc: it must run inside any image.
+GUEST_SOURCES := $(wildcard backend/guest/*.c) base/error.c base/buffer.c base/frame.c
+GUEST_OBJECTS := $(GUEST_SOURCES:%.c=$(BUILD)/guest/%.o)
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+
+all: $(BUILD)/interpfs $(if $(wildcard backend/guest/*.c),$(BUILD)/interpfs-guest)
+
+$(BUILD)/interpfs: $(OBJECTS)
+	$(CC) -pie -Wl,-z,relro,-z,now $(LDSAN) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm -lpthread
+
+$(BUILD)/interpfs-guest: $(GUEST_OBJECTS)
+	$(CC) -static $(LDFLAGS) -o $@ $^
+
+$(BUILD)/libinterpfs.a: $(LIBRARY)
+	rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<
+
+# Never sanitized: it is linked statically. Its unit tests and fuzz targets are.
+$(BUILD)/guest/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) -O2 -g -c -o $@ $<
+
+$(BUILD)/tests/%: tests/unit/%.c $(BUILD)/libinterpfs.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) $(shell pkg-config --cflags check) -Wno-missing-prototypes $(LDSAN) -o $@ $< \
+	  $(BUILD)/libinterpfs.a $(PKG_LIBS) $(shell pkg-config --libs check) -lm -lpthread
+
+unit-tests: $(UNIT_TESTS)
+
+check:
+	tests/check
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all check clean unit-tests
+.SECONDARY:
+-include $(OBJECTS:.o=.d) $(GUEST_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)

@@ -1,0 +1,116 @@
+/* The skeleton that every runner stands on: one process for one object, plain sequential code.
+ *
+ * A story (sandbox_story, notebook_story, session_story, workspace_story) is called with a
+ * runner that holds the object's lock, listens on run/sock, and has read want and spec.json. It
+ * loops over runner_next(), which waits for commands, calls, changes of want and the story's own
+ * descriptors at once, and returns when the object is at rest; runner_main() then ends the
+ * process. The story alone writes the object's files, through the functions below, which tell
+ * the mount what changed before they return.
+ *
+ *      for (;;) {
+ *              if (runner_next(r, timeout_ms, &event, err) < 0) return -1;
+ *              switch (event.kind) { … }
+ *      }
+ */
+#ifndef INTERPFS_BACKEND_RUNNER_H
+#define INTERPFS_BACKEND_RUNNER_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "fs/state.h"
+
+struct runner;
+struct conversation; /* a client's command or call; valid until conversation_end, or until the
+                        RUNNER_CLOSED event for it has been handled */
+
+typedef int runner_story(struct runner *runner, struct error *err);
+
+/* `interpfs runner STATE KIND SERIAL`: opens the runner, runs the story, sets the state failed
+ * with the story's error if it returns -1. Returns the process's exit status: 0, 75 when another
+ * runner has the object. Becomes a subreaper; ignores SIGPIPE and SIGHUP; SIGTERM is an event. */
+int runner_main(int argc, char **argv);
+
+/* What there is to know. */
+struct state *runner_state(struct runner *r);
+enum object_kind runner_kind(struct runner *r);
+uint64_t runner_serial(struct runner *r);
+int runner_folder(struct runner *r);                     /* descriptor, borrowed */
+const char *runner_folder_path(struct runner *r);        /* absolute path, borrowed */
+const struct want *runner_want(struct runner *r);        /* as last read */
+const struct status *runner_status(struct runner *r);    /* as last written */
+/* spec.json's "fields" and "references"; borrowed until the next RUNNER_WANT. NULL if there is none. */
+const cJSON *runner_fields(struct runner *r);
+const cJSON *runner_references(struct runner *r);
+
+/* Secrets come from the mount by WATCH. runner_secrets waits up to timeout_ms until every name in
+ * the JSON array is known; -1 ENOKEY names the first that is missing. */
+int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err);
+const char *runner_secret(struct runner *r, const char *name); /* borrowed, NULL when unknown */
+
+enum runner_event_kind {
+	RUNNER_TIMEOUT,  /* nothing happened for timeout_ms */
+	RUNNER_WANT,     /* want, spec.json or a document may have changed; all were read again */
+	RUNNER_COMMAND,  /* text is the line; answer with conversation_end */
+	RUNNER_CALL,     /* text is the call's name, request/length its bytes; answer with
+	                    conversation_send …, conversation_end */
+	RUNNER_CLOSED,   /* the client said CLOSE (gone = false): end what it asked for; or its
+	                    connection was lost (gone = true): go on, and log the output. After this
+	                    event conversation_send is a no-op; conversation_end must still be called */
+	RUNNER_DRAINED,  /* a conversation that was full (conversation_full) has room again */
+	RUNNER_FD,       /* a watched descriptor is ready: fd, revents */
+	RUNNER_SIGNAL,   /* SIGTERM: bring the object to a state from which a new runner can go on, return */
+};
+
+struct runner_event {
+	enum runner_event_kind kind;
+	struct conversation *conversation;
+	const char *text;      /* lent until the next runner_next */
+	const char *request;
+	size_t length;
+	bool gone;
+	int fd;
+	short revents;
+};
+
+/* Waits for the next event. timeout_ms -1: for ever. -1 only when the runner itself cannot go on. */
+int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err);
+
+/* Lets runner_next report a descriptor (poll(2) events; changing them is calling it again). */
+int runner_watch(struct runner *r, int fd, short events, struct error *err);
+void runner_unwatch(struct runner *r, int fd);
+
+/* Answers. send copies into the conversation's own buffer and never blocks; passed is a
+ * descriptor that rides along (duplicated; -1 for none). end gives errno (0 when it went well),
+ * exit status and sentence, and forgets the conversation once all is sent. */
+int conversation_send(struct conversation *c, int channel, const void *data, size_t n, int passed);
+void conversation_end(struct conversation *c, int code, int exit, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+bool conversation_full(const struct conversation *c);     /* over 256 KiB unsent: stop producing */
+void conversation_set_data(struct conversation *c, void *data);
+void *conversation_data(const struct conversation *c);
+
+/* Files. Each tells the watchers before it returns. Paths are relative to the object's folder;
+ * values are replaced, logs are appended with one write(2) a record. */
+int runner_set_state(struct runner *r, const char *state, struct error *err); /* durable */
+int runner_set_failure(struct runner *r, const char *text, struct error *err); /* "" removes it */
+int runner_set_value(struct runner *r, const char *path, const void *data, size_t n, mode_t mode,
+		     struct error *err);
+int runner_set_text(struct runner *r, const char *path, const char *text, struct error *err);
+int runner_append(struct runner *r, const char *path, const void *data, size_t n, struct error *err);
+int runner_sync(struct runner *r, const char *path, struct error *err); /* fsync before an effect outside */
+/* A line "2026-11-25T10:00:00Z text" in the object's log. Failure to log is not an error of the story. */
+void runner_log(struct runner *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Says that path changed, for files that the story wrote itself (also removal: size -1). */
+void runner_changed(struct runner *r, const char *path);
+
+/* Runs a program to its end without blocking commands for longer than it takes: for short-lived
+ * helpers only. Output (stdout and stderr) is appended to `out`. *status is waitpid's. */
+struct buffer;
+int runner_run(struct runner *r, char *const argv[], char *const envp[], int timeout_ms,
+	       struct buffer *out, int *status, struct error *err);
+
+#endif

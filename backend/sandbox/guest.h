@@ -1,0 +1,70 @@
+/* The runner's end of the stream to the guest, the program that is pid 1 of every sandbox
+ * (backend/guest/). docs/guest-protocol.md describes the frames. One link carries any number of
+ * operations at once, each with a stream number and credits of its own, so that an unread
+ * command holds up nobody else. Nothing here blocks: the owner polls guest_fd() for
+ * guest_events() and calls guest_step(). Callbacks run inside guest_step().
+ *
+ * What comes from the guest is hostile: sizes are checked, descriptors are fstat'ed, a frame
+ * that does not belong ends the link. */
+#ifndef INTERPFS_BACKEND_SANDBOX_GUEST_H
+#define INTERPFS_BACKEND_SANDBOX_GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct guest;
+struct guest_operation; /* owned by the link; gone after its `ended` callback has returned */
+
+struct guest_callbacks {
+	/* Output of a command, or a file's bytes. channel is TALK_STDOUT or TALK_STDERR. The bytes
+	 * are the receiver's at once; credits go back when it calls guest_consumed(). */
+	void (*output)(void *context, int channel, const void *data, size_t n);
+	/* A descriptor that the guest passed out (connect, root); the receiver owns it. */
+	void (*passed)(void *context, int fd);
+	/* The end: code 0 and the exit status (128 + signal for a killed command), or an errno with a
+	 * sentence. Called exactly once; with ENOTCONN for all that was under way when the link ends. */
+	void (*ended)(void *context, int code, int exit, const char *text);
+};
+
+struct guest_command {
+	const char *const *argv;  /* NULL-terminated; argv[0] is searched in PATH inside */
+	const char *const *env;   /* NULL-terminated NAME=VALUE added to the sandbox's environment; may be NULL */
+	const char *cwd;          /* NULL: /workspace */
+	const void *input;        /* standard input, then end of file; may be NULL (then /dev/null) */
+	size_t input_length;      /* at most 1 MiB */
+};
+
+/* Takes a connected stream socket (not on failure). */
+int guest_attach(struct guest **guest, int fd, struct error *err);
+void guest_detach(struct guest *guest); /* ends what is under way with ENOTCONN; closes */
+
+int guest_fd(const struct guest *guest);
+short guest_events(const struct guest *guest);
+/* Sends and receives what can be without blocking. -1 when the link has ended (ECONNRESET: the
+ * guest is gone; EPROTO: it sent nonsense); the caller then detaches. */
+int guest_step(struct guest *guest, struct error *err);
+
+/* Each starts an operation, or returns NULL with err. */
+struct guest_operation *guest_ping(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
+struct guest_operation *guest_exec(struct guest *g, const struct guest_command *command,
+				   const struct guest_callbacks *cb, void *context, struct error *err);
+/* Connects inside: a unix socket's path, or "tcp:PORT" on the sandbox's loopback. passed() gets
+ * the connected descriptor. */
+struct guest_operation *guest_connect(struct guest *g, const char *address,
+				      const struct guest_callbacks *cb, void *context, struct error *err);
+/* passed() gets an O_PATH descriptor of the sandbox's root. */
+struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
+/* output() gets a table of what runs inside: "PID PPID STATE SECONDS RSS_KB COMMAND" lines. */
+struct guest_operation *guest_processes(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
+/* Moves the deadline to `seconds` from now; 0: none. */
+struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const struct guest_callbacks *cb, void *context, struct error *err);
+/* Records that it stops, kills everything, exits; the link then ends. */
+struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
+
+void guest_signal(struct guest_operation *operation, int signal); /* to the command's process group */
+void guest_consumed(struct guest_operation *operation, size_t n); /* gives back n bytes of credit */
+
+#endif

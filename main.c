@@ -1,0 +1,40 @@
+/* interpfs: one program, a table of subcommands, a file each. */
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv); /* returns the process's exit status */
+	const char *help;                  /* NULL: not for people */
+} commands[] = {
+	{ NULL, NULL, NULL },
+};
+
+static void usage(FILE *out)
+{
+	fputs("usage: interpfs COMMAND [ARGUMENTS]\n\n", out);
+	for (const struct command *c = commands; c->name; c++)
+		if (c->help)
+			fprintf(out, "  %-8s %s\n", c->name, c->help);
+	fputs("\nman interpfs tells more.\n", out);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	for (const struct command *c = commands; c->name; c++)
+		if (!strcmp(c->name, name))
+			return c->run(argc - 1, argv + 1);
+	if (!strcmp(name, "--help") || !strcmp(name, "help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (*name)
+		fprintf(stderr, "interpfs: there is no command '%s'\n", name);
+	usage(stderr);
+	return 64;
+}

@@ -1,0 +1,96 @@
+# Sourced by every test in tests/integration. A test is a script that exits 0 when the behaviour
+# holds; it runs from the top of the source tree, as root or as an ordinary user.
+#
+#   INTERPFS  the program under test (default build/interpfs)      T  the test's scratch folder
+#   M         the mount point $T/mnt                                S  the state directory $T/state
+#
+#   mount_it [OPTIONS]      mounts S on M; the daemon's own messages go to $T/mount.log
+#   unmount_it              unmounts; runners go on
+#   eventually N CMD...     runs CMD until it succeeds, at most N seconds; fails after that
+#   same WHAT EXPECTED GOT  fails with both when they differ
+#   fails WHAT CMD...       CMD must fail
+#   fail MESSAGE            ends the test
+#   on_exit CMD             run at the end, whatever happens (last one first)
+#
+# At the end everything is unmounted and every runner and sandbox of $S is ended, by the process ids in S.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+TOP=$PWD
+INTERPFS=${INTERPFS:-$TOP/build/interpfs}
+NAME=$(basename "$0" .sh)
+T=$(mktemp -d "${TMPDIR:-/tmp}/interpfs-$NAME.XXXXXX") || exit 2
+M=$T/mnt S=$T/state
+mkdir "$M"
+EXIT_COMMANDS=()
+
+on_exit() { EXIT_COMMANDS=("$1" "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"); }
+
+fail() {
+	echo "FAILED: $*" >&2
+	echo "  at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}; alone: $0" >&2
+	for f in "$T"/mount.log "$S"/*/[0-9]*/failure "$S"/*/[0-9]*/refusal; do
+		[ -s "$f" ] && { echo "--- ${f#"$T"/}" >&2; tail -n 40 "$f" >&2; }
+	done
+	exit 1
+}
+
+same() {
+	[ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"
+}
+
+fails() {
+	local what=$1; shift
+	if "$@" >/dev/null 2>&1; then fail "$what: '$*' succeeded"; fi
+}
+
+eventually() {
+	local seconds=$1 end; shift
+	end=$(( $(date +%s) + seconds ))
+	until "$@" >/dev/null 2>&1; do
+		[ "$(date +%s)" -lt "$end" ] || fail "not within $seconds s: $*"
+		sleep 0.05
+	done
+}
+
+mount_it() {
+	"$INTERPFS" mount "$@" -o "state=$S" "$M" >>"$T/mount.log" 2>&1 || fail "mount exited with $?"
+}
+
+unmount_it() {
+	fusermount3 -u "$M" || fail "unmount"
+}
+
+# The runner's process of each object, from run/pid ("PID STARTTIME BOOTID").
+runner_pids() {
+	local f pid start
+	for f in "$S"/*/[0-9]*/run/pid; do
+		[ -e "$f" ] || continue
+		read -r pid start _ <"$f" || continue
+		# field 22 of stat, counted behind the command's closing parenthesis
+		if [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)" = "$start" ]; then echo "$pid"; fi
+	done
+}
+
+finish() {
+	local status=$? c pid
+	for c in "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"; do eval "$c"; done
+	if mountpoint -q "$M" 2>/dev/null; then
+		# End every object through the front door first, so that nothing of it stays.
+		for c in sessions notebooks sandboxes; do
+			for pid in "$M/$c"/*/; do [ -L "${pid%/}" ] || rmdir "$pid" 2>/dev/null; done
+		done
+		for _ in $(seq 100); do [ -z "$(runner_pids)" ] && break; sleep 0.05; done
+	fi
+	fusermount3 -u "$M" 2>/dev/null || fusermount3 -uz "$M" 2>/dev/null
+	for pid in $(runner_pids); do kill -9 "$pid" 2>/dev/null; done
+	for c in "$S"/sandboxes/[0-9]*/guest.pid; do
+		[ -e "$c" ] && read -r pid _ <"$c" && kill -9 "$pid" 2>/dev/null
+	done
+	if [ -n "${KEEP:-}" ]; then echo "kept $T" >&2; else
+		chmod -R u+rwx "$T" 2>/dev/null
+		rm -rf --one-file-system "$T" 2>/dev/null
+	fi
+	exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
