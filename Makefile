@@ -56,9 +56,30 @@ unit-tests: $(UNIT_TESTS)
 check:
 	tests/check
 
+check-asan:
+	tests/check unit api root user
+check-tsan:
+	tests/check threads
+fuzz:
+	tests/check fuzz
+bench:
+	tests/bench/run
+demo:
+	tools/demo
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/interpfs \
+	  $(DESTDIR)$(PREFIX)/share/interpfs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 0755 $(BUILD)/interpfs $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(BUILD)/interpfs-guest $(DESTDIR)$(PREFIX)/libexec/interpfs/
+	ln -sf ../bin/interpfs $(DESTDIR)$(PREFIX)/sbin/mount.interpfs
+	cp -r share/. $(DESTDIR)$(PREFIX)/share/interpfs/
+	install -m 0644 docs/interpfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 0644 docs/interpfs.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check clean unit-tests
+.PHONY: all check check-asan check-tsan fuzz bench demo install clean unit-tests
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(GUEST_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)

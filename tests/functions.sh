@@ -22,6 +22,10 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/interpfs-$NAME.XXXXXX") || exit 2
 M=$T/mnt S=$T/state
 mkdir "$M"
 EXIT_COMMANDS=()
+# Daemons have no terminal: what a sanitizer finds in any process of the test goes to a file, and finish() looks.
+export ASAN_OPTIONS="log_path=$T/sanitizer:abort_on_error=0:${ASAN_OPTIONS:-}"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1:log_path=$T/sanitizer:${UBSAN_OPTIONS:-}"
+export TSAN_OPTIONS="log_path=$T/sanitizer:${TSAN_OPTIONS:-}"
 
 on_exit() { EXIT_COMMANDS=("$1" "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"); }
 
@@ -85,6 +89,12 @@ finish() {
 	for pid in $(runner_pids); do kill -9 "$pid" 2>/dev/null; done
 	for c in "$S"/sandboxes/[0-9]*/guest.pid; do
 		[ -e "$c" ] && read -r pid _ <"$c" && kill -9 "$pid" 2>/dev/null
+	done
+	for c in "$T"/sanitizer.*; do
+		[ -e "$c" ] || continue
+		echo "FAILED: a sanitizer's report" >&2
+		head -n 60 "$c" >&2
+		status=1
 	done
 	if [ -n "${KEEP:-}" ]; then echo "kept $T" >&2; else
 		chmod -R u+rwx "$T" 2>/dev/null

@@ -1,0 +1,65 @@
+#include "base/program.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+char *program_path(void)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+
+	if (n < 0)
+		return NULL;
+	path[n] = '\0';
+	/* The kernel says so when the file was replaced by a newer build. */
+	if (n > 10 && !strcmp(path + n - 10, " (deleted)"))
+		path[n - 10] = '\0';
+	return strdup(path);
+}
+
+/* The first of DIRECTORY/candidates that exists, else the last; %s in each is `name`. */
+static char *beside(const char *const *candidates, const char *name)
+{
+	cleanup_free char *program = program_path();
+	char *slash = program ? strrchr(program, '/') : NULL;
+	char *found = NULL;
+
+	if (!slash)
+		return NULL;
+	*slash = '\0';
+	for (; *candidates; candidates++) {
+		free(found);
+		found = NULL;
+		if (asprintf(&found, "%s/%s%s", program, *candidates, name) < 0)
+			return NULL;
+		if (!access(found, F_OK)) {
+			char *real = realpath(found, NULL);
+
+			if (real) {
+				free(found);
+				found = real;
+			}
+			break;
+		}
+	}
+	return found;
+}
+
+char *program_guest(void)
+{
+	static const char *const places[] = { "", "../libexec/interpfs/", NULL };
+
+	return beside(places, "interpfs-guest");
+}
+
+char *program_share(const char *name)
+{
+	static const char *const places[] = { "../share/interpfs/", "../share/", "../../share/", NULL };
+
+	return beside(places, name);
+}

@@ -1,0 +1,16 @@
+/* Where the parts of the installed or built program are. All paths are absolute and owned by the
+ * caller; NULL without memory. */
+#ifndef INTERPFS_BASE_PROGRAM_H
+#define INTERPFS_BASE_PROGRAM_H
+
+/* The running program itself (from /proc/self/exe). */
+char *program_path(void);
+
+/* The guest: beside the program in a build folder, PREFIX/libexec/interpfs when installed. */
+char *program_guest(void);
+
+/* A data file: SOURCE/share/NAME for build/interpfs and build/VARIANT/interpfs,
+ * PREFIX/share/interpfs/NAME when installed. */
+char *program_share(const char *name);
+
+#endif
