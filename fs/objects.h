@@ -1,0 +1,69 @@
+/* The mount's memory of its objects: names, serials, what is wanted and what they are.
+ *
+ * The state directory is the truth; this is a copy of the part that every stat needs, loaded at
+ * the mount and kept right by the mount's own changes and by runners' notices. 10,000 objects
+ * cost about 2 MB and no descriptors: folders are opened when asked for, and a few stay open.
+ * From the loop only. */
+#ifndef INTERPFS_FS_OBJECTS_H
+#define INTERPFS_FS_OBJECTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "fs/state.h"
+
+struct object {
+	enum object_kind kind;
+	bool removed;           /* rmdir was accepted: it has no name any more and goes away */
+	uint32_t pins;          /* descriptors, parked requests and storage jobs that point here */
+	uint64_t serial;
+	char *name;             /* owned; the last name when removed */
+	struct want want;       /* as decided; it may be on its way to the disk */
+	struct status status;   /* as last announced */
+	struct timespec changed;/* when anything of it last changed */
+	int folder;             /* -1 while not open: use object_folder_fd() */
+	uint32_t used;          /* when folder was last asked for */
+	uint64_t known;         /* rows whose attributes the kernel may have: bit number % 64 */
+	void *runner;           /* fs/supervise.c's */
+	void *document;         /* fs/document.c's list of open documents, NULL when there are none */
+	void *scratch;          /* fs/scratch.c's */
+	struct object *next_name, *next_serial; /* hash chains */
+};
+
+/* Loads every name of every kind. */
+int objects_load(struct state *state, struct error *err);
+struct state *objects_state(void);
+
+struct object *objects_find(enum object_kind kind, const char *name);   /* NULL when there is none */
+struct object *objects_by_serial(uint64_t serial);                      /* removed ones too */
+uint32_t objects_count(enum object_kind kind);
+
+/* Calls visit for each named object of the kind in order of serial; it may not add or remove. */
+int objects_each(enum object_kind kind, int (*visit)(void *context, struct object *object), void *context);
+
+/* The newest, NULL without one. */
+struct object *objects_latest(enum object_kind kind);
+
+/* The state directory has it already; these follow. NULL or -1 without memory. */
+struct object *objects_add(enum object_kind kind, const char *name, uint64_t serial);
+int objects_rename(struct object *object, const char *name);
+void objects_remove(struct object *object);                              /* sets `removed` */
+
+void object_pin(struct object *object);
+void object_unpin(struct object *object); /* frees a removed one with its last pin */
+
+/* Its folder's descriptor, borrowed until the loop's next turn. -1 with errno. */
+int object_folder_fd(struct object *object);
+
+/* Reads want and status again. */
+void object_refresh(struct object *object);
+
+bool object_at_rest(const struct object *object);  /* status has caught up with want and rests */
+bool object_settled(const struct object *object);  /* the same, or it is ready: `wait` ends */
+
+/* Whether others that live refer to it; their names go into err ("notebooks/probe, sessions/3"). */
+bool object_in_use(struct object *object, struct error *err);
+
+#endif

@@ -1,0 +1,162 @@
+/* The tree as tables: one row a file.
+ *
+ * A directory is a table of rows; a row says name, kind, mode, help, where its bytes are, and
+ * what it takes. README, the manual and a test that every row is documented come from the same
+ * rows. A new file is a row; a new directory is a file with a table. The kinds (fs/value.c,
+ * fs/document.c, …) are implemented once and know nothing of single files.
+ *
+ * An inode is computed, never allocated: (row, serial of the object, index). The serial is on
+ * disk and never used again, so the number is the same after a restart and an old descriptor
+ * never joins a new object of the same name.
+ *
+ *      63 62 61        35 34     11 10 9    0
+ *       0  0   serial       index    f  row       row 1 with nothing else is the root
+ *       1  0   number of a scratch file or of a file in a listed folder (fs/scratch.c)
+ *       1  1   a node of a tree that lies on disk (fs/treefile.c, its own numbers)
+ *
+ * f marks X.follow, which has no row of its own: every row of kind log has one beside it.
+ * Callbacks run in the loop: none of them may block for longer than a read of a small file. */
+#ifndef INTERPFS_FS_TREE_H
+#define INTERPFS_FS_TREE_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "fs/judge.h"
+#include "fs/objects.h"
+
+enum file_kind {
+	FILE_DIRECTORY,
+	FILE_VALUE,     /* read only: `render`, or else the bytes of the backing file, or nothing */
+	FILE_DOCUMENT,  /* text, judged; stored in the backing file */
+	FILE_INBOX,     /* acts on every close that wrote something */
+	FILE_NEW,       /* sessions/new: makes the next object of `objects` from a document */
+	FILE_CTL,       /* `commands` */
+	FILE_LOG,       /* the backing file, which grows; X.follow beside it */
+	FILE_CALL,      /* a conversation `call` with the object's runner for each open */
+	FILE_TREE,      /* a folder on disk, served as it is (fs/treefile.c) */
+	FILE_LINK,      /* `render` makes its target */
+	FILE_HOLD,      /* stops the object when its last writer closes */
+};
+
+struct row;
+
+/* What a callback is asked about. */
+struct node {
+	const struct row *row;
+	struct object *object; /* NULL outside objects; borrowed, and valid for this call */
+	uint32_t index;        /* N of cells/N and of everything below it; else 0 */
+	bool follow;
+};
+
+/* What may be written to a ctl. The table ends with a NULL name. */
+enum command_how {
+	COMMAND_RUNNER,  /* the whole line goes to the object's runner, which answers */
+	COMMAND_WAIT,    /* wait, wait SECONDS */
+	COMMAND_START,   /* want run, if it does not run; for a session also a turn without a message */
+	COMMAND_STOP,    /* want stopped, and waits until it has */
+	COMMAND_RESTART, /* want run again, and waits until it is ready */
+	COMMAND_HERE,    /* `run`, in the loop */
+};
+
+struct command {
+	const char *name;
+	const char *arguments; /* "SECONDS", "" without */
+	const char *help;      /* one sentence without a full stop */
+	enum command_how how;
+	int (*run)(const struct node *node, const char *arguments, struct error *err);
+};
+
+enum listing {
+	LIST_ROWS,     /* nothing but `rows` */
+	LIST_OBJECTS,  /* the objects of kind `objects`; each is the directory `child` (mkdir, rmdir and
+	                  rename work) or a tree (they do not) */
+	LIST_NUMBERS,  /* 1, 2, …: the numbered entries of the backing folder, with child->name's ending
+	                  ("#" or "#.json"); each is `child`, its number is node->index */
+	LIST_FILES,    /* the regular files of the backing folder, each a value of child->mode */
+};
+
+struct row {
+	const char *name;      /* NULL ends a table; of a `child` only for the documentation: "NAME", "#.json" */
+	enum file_kind kind;
+	mode_t mode;           /* permission bits; 0: the kind's own (value 0444, document 0644, log 0444,
+	                          inbox, ctl, call, hold 0600, directory 0755) */
+	const char *help;      /* one line for README, manual and doctor */
+
+	/* Where its bytes are, relative to the object's folder (to the state directory outside
+	 * objects). NULL: its name. '#' stands for the index: "cells/#/output". */
+	const char *file;
+	bool unlisted;         /* found by name, not listed */
+
+	/* Whether it is there now; NULL: always. May not look further than memory or one stat. */
+	bool (*present)(const struct node *node);
+
+	/* Value and link: appends the content (a value's newline included). NULL: the backing file. */
+	int (*render)(const struct node *node, struct buffer *out, struct error *err);
+
+	/* Document, new: judged by these fields when not NULL; such a document is the object's
+	 * `config`, whose acceptance writes spec.json and want. */
+	const struct field *fields;
+	/* Resolves what fields refer to: adds members such as "sandbox": {"kind","serial","name"} to
+	 * `references`, or refuses with a sentence. May be NULL. Called with the final verdict. */
+	int (*check)(const struct node *node, const cJSON *fields, cJSON *references, struct error *err);
+	/* A plain document (prompt, init.py), and an inbox: whether this text is acceptable now.
+	 * final as in judge(). May be NULL. */
+	int (*judge)(const struct node *node, const char *text, size_t n, bool final, struct error *err);
+
+	/* Inbox: NULL puts the text into the object's inbox/ as a message and wants a run;
+	 * otherwise it is the request of this call to the runner ("markdown", "edit #"). */
+	const char *call;      /* and for FILE_CALL: the call's name */
+	bool exit_line;        /* call: a last line `[exit N]` when N is not 0 */
+
+	const struct command *commands;
+
+	struct row *rows;      /* directory */
+	enum listing listing;
+	enum object_kind objects;
+	struct row *child;
+
+	/* Tree: opens the folder that is served (O_PATH or O_RDONLY, the caller closes), or -1. NULL: the
+	 * backing folder. read_only: nothing in it can be changed through the mount. */
+	int (*root)(const struct node *node, struct error *err);
+	bool read_only;
+
+	uint16_t number;       /* filled in by tree_number() */
+};
+
+extern struct row root_row; /* fs/root.c */
+
+/* Numbers every row that can be reached from the root. Once, before anything else. */
+int tree_number(struct error *err);
+
+/* The inode of a node, and back. tree_node is -1 when there is no such row or object (any more);
+ * for a removed object whose descriptors are still open, node->object has `removed` set. */
+uint64_t tree_inode(const struct node *node);
+int tree_node(uint64_t inode, struct node *node);
+
+/* Finds a child by name. 0, or -1 with ENOENT. `child` of a LIST_FILES directory has the
+ * directory's own child row; its name is the caller's to remember. */
+int tree_find(const struct node *directory, const char *name, struct node *child);
+
+/* Calls visit for everything that ls shows, until it returns non-zero; returns that or 0. */
+int tree_list(const struct node *directory, int (*visit)(void *context, const char *name,
+	      const struct node *child), void *context);
+
+/* The backing path with '#' replaced. 0, or -1 when it does not fit. */
+int tree_path(const struct node *node, char *path, size_t size);
+/* The folder that it is relative to: borrowed, -1 with errno when it cannot be opened. */
+int tree_folder(const struct node *node);
+
+/* Appends the help of each row of the tree, "PATH<tab>help" a line: for README and the manual. */
+int tree_help(struct buffer *out, struct error *err);
+
+/* Says that what a row shows has changed for an object (NULL outside objects): attributes are
+ * forgotten, followers and pollers woken. path is as in row->file; a directory's path means its
+ * listing. From the loop only. */
+void tree_changed(struct object *object, const char *path);
+
+#endif
