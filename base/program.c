@@ -63,3 +63,26 @@ char *program_share(const char *name)
 
 	return beside(places, name);
 }
+
+char *program_find(const char *name)
+{
+	const char *path = getenv("PATH");
+
+	if (!path || !*path)
+		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	while (*path) {
+		size_t n = strcspn(path, ":");
+		char *found = NULL;
+
+		/* An empty or relative entry means the current folder: never what a daemon wants. */
+		if (path[0] == '/') {
+			if (asprintf(&found, "%.*s/%s", (int)n, path, name) < 0)
+				return NULL;
+			if (!access(found, X_OK))
+				return found;
+			free(found);
+		}
+		path += n + (path[n] == ':');
+	}
+	return NULL;
+}

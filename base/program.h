@@ -13,4 +13,7 @@ char *program_guest(void);
  * PREFIX/share/interpfs/NAME when installed. */
 char *program_share(const char *name);
 
+/* The first executable of that name on PATH (a fixed path when PATH is unset). */
+char *program_find(const char *name);
+
 #endif
