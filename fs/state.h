@@ -106,8 +106,21 @@ int status_write(int folder, const struct status *status, bool durable, struct e
 bool status_resting(enum object_kind kind, const char *state);
 bool status_settled(enum object_kind kind, const char *state);
 
-/* A runner's life, from run/: whether the recorded process lives still (pid, start time and boot
- * id agree) and its pid. */
+/* Which process is an object's runner, from run/pid: "PID STARTTIME BOOTID". The file stays when
+ * the process has ended; all three together can never mean another process. */
+struct runner_record {
+	int pid;
+	uint64_t start;  /* field 22 of /proc/PID/stat */
+	char boot[40];   /* /proc/sys/kernel/random/boot_id */
+};
+
+int runner_record_read(int folder, struct runner_record *record, struct error *err); /* ENOENT, EBADMSG */
+int runner_record_self(struct runner_record *record, struct error *err);
+int runner_record_write(int folder, const struct runner_record *record, struct error *err);
+
+/* Whether the recorded process lives still, and its pid (may be NULL). */
 bool runner_alive(int folder, int *pid);
+/* Whether the recorded process belonged to an earlier boot of the machine, or to none. */
+bool runner_of_earlier_boot(int folder);
 
 #endif
