@@ -8,7 +8,8 @@
  *
  * It speaks 2025-11-25 and what older servers answer to that, and 2026-07-28 with a server that
  * knows no `initialize`. Pings are answered; what else a server asks of its client is refused.
- * Lines that are no JSON-RPC go to the same bounded tail as its standard error. */
+ * Lines that are no JSON-RPC go to the same bounded tail as its standard error. The process that
+ * uses it ignores SIGPIPE. */
 #ifndef INTERPFS_MCP_CLIENT_H
 #define INTERPFS_MCP_CLIENT_H
 
