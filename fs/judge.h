@@ -32,14 +32,18 @@ enum field_type {
 struct field {
 	const char *name;       /* NULL ends the table */
 	enum field_type type;
-	const char *fallback;   /* the default as JSON text; "null" when absent means absent */
-	double minimum, maximum;
+	const char *fallback;   /* the default as JSON text; "null" when absent means absent;
+				   NULL: the field must be there */
+	double minimum, maximum; /* both 0: no bounds */
 	const char *choices;    /* "local|docker" */
 	const char *help;       /* one sentence */
 	bool alive;             /* can change while the object runs */
 	bool later;             /* known, refused: "gpu is not supported by this version" */
 	const struct field *fields;
-	/* A check of the whole value beyond its type; may be NULL. -1 with a sentence. */
+	/* A check beyond the type; may be NULL. -1 with a sentence without the line. It is given
+	 * the value, but of STRINGS, PAIRS and MAP one item or member at a time (in a list or
+	 * mapping of its own), so that the refusal has its line. What it refuses must stay wrong
+	 * whatever is appended to it. */
 	int (*check)(const cJSON *value, struct error *err);
 };
 
@@ -48,12 +52,29 @@ extern const struct field notebook_fields[];
 extern const struct field session_fields[];
 extern const struct field workspace_fields[];
 
-/* final false: 0 when nothing is wrong so far. final true: the verdict, and *spec (owned by the
+/* Types as stored in a spec: SIZE becomes bytes, `~` in the first of a PAIR becomes the home
+ * folder, MAP and STRINGS hold strings as they were written (PORT: 8000 is "8000").
+ *
+ * final false: 0 when nothing is wrong so far. final true: the verdict, and *spec (owned by the
  * caller, may be NULL) becomes an object with every field of the table, defaults filled in; an
  * empty text (or only comments) gives 0 and *spec NULL. -1 EINVAL: "line 3: unknown field 'gqu';
  * did you mean 'gpu'?"; EFBIG past DOCUMENT_MAX. A text with a NUL or that is not UTF-8 is refused. */
 int judge(const struct field *fields, const char *text, size_t n, bool final, cJSON **spec,
 	  struct error *err);
+
+/* `~` and `~/x` become the home folder of the user who mounted; an absolute path stays; anything
+ * else is EINVAL. Owned by the caller; NULL with err. */
+char *judge_path(const char *path, struct error *err);
+
+/* A value as a sentence may repeat it: one line, short, whole characters. Returns out. */
+#define JUDGE_SHOWN 52
+const char *judge_shown(const char *text, char out[JUDGE_SHOWN]);
+
+/* Whether text is a name for a variable: letters, digits, _, no digit first. */
+bool judge_is_variable(const char *text);
+
+/* The known word nearest to `word` among n, or NULL when none is near enough to be meant. */
+const char *judge_nearest(const char *word, const char *const *known, size_t n);
 
 /* The first field that differs and cannot change alive; NULL when none. Both are specs. */
 const char *judge_frozen(const struct field *fields, const cJSON *old, const cJSON *new_);

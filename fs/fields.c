@@ -1,0 +1,257 @@
+/* The fields of every configuration: one row a field, from which refusals, defaults and the
+ * manual are made. The names are Seer's SandboxConfig's, so that an experiment carries over by
+ * retyping its arguments. Rows with `later` are known and refused by name until they work. */
+#include "fs/judge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define YEAR (365.0 * 24 * 3600)
+#define GIB (1024.0 * 1024 * 1024)
+
+/* The text of a value, or of a list's only item. */
+static const char *text_of(const cJSON *value)
+{
+	const cJSON *item = cJSON_IsArray(value) ? value->child : value;
+
+	return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+static int this_version(const cJSON *value, const char *const *works, struct error *err)
+{
+	for (const char *const *w = works; *w; w++)
+		if (!strcmp(*w, text_of(value)))
+			return 0;
+	return error_set(err, ENOTSUP, "%s is not supported by this version", text_of(value));
+}
+
+static int check_backend(const cJSON *value, struct error *err)
+{
+	static const char *const works[] = { "local", NULL };
+
+	return this_version(value, works, err);
+}
+
+static int check_provider(const cJSON *value, struct error *err)
+{
+	static const char *const works[] = { "claude", "replay", NULL };
+
+	return this_version(value, works, err);
+}
+
+static int check_python_version(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value), *at = text;
+	int parts = 1;
+
+	if (at[0] == '3' && (!at[1] || at[1] == '.')) {
+		for (at++; *at == '.' && parts < 3; parts++) {
+			size_t digits = strspn(++at, "0123456789");
+
+			if (digits < 1 || digits > 2)
+				break;
+			at += digits;
+		}
+		if (!*at && at[-1] != '.')
+			return 0;
+	}
+	return error_set(err, EINVAL, "python_version is written as 3.11, not '%s'", judge_shown(text, out));
+}
+
+/* One line, and no option for pip: what stands here becomes an argument of a program. */
+static int check_package(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+
+	for (const char *c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 127)
+			return error_set(err, EINVAL, "'%s' is no package", judge_shown(text, out));
+	if (!*text || *text == '-' || *text == ' ')
+		return error_set(err, EINVAL, "'%s' is no package", judge_shown(text, out));
+	return 0;
+}
+
+static int check_secret(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+
+	if (judge_is_variable(text_of(value)))
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no name of a secret; a value is never written here",
+			 judge_shown(text_of(value), out));
+}
+
+static int check_variable(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *name = value->child ? value->child->string : "";
+
+	if (judge_is_variable(name))
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no name of a variable (letters, digits and _)",
+			 judge_shown(name, out));
+}
+
+/* Where something goes inside: absolute, not through `..`, not into the kernel's folders. */
+static int check_pair(const cJSON *value, struct error *err)
+{
+	static const char *const kernels[] = { "/proc", "/sys", "/dev", "/run", NULL };
+	char out[JUDGE_SHOWN];
+	const cJSON *pair = value->child, *from = pair ? pair->child : NULL;
+	const char *to = from && from->next ? from->next->valuestring : "";
+	size_t n = strlen(to);
+
+	if (to[0] != '/' || !to[strspn(to, "/")])
+		return error_set(err, EINVAL, "'%s' is no absolute path inside the sandbox", judge_shown(to, out));
+	if (strstr(to, "/../") || (n >= 3 && !strcmp(to + n - 3, "/..")))
+		return error_set(err, EINVAL, "'%s' goes through ..", judge_shown(to, out));
+	for (const char *const *k = kernels; *k; k++)
+		if (!strncmp(to, *k, strlen(*k)) && (to[strlen(*k)] == '/' || !to[strlen(*k)]))
+			return error_set(err, EINVAL, "'%s' is below %s, which is the kernel's",
+					 judge_shown(to, out), *k);
+	return 0;
+}
+
+/* A name of an object: what can be the name of a folder. */
+static int check_name(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+
+	if (*text && *text != '.' && strlen(text) < 256 && !strchr(text, '/'))
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no name of an object; write its name alone", judge_shown(text, out));
+}
+
+static int check_preamble(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+
+	if (!strcmp(text_of(value), "model_info") || !strcmp(text_of(value), "docs"))
+		return 0;
+	return error_set(err, EINVAL, "preamble is made of model_info and docs, not '%s'",
+			 judge_shown(text_of(value), out));
+}
+
+/* A recording: a path, or the name of a session. */
+static int check_replay(const cJSON *value, struct error *err)
+{
+	const char *text = text_of(value);
+	struct error path = { .code = 0 };
+
+	if (!*text)
+		return error_set(err, EINVAL, "replay names nothing");
+	if (*text != '~' && !strchr(text, '/'))
+		return 0;
+	char *expanded = judge_path(text, &path);
+
+	if (!expanded) {
+		*err = path;
+		return -1;
+	}
+	free(expanded);
+	return 0;
+}
+
+const struct field sandbox_fields[] = {
+	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
+	  .help = "where it runs" },
+	{ "image", FIELD_STRING, "null", .later = true, .help = "the system inside; absent is the host's own, copy-on-write" },
+	{ "setup", FIELD_STRINGS, "[]", .later = true, .help = "commands that belong to the image, cached" },
+	{ "gpu", FIELD_STRING, "null", .later = true, .help = "the kind of GPU, for example A100" },
+	{ "gpu_count", FIELD_INTEGER, "1", .later = true, .help = "how many GPUs" },
+	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
+	{ "memory", FIELD_SIZE, "null", .minimum = 16.0 * 1024 * 1024, .maximum = 65536 * GIB,
+	  .help = "the most memory, for example 16G" },
+	{ "timeout", FIELD_INTEGER, "3600", .minimum = 1, .maximum = YEAR, .alive = true,
+	  .help = "seconds until it is stopped" },
+	{ "snapshot_on_timeout", FIELD_BOOLEAN, "false", .later = true, .help = "a snapshot before the deadline" },
+	{ "idle_timeout", FIELD_INTEGER, "0", .later = true, .help = "seconds without use until it is stopped; 0 is never" },
+	{ "execution_mode", FIELD_CHOICE, "\"notebook\"", .choices = "notebook|cli|none",
+	  .help = "what its agent gets: notebook, cli, or none" },
+	{ "python_version", FIELD_STRING, "null", .check = check_python_version,
+	  .help = "for example 3.11; absent is the machine's own" },
+	{ "python_packages", FIELD_STRINGS, "[]", .check = check_package, .help = "what pip installs, for example [numpy]" },
+	{ "system_packages", FIELD_STRINGS, "[]", .later = true, .help = "what apt installs, for example [git]" },
+	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
+	  .help = "what Jupyter's own environment is made of" },
+	{ "models", FIELD_OBJECTS, "[]", .later = true, .help = "models that are inside" },
+	{ "repos", FIELD_OBJECTS, "[]", .later = true, .help = "repositories that are cloned to /workspace" },
+	{ "secrets", FIELD_STRINGS, "[]", .check = check_secret,
+	  .help = "names of variables whose values come from the mount's environment or env_file" },
+	{ "env", FIELD_MAP, "{}", .check = check_variable, .help = "variables that every program inside has" },
+	{ "local_files", FIELD_PAIRS, "[]", .check = check_pair, .help = "files that are copied in: [[~/here, /there]]" },
+	{ "local_dirs", FIELD_PAIRS, "[]", .check = check_pair, .help = "folders that are inside, copy-on-write" },
+	{ "workspace", FIELD_STRING, "null", .check = check_name,
+	  .help = "the workspace whose libraries, skills and files are inside; absent is workspace/" },
+	{ "ports", FIELD_ANY, "[]", .later = true, .help = "ports that can be reached from outside" },
+	{ "network", FIELD_CHOICE, "\"full\"", .choices = "full|none",
+	  .help = "full: out, but not to this machine's loopback; none" },
+	{ "from_snapshot", FIELD_STRING, "null", .later = true, .help = "the snapshot it starts from" },
+	{ "adopt", FIELD_STRING, "null", .later = true, .help = "a sandbox that runs already on the backend" },
+	{ "docker_in_docker", FIELD_BOOLEAN, "false", .later = true, .help = "Docker inside" },
+	{ "debug", FIELD_BOOLEAN, "false", .later = true, .help = "code-server inside" },
+	{ .name = NULL },
+};
+
+const struct field notebook_fields[] = {
+	{ "sandbox", FIELD_STRING, NULL, .check = check_name, .help = "name the sandbox in which the notebook runs" },
+	{ "workspace", FIELD_STRING, "null", .later = true, .help = "its workspace; absent is the sandbox's" },
+	{ "secrets", FIELD_STRINGS, "[]", .later = true, .help = "secrets of a notebook without a sandbox" },
+	{ "env", FIELD_MAP, "{}", .later = true, .help = "variables of a notebook without a sandbox" },
+	{ "python", FIELD_STRING, "null", .later = true, .help = "the interpreter of a notebook without a sandbox" },
+	{ "workdir", FIELD_STRING, "null", .later = true, .help = "the folder of a notebook without a sandbox" },
+	{ "attach", FIELD_STRING, "null", .later = true, .help = "the address of a Jupyter Server that runs already" },
+	{ "resume", FIELD_STRING, "null", .later = true, .help = "an .ipynb file whose cells run again" },
+	{ "continue", FIELD_STRING, "null", .later = true, .help = "an .ipynb file that goes on" },
+	{ .name = NULL },
+};
+
+const struct field workspace_fields[] = {
+	{ "preload_models", FIELD_BOOLEAN, "true", .later = true, .help = "models are loaded before the first cell" },
+	{ "hidden_model_loading", FIELD_BOOLEAN, "true", .later = true, .help = "models are loaded out of the agent's sight" },
+	{ "packages", FIELD_STRINGS, "[]", .later = true, .help = "what pip installs in whatever uses the workspace" },
+	{ .name = NULL },
+};
+
+static const struct field limit_fields[] = {
+	{ "turns", FIELD_INTEGER, "null", .minimum = 1, .maximum = 1e9, .alive = true, .help = "answers of the model" },
+	{ "usd", FIELD_NUMBER, "null", .minimum = 0.000001, .maximum = 1e9, .alive = true, .help = "what it may cost" },
+	{ "tokens", FIELD_INTEGER, "null", .later = true, .help = "tokens in and out" },
+	{ "seconds", FIELD_NUMBER, "null", .later = true, .help = "how long it may take" },
+	{ "repeats", FIELD_INTEGER, "null", .later = true, .help = "equal tool calls in a row" },
+	{ .name = NULL },
+};
+
+const struct field session_fields[] = {
+	{ "notebook", FIELD_STRING, "null", .check = check_name, .help = "the notebook that its agent works in" },
+	{ "sandbox", FIELD_STRING, "null", .check = check_name, .help = "or the sandbox" },
+	{ "workspace", FIELD_STRING, "null", .check = check_name, .help = "the workspace; absent is the sandbox's, or workspace/" },
+	{ "kind", FIELD_STRING, "null", .later = true, .help = "notebook, cli, local or none" },
+	{ "workdir", FIELD_STRING, "null", .later = true, .help = "the folder of a local session" },
+	{ "provider", FIELD_CHOICE, "\"claude\"", .choices = "claude|replay|claude-code|openai|gemini",
+	  .check = check_provider, .help = "who drives the agent" },
+	{ "model", FIELD_STRING, "null", .help = "the provider's model; absent is its default" },
+	{ "preamble", FIELD_STRINGS, "[\"model_info\",\"docs\"]", .check = check_preamble,
+	  .help = "what comes before prompt: model_info, docs; [] for nothing" },
+	{ "mcp", FIELD_OBJECTS, "[]", .later = true, .help = "more MCP servers" },
+	{ "tools", FIELD_OBJECT, "{}", .later = true, .help = "tools that are allowed or denied" },
+	{ "approve", FIELD_ANY, "\"never\"", .later = true, .help = "which calls a person must allow" },
+	{ "limits", FIELD_OBJECT, "{\"turns\":null,\"usd\":null}", .fields = limit_fields, .alive = true,
+	  .help = "where it stops: turns, usd" },
+	{ "tool_timeout", FIELD_INTEGER, "120", .maximum = YEAR, .alive = true, .help = "seconds a tool may take; 0 is for ever" },
+	{ "tool_output_limit", FIELD_SIZE, "\"32K\"", .later = true, .help = "how much of a tool's output the model gets" },
+	{ "effort", FIELD_ANY, "null", .later = true, .help = "how hard the model tries" },
+	{ "thinking", FIELD_ANY, "null", .later = true, .help = "how the model thinks" },
+	{ "max_output_tokens", FIELD_INTEGER, "null", .later = true, .help = "the longest answer" },
+	{ "on_overflow", FIELD_STRING, "\"stop\"", .later = true, .help = "what happens when the window is full" },
+	{ "retry", FIELD_ANY, "{\"attempts\":8,\"seconds\":900}", .later = true, .help = "how often a request is tried" },
+	{ "resume", FIELD_STRING, "\"auto\"", .later = true, .help = "what happens after a crash" },
+	{ "checkpoint", FIELD_STRING, "\"none\"", .later = true, .help = "when a snapshot is taken" },
+	{ "options", FIELD_OBJECT, "{}", .help = "goes into the provider's request as it is" },
+	{ "replay", FIELD_STRING, "null", .check = check_replay, .help = "with provider: replay, the session or file to repeat" },
+	{ .name = NULL },
+};

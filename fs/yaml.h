@@ -1,0 +1,44 @@
+/* YAML (so JSON too) as a tree of nodes that know their lines, from a text that may still grow.
+ *
+ * Only what a configuration needs: one document; no anchors, aliases, tags or complex keys; at
+ * most YAML_DEPTH levels and YAML_NODES nodes; no field twice. Nothing is typed here: that is fs/judge.c's. */
+#ifndef INTERPFS_FS_YAML_H
+#define INTERPFS_FS_YAML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+#define YAML_DEPTH 32
+#define YAML_NODES 65536
+#define YAML_MEMBERS 4096 /* keys and values of one mapping */
+
+enum yaml_kind { YAML_SCALAR, YAML_LIST, YAML_MAP };
+
+struct yaml_node {
+	enum yaml_kind kind;
+	bool plain;              /* a scalar without quotes: `3`, as against `"3"` */
+	bool open;               /* what follows may still add to it */
+	size_t line;             /* from 1 */
+	char *text;              /* a scalar's; without a NUL inside */
+	size_t count;            /* children */
+	struct yaml_node *first, *last, *next; /* children; of a map key, value, key, value, … */
+	struct yaml_node *made;  /* every node of the tree, for yaml_free */
+};
+
+struct yaml {
+	struct yaml_node *root;  /* NULL: nothing there yet */
+	struct yaml_node *made;
+	size_t nodes;
+	bool failed;             /* the text cannot become right: `error` says why */
+	struct error error;
+};
+
+/* Parses complete text (final) or the complete lines of a growing one. 0, also when the text is
+ * wrong: then yaml->failed is set and the nodes before the place are there, open where they were
+ * cut off. -1 only without memory. The caller frees in every case. */
+int yaml_parse(struct yaml *yaml, const char *text, size_t n, bool final, struct error *err);
+void yaml_free(struct yaml *yaml);
+
+#endif
