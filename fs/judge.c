@@ -20,11 +20,11 @@
 #define EARLY_MAX (64u << 10)
 
 static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
-static void cleanup_yaml_(struct yaml *yaml) { yaml_free(yaml); }
+static void cleanup_yaml_(struct document *yaml) { document_free(yaml); }
 #define cleanup_json __attribute__((cleanup(cleanup_json_)))
 #define cleanup_yaml __attribute__((cleanup(cleanup_yaml_)))
 
-static int unknown(const struct field *fields, const char *prefix, const struct yaml_node *key, struct error *err)
+static int unknown(const struct field *fields, const char *prefix, const struct document_node *key, struct error *err)
 {
 	const char *names[64];
 	char out[JUDGE_SHOWN];
@@ -64,7 +64,7 @@ static void put_choices(char *out, size_t size, const char *choices)
 }
 
 /* "line 2: timeout must be a whole number, not 'soon'" */
-static int wrong_type(const struct field *f, const char *name, const struct yaml_node *node, struct error *err)
+static int wrong_type(const struct field *f, const char *name, const struct document_node *node, struct error *err)
 {
 	static const char *const nouns[] = {
 		[FIELD_STRING] = "a text", [FIELD_INTEGER] = "a whole number", [FIELD_NUMBER] = "a number",
@@ -75,19 +75,19 @@ static int wrong_type(const struct field *f, const char *name, const struct yaml
 	};
 	char choices[256], out[JUDGE_SHOWN], got[JUDGE_SHOWN + 16];
 
-	if (node->kind == YAML_SCALAR)
+	if (node->kind == DOCUMENT_SCALAR)
 		(void)snprintf(got, sizeof got, "%s'%s'", node->plain ? "" : "the text ", judge_shown(node->text, out));
 	else
-		(void)snprintf(got, sizeof got, "a %s", node->kind == YAML_LIST ? "list" : "mapping");
+		(void)snprintf(got, sizeof got, "a %s", node->kind == DOCUMENT_LIST ? "list" : "mapping");
 	if (f->type != FIELD_CHOICE)
 		return error_set(err, EINVAL, "line %zu: %s must be %s, not %s", node->line, name, nouns[f->type], got);
 	put_choices(choices, sizeof choices, f->choices);
 	return error_set(err, EINVAL, "line %zu: %s must be one of %s, not %s", node->line, name, choices, got);
 }
 
-static bool is_null(const struct yaml_node *node)
+static bool is_null(const struct document_node *node)
 {
-	return node->kind == YAML_SCALAR && node->plain
+	return node->kind == DOCUMENT_SCALAR && node->plain
 	       && (!*node->text || !strcmp(node->text, "~") || !strcasecmp(node->text, "null"));
 }
 
@@ -151,7 +151,7 @@ static bool is_choice(const char *choices, const char *text)
 	return false;
 }
 
-static int out_of_range(const struct field *f, const char *name, const struct yaml_node *node, double value,
+static int out_of_range(const struct field *f, const char *name, const struct document_node *node, double value,
 			struct error *err)
 {
 	char out[JUDGE_SHOWN];
@@ -162,15 +162,15 @@ static int out_of_range(const struct field *f, const char *name, const struct ya
 			 f->minimum, f->maximum, judge_shown(node->text, out));
 }
 
-static int checked(const struct field *f, const struct yaml_node *node, const cJSON *value, struct error *err)
+static int checked(const struct field *f, const struct document_node *node, const cJSON *value, struct error *err)
 {
-	if (!f->check || (node->open && (node->kind != YAML_SCALAR || !node->plain)) || f->check(value, err) == 0)
+	if (!f->check || (node->open && (node->kind != DOCUMENT_SCALAR || !node->plain)) || f->check(value, err) == 0)
 		return 0;
 	return error_wrap(err, "line %zu", node->line);
 }
 
 /* One item or member, in a list or mapping of its own. Takes nothing. */
-static int checked_part(const struct field *f, const char *key, const struct yaml_node *node, cJSON *value,
+static int checked_part(const struct field *f, const char *key, const struct document_node *node, cJSON *value,
 			struct error *err)
 {
 	cleanup_json cJSON *part = key ? cJSON_CreateObject() : cJSON_CreateArray();
@@ -180,12 +180,12 @@ static int checked_part(const struct field *f, const char *key, const struct yam
 }
 
 /* Any value by the rules of YAML's core schema. NULL without memory. */
-static cJSON *any(const struct yaml_node *node)
+static cJSON *any(const struct document_node *node)
 {
 	cleanup_json cJSON *value = NULL;
 	double number;
 
-	if (node->kind == YAML_SCALAR) {
+	if (node->kind == DOCUMENT_SCALAR) {
 		if (is_null(node))
 			return cJSON_CreateNull();
 		if (node->plain && (!strcasecmp(node->text, "true") || !strcasecmp(node->text, "false")))
@@ -194,12 +194,12 @@ static cJSON *any(const struct yaml_node *node)
 			return cJSON_CreateNumber(number);
 		return cJSON_CreateString(node->text);
 	}
-	value = node->kind == YAML_LIST ? cJSON_CreateArray() : cJSON_CreateObject();
-	for (const struct yaml_node *child = node->first; value && child; child = child->next) {
+	value = node->kind == DOCUMENT_LIST ? cJSON_CreateArray() : cJSON_CreateObject();
+	for (const struct document_node *child = node->first; value && child; child = child->next) {
 		const char *key = NULL;
 		cJSON *item;
 
-		if (node->kind == YAML_MAP) {
+		if (node->kind == DOCUMENT_MAP) {
 			key = child->text;
 			child = child->next;
 			if (!child)
@@ -214,13 +214,13 @@ static cJSON *any(const struct yaml_node *node)
 	return steal_pointer(&value);
 }
 
-static int take_scalar(const struct field *f, const char *name, const struct yaml_node *node, cJSON **value,
+static int take_scalar(const struct field *f, const char *name, const struct document_node *node, cJSON **value,
 		       struct error *err)
 {
 	double number = 0;
 	bool truth = false, right = false, growing_block = node->open && !node->plain;
 
-	if (node->kind != YAML_SCALAR)
+	if (node->kind != DOCUMENT_SCALAR)
 		return wrong_type(f, name, node, err);
 	if (growing_block)
 		return 0;
@@ -256,15 +256,15 @@ static int take_scalar(const struct field *f, const char *name, const struct yam
 }
 
 /* [from, to]; *item stays NULL while the pair is not complete. */
-static int take_pair(const struct field *f, const char *name, const struct yaml_node *node, cJSON **item,
+static int take_pair(const struct field *f, const char *name, const struct document_node *node, cJSON **item,
 		     struct error *err)
 {
 	cleanup_free char *from = NULL;
 
-	if (node->kind != YAML_LIST || node->count > 2 || (node->count < 2 && !node->open))
+	if (node->kind != DOCUMENT_LIST || node->count > 2 || (node->count < 2 && !node->open))
 		return wrong_type(f, name, node, err);
-	for (const struct yaml_node *child = node->first; child; child = child->next)
-		if (child->kind != YAML_SCALAR || (is_null(child) && !child->open))
+	for (const struct document_node *child = node->first; child; child = child->next)
+		if (child->kind != DOCUMENT_SCALAR || (is_null(child) && !child->open))
 			return wrong_type(f, name, node, err);
 	if (node->count < 2 || is_null(node->last))
 		return 0;
@@ -283,13 +283,13 @@ static int take_pair(const struct field *f, const char *name, const struct yaml_
 	return 0;
 }
 
-static int judge_map(const struct field *fields, const char *prefix, const struct yaml_node *node, cJSON **spec,
+static int judge_map(const struct field *fields, const char *prefix, const struct document_node *node, cJSON **spec,
 		     struct error *err);
 
-static int take_items(const struct field *f, const char *name, const struct yaml_node *node, cJSON *list,
+static int take_items(const struct field *f, const char *name, const struct document_node *node, cJSON *list,
 		      struct error *err)
 {
-	for (const struct yaml_node *child = node->first; child; child = child->next) {
+	for (const struct document_node *child = node->first; child; child = child->next) {
 		cleanup_json cJSON *item = NULL;
 
 		if (child->open && is_null(child))
@@ -297,12 +297,12 @@ static int take_items(const struct field *f, const char *name, const struct yaml
 		if (f->type == FIELD_PAIRS) {
 			if (take_pair(f, name, child, &item, err) < 0)
 				return -1;
-		} else if (f->type == FIELD_OBJECTS && child->kind == YAML_MAP && f->fields) {
+		} else if (f->type == FIELD_OBJECTS && child->kind == DOCUMENT_MAP && f->fields) {
 			if (judge_map(f->fields, name, child, &item, err) < 0)
 				return -1;
 		} else if (f->type == FIELD_OBJECTS) {
 			item = any(child);
-		} else if (child->kind != YAML_SCALAR || is_null(child)) {
+		} else if (child->kind != DOCUMENT_SCALAR || is_null(child)) {
 			return wrong_type(f, name, child, err);
 		} else {
 			item = cJSON_CreateString(child->text);
@@ -318,14 +318,14 @@ static int take_items(const struct field *f, const char *name, const struct yaml
 	return 0;
 }
 
-static int take_members(const struct field *f, const char *name, const struct yaml_node *node, cJSON *map,
+static int take_members(const struct field *f, const char *name, const struct document_node *node, cJSON *map,
 			struct error *err)
 {
-	for (const struct yaml_node *key = node->first; key; key = key->next->next) {
-		const struct yaml_node *child = key->next;
+	for (const struct document_node *key = node->first; key; key = key->next->next) {
+		const struct document_node *child = key->next;
 		cJSON *value;
 
-		if (child && child->kind != YAML_SCALAR)
+		if (child && child->kind != DOCUMENT_SCALAR)
 			return wrong_type(f, name, child, err);
 		value = cJSON_CreateString(!child || is_null(child) ? "" : child->text);
 		if (!cJSON_AddItemToObject(map, key->text, value)) {
@@ -341,13 +341,13 @@ static int take_members(const struct field *f, const char *name, const struct ya
 }
 
 /* Known fields of later versions: refused by name unless they say what is so anyway. */
-static int take_later(const struct field *f, const char *name, const struct yaml_node *node, struct error *err)
+static int take_later(const struct field *f, const char *name, const struct document_node *node, struct error *err)
 {
 	cleanup_json cJSON *value = NULL, *fallback = NULL;
 
-	if (node->open && node->kind != YAML_SCALAR && !node->count)
+	if (node->open && node->kind != DOCUMENT_SCALAR && !node->count)
 		return 0;
-	if (!node->open || node->kind == YAML_SCALAR) {
+	if (!node->open || node->kind == DOCUMENT_SCALAR) {
 		value = any(node);
 		fallback = cJSON_Parse(f->fallback);
 		if (!value || !fallback)
@@ -359,7 +359,7 @@ static int take_later(const struct field *f, const char *name, const struct yaml
 }
 
 /* *value stays NULL where the value is absent (null), or not complete. */
-static int take(const struct field *f, const char *name, const struct yaml_node *node, cJSON **value, struct error *err)
+static int take(const struct field *f, const char *name, const struct document_node *node, cJSON **value, struct error *err)
 {
 	if (is_null(node))
 		return 0;
@@ -369,17 +369,17 @@ static int take(const struct field *f, const char *name, const struct yaml_node 
 	case FIELD_STRINGS:
 	case FIELD_PAIRS:
 	case FIELD_OBJECTS:
-		if (node->kind != YAML_LIST)
+		if (node->kind != DOCUMENT_LIST)
 			return wrong_type(f, name, node, err);
 		*value = cJSON_CreateArray();
 		return *value ? take_items(f, name, node, *value, err) : error_memory(err);
 	case FIELD_MAP:
-		if (node->kind != YAML_MAP)
+		if (node->kind != DOCUMENT_MAP)
 			return wrong_type(f, name, node, err);
 		*value = cJSON_CreateObject();
 		return *value ? take_members(f, name, node, *value, err) : error_memory(err);
 	case FIELD_OBJECT:
-		if (node->kind != YAML_MAP)
+		if (node->kind != DOCUMENT_MAP)
 			return wrong_type(f, name, node, err);
 		if (f->fields)
 			return judge_map(f->fields, name, node, value, err);
@@ -420,7 +420,7 @@ static int fill(const struct field *fields, const char *prefix, cJSON *given, si
 
 /* prefix: the name of the field that node is the value of, "" for the document. *spec stays NULL
  * while the mapping is not complete. */
-static int judge_map(const struct field *fields, const char *prefix, const struct yaml_node *node, cJSON **spec,
+static int judge_map(const struct field *fields, const char *prefix, const struct document_node *node, cJSON **spec,
 		     struct error *err)
 {
 	cleanup_json cJSON *given = cJSON_CreateObject();
@@ -428,7 +428,7 @@ static int judge_map(const struct field *fields, const char *prefix, const struc
 
 	if (!given || asprintf(&dotted, "%s%s", prefix, *prefix ? "." : "") < 0)
 		return error_memory(err);
-	for (const struct yaml_node *key = node->first; key; key = key->next->next) {
+	for (const struct document_node *key = node->first; key; key = key->next->next) {
 		const struct field *f = fields;
 		cleanup_free char *name = NULL;
 		cJSON *value = NULL;
@@ -482,7 +482,7 @@ static int check_text(const char *text, size_t n, bool final, struct error *err)
 
 int judge(const struct field *fields, const char *text, size_t n, bool final, cJSON **spec, struct error *err)
 {
-	cleanup_yaml struct yaml yaml = { .root = NULL };
+	cleanup_yaml struct document yaml = { .root = NULL };
 	cleanup_json cJSON *made = NULL;
 	char out[JUDGE_SHOWN];
 
@@ -492,13 +492,13 @@ int judge(const struct field *fields, const char *text, size_t n, bool final, cJ
 		return error_set(err, EFBIG, "a document holds at most %u bytes", DOCUMENT_MAX);
 	if (!final && n > EARLY_MAX)
 		return 0;
-	if (check_text(text, n, final, err) < 0 || yaml_parse(&yaml, text, n, final, err) < 0)
+	if (check_text(text, n, final, err) < 0 || document_parse(&yaml, text, n, final, err) < 0)
 		return -1;
 	if (yaml.root && !is_null(yaml.root)) {
-		if (yaml.root->kind == YAML_SCALAR)
+		if (yaml.root->kind == DOCUMENT_SCALAR)
 			return error_set(err, EINVAL, "line %zu: '%s' is no field; a field is written as 'name: value'",
 					 yaml.root->line, judge_shown(yaml.root->text, out));
-		if (yaml.root->kind == YAML_LIST)
+		if (yaml.root->kind == DOCUMENT_LIST)
 			return error_set(err, EINVAL, "line %zu: a list is no field; a field is written as 'name: value'",
 					 yaml.root->line);
 		if (judge_map(fields, "", yaml.root, &made, err) < 0)

@@ -15,16 +15,16 @@
 
 /* What is below and at the right edge of a node that something follows grows no more. The rest of
  * the tree was closed when its own successor came. */
-static void close_edge(struct yaml_node *node)
+static void close_edge(struct document_node *node)
 {
 	for (; node; node = node->last)
 		node->open = false;
 }
 
-static struct yaml_node *add(struct yaml *yaml, struct yaml_node *parent, enum yaml_kind kind,
+static struct document_node *add(struct document *yaml, struct document_node *parent, enum document_kind kind,
 			     const yaml_event_t *event)
 {
-	struct yaml_node *node = calloc(1, sizeof *node);
+	struct document_node *node = calloc(1, sizeof *node);
 
 	if (!node)
 		return NULL;
@@ -47,7 +47,7 @@ static struct yaml_node *add(struct yaml *yaml, struct yaml_node *parent, enum y
 	return node;
 }
 
-static int refuse(struct yaml *yaml, size_t line, const char *why)
+static int refuse(struct document *yaml, size_t line, const char *why)
 {
 	yaml->failed = true;
 	(void)error_set(&yaml->error, EINVAL, "line %zu: %s", line, why);
@@ -55,14 +55,14 @@ static int refuse(struct yaml *yaml, size_t line, const char *why)
 }
 
 /* What comes next into this node is a key: it has an even number of children. */
-static bool is_key(const struct yaml_node *parent)
+static bool is_key(const struct document_node *parent)
 {
-	return parent && parent->kind == YAML_MAP && !(parent->count & 1);
+	return parent && parent->kind == DOCUMENT_MAP && !(parent->count & 1);
 }
 
-static bool is_twice(const struct yaml_node *parent, const char *name)
+static bool is_twice(const struct document_node *parent, const char *name)
 {
-	for (const struct yaml_node *key = parent->first; key; key = key->next->next)
+	for (const struct document_node *key = parent->first; key; key = key->next->next)
 		if (!key->next)
 			return false; /* it is this one */
 		else if (!strcmp(key->text, name))
@@ -70,14 +70,14 @@ static bool is_twice(const struct yaml_node *parent, const char *name)
 	return false;
 }
 
-static int add_scalar(struct yaml *yaml, struct yaml_node *parent, const yaml_event_t *event)
+static int add_scalar(struct document *yaml, struct document_node *parent, const yaml_event_t *event)
 {
 	const char *value = (const char *)event->data.scalar.value;
 	size_t length = event->data.scalar.length;
 	yaml_scalar_style_t style = event->data.scalar.style;
 	bool key = is_key(parent);
 	char out[JUDGE_SHOWN];
-	struct yaml_node *node = add(yaml, parent, YAML_SCALAR, event);
+	struct document_node *node = add(yaml, parent, DOCUMENT_SCALAR, event);
 
 	if (!node)
 		return -1;
@@ -91,7 +91,7 @@ static int add_scalar(struct yaml *yaml, struct yaml_node *parent, const yaml_ev
 	node->text[length] = '\0';
 	if (memchr(value, 0, length))
 		return refuse(yaml, node->line, "a value holds a NUL character");
-	if (key && parent->count > YAML_MEMBERS)
+	if (key && parent->count > DOCUMENT_MEMBERS)
 		return refuse(yaml, node->line, "too many fields");
 	if (key && is_twice(parent, node->text)) {
 		yaml->failed = true;
@@ -122,16 +122,16 @@ static const char *left_out(const yaml_event_t *event)
 }
 
 struct levels {
-	struct yaml_node *stack[YAML_DEPTH];
-	bool flow[YAML_DEPTH];
+	struct document_node *stack[DOCUMENT_DEPTH];
+	bool flow[DOCUMENT_DEPTH];
 	int depth;
 	int documents;
 };
 
 /* 1: the stream has ended; 0: go on (or yaml->failed); -1: no memory. */
-static int take_event(struct yaml *yaml, struct levels *l, const yaml_event_t *event)
+static int take_event(struct document *yaml, struct levels *l, const yaml_event_t *event)
 {
-	struct yaml_node *parent = l->depth ? l->stack[l->depth - 1] : NULL, *node;
+	struct document_node *parent = l->depth ? l->stack[l->depth - 1] : NULL, *node;
 	const char *why = left_out(event);
 	size_t line = event->start_mark.line + 1;
 	bool list = event->type == YAML_SEQUENCE_START_EVENT;
@@ -146,15 +146,15 @@ static int take_event(struct yaml *yaml, struct levels *l, const yaml_event_t *e
 	case YAML_SCALAR_EVENT:
 	case YAML_SEQUENCE_START_EVENT:
 	case YAML_MAPPING_START_EVENT:
-		if (yaml->nodes >= YAML_NODES)
+		if (yaml->nodes >= DOCUMENT_NODES)
 			return refuse(yaml, line, "too many values");
 		if (is_key(parent) && event->type != YAML_SCALAR_EVENT)
 			return refuse(yaml, line, "the name of a field is a word, not a list or a mapping");
 		if (event->type == YAML_SCALAR_EVENT)
 			return add_scalar(yaml, parent, event);
-		if (l->depth == YAML_DEPTH)
+		if (l->depth == DOCUMENT_DEPTH)
 			return refuse(yaml, line, "nested too deeply");
-		node = add(yaml, parent, list ? YAML_LIST : YAML_MAP, event);
+		node = add(yaml, parent, list ? DOCUMENT_LIST : DOCUMENT_MAP, event);
 		if (!node)
 			return -1;
 		node->open = true;
@@ -192,9 +192,13 @@ static size_t line_of_byte(const char *text, size_t n, size_t at)
 	return line;
 }
 
+static const char expected_colon[] = "a field is written as 'name: value'";
+
 /* The parser has stopped: at the end of what is there, or for good. */
-static void take_failure(struct yaml *yaml, const yaml_parser_t *parser, const char *text, size_t n, bool final)
+static void take_failure(struct document *yaml, const struct levels *l, const yaml_parser_t *parser, const char *text,
+			 size_t n, bool final)
 {
+	const struct document_node *inner = l->depth ? l->stack[l->depth - 1] : NULL;
 	size_t line = parser->problem_mark.line + 1;
 	const char *problem = parser->problem ? parser->problem : "this is not YAML";
 
@@ -203,17 +207,26 @@ static void take_failure(struct yaml *yaml, const yaml_parser_t *parser, const c
 	} else if (parser->problem_mark.index >= characters(text, n)) {
 		if (!final)
 			return;
-		/* The end is where it was noticed; what was left open says more. */
-		if (parser->context && parser->context_mark.line + 1 < line)
+		/* The end is where it was noticed; where it began says more. */
+		if (parser->context && !strcmp(parser->context, "while scanning a quoted scalar")) {
 			line = parser->context_mark.line + 1;
+			problem = "the quote that begins here is not closed";
+		} else if (inner && l->flow[l->depth - 1]) {
+			line = inner->line;
+			problem = inner->kind == DOCUMENT_LIST ? "the list that begins here is not closed"
+							      : "the mapping that begins here is not closed";
+		} else if (parser->context && parser->context_mark.line + 1 < line) {
+			line = parser->context_mark.line + 1;
+			problem = expected_colon;
+		}
 	} else if (!strcmp(problem, "could not find expected ':'")) {
 		line = parser->context_mark.line + 1;
-		problem = "a field is written as 'name: value'";
+		problem = expected_colon;
 	}
 	(void)refuse(yaml, line, problem);
 }
 
-int yaml_parse(struct yaml *yaml, const char *text, size_t n, bool final, struct error *err)
+int document_parse(struct document *yaml, const char *text, size_t n, bool final, struct error *err)
 {
 	struct levels levels = { .depth = 0 };
 	yaml_parser_t parser;
@@ -224,6 +237,10 @@ int yaml_parse(struct yaml *yaml, const char *text, size_t n, bool final, struct
 	if (!final)
 		while (n && text[n - 1] != '\n')
 			n--;
+	if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) { /* libyaml would count it as a column */
+		text += 3;
+		n -= 3;
+	}
 	if (!yaml_parser_initialize(&parser))
 		return error_memory(err);
 	yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
@@ -233,7 +250,7 @@ int yaml_parse(struct yaml *yaml, const char *text, size_t n, bool final, struct
 			if (parser.error == YAML_MEMORY_ERROR)
 				got = -1;
 			else
-				take_failure(yaml, &parser, text, n, final);
+				take_failure(yaml, &levels, &parser, text, n, final);
 			break;
 		}
 		got = take_event(yaml, &levels, &event);
@@ -247,10 +264,10 @@ int yaml_parse(struct yaml *yaml, const char *text, size_t n, bool final, struct
 	return 0;
 }
 
-void yaml_free(struct yaml *yaml)
+void document_free(struct document *yaml)
 {
 	while (yaml->made) {
-		struct yaml_node *node = yaml->made;
+		struct document_node *node = yaml->made;
 
 		yaml->made = node->made;
 		free(node->text);

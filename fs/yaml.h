@@ -1,7 +1,8 @@
 /* YAML (so JSON too) as a tree of nodes that know their lines, from a text that may still grow.
  *
  * Only what a configuration needs: one document; no anchors, aliases, tags or complex keys; at
- * most YAML_DEPTH levels and YAML_NODES nodes; no field twice. Nothing is typed here: that is fs/judge.c's. */
+ * most DOCUMENT_DEPTH levels and DOCUMENT_NODES nodes; no field twice. Nothing is typed here: that is fs/judge.c's.
+ * (Names that begin with yaml_ are libyaml's, also some that its header does not show.) */
 #ifndef INTERPFS_FS_YAML_H
 #define INTERPFS_FS_YAML_H
 
@@ -10,26 +11,26 @@
 
 #include "base/error.h"
 
-#define YAML_DEPTH 32
-#define YAML_NODES 65536
-#define YAML_MEMBERS 4096 /* keys and values of one mapping */
+#define DOCUMENT_DEPTH 32
+#define DOCUMENT_NODES 65536
+#define DOCUMENT_MEMBERS 4096 /* keys and values of one mapping */
 
-enum yaml_kind { YAML_SCALAR, YAML_LIST, YAML_MAP };
+enum document_kind { DOCUMENT_SCALAR, DOCUMENT_LIST, DOCUMENT_MAP };
 
-struct yaml_node {
-	enum yaml_kind kind;
+struct document_node {
+	enum document_kind kind;
 	bool plain;              /* a scalar without quotes: `3`, as against `"3"` */
 	bool open;               /* what follows may still add to it */
 	size_t line;             /* from 1 */
 	char *text;              /* a scalar's; without a NUL inside */
 	size_t count;            /* children */
-	struct yaml_node *first, *last, *next; /* children; of a map key, value, key, value, … */
-	struct yaml_node *made;  /* every node of the tree, for yaml_free */
+	struct document_node *first, *last, *next; /* children; of a map key, value, key, value, … */
+	struct document_node *made;  /* every node of the tree, for document_free */
 };
 
-struct yaml {
-	struct yaml_node *root;  /* NULL: nothing there yet */
-	struct yaml_node *made;
+struct document {
+	struct document_node *root;  /* NULL: nothing there yet */
+	struct document_node *made;
 	size_t nodes;
 	bool failed;             /* the text cannot become right: `error` says why */
 	struct error error;
@@ -38,7 +39,7 @@ struct yaml {
 /* Parses complete text (final) or the complete lines of a growing one. 0, also when the text is
  * wrong: then yaml->failed is set and the nodes before the place are there, open where they were
  * cut off. -1 only without memory. The caller frees in every case. */
-int yaml_parse(struct yaml *yaml, const char *text, size_t n, bool final, struct error *err);
-void yaml_free(struct yaml *yaml);
+int document_parse(struct document *yaml, const char *text, size_t n, bool final, struct error *err);
+void document_free(struct document *yaml);
 
 #endif
