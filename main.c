@@ -10,6 +10,7 @@ static const struct command {
 	int (*run)(int argc, char **argv); /* returns the process's exit status */
 	const char *help;                  /* NULL: not for people */
 } commands[] = {
+	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
 	{ NULL, NULL, NULL },
 };
 
