@@ -1,0 +1,88 @@
+#include "backend/llm/retry.h"
+
+#include <curl/curl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+bool retry_error_type(const char *type)
+{
+	static const char *const passing[] = {
+		"overloaded_error", "api_error", "rate_limit_error", "timeout_error", "conflict_error",
+	};
+
+	for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
+		if (!strcmp(type, passing[i]))
+			return true;
+	return false;
+}
+
+static bool number(const char *text, double *value)
+{
+	char *end;
+
+	*value = strtod(text, &end);
+	return end != text && *end == '\0' && isfinite(*value) && *value >= 0;
+}
+
+static double asked_delay(const struct retry_headers *h, double now)
+{
+	double value;
+	time_t date;
+
+	if (number(h->retry_after_ms, &value))
+		return value / 1000;
+	if (number(h->retry_after, &value))
+		return value;
+	if (h->retry_after[0] && (date = curl_getdate(h->retry_after, NULL)) >= 0)
+		return (double)date > now ? (double)date - now : 0;
+	return -1;
+}
+
+void retry_judge(long status, const struct retry_headers *h, const char *body, size_t n, double now,
+		 struct trouble *t)
+{
+	cJSON *json = n ? cJSON_ParseWithLength(body, n) : NULL;
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(json, "error");
+	const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "type"));
+	const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "message"));
+	const char *code = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(error, "details"), "error_code"));
+	const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "request_id"));
+
+	if (!message)
+		message = cJSON_GetStringValue(error); /* other servers: {"error":"text"} */
+	*t = (struct trouble){ .status = (int)status, .delay = asked_delay(h, now) };
+	t->retry = status == 408 || status == 409 || status == 429 || status >= 500 ||
+		   (status < 300 && type && retry_error_type(type));
+	if (!strcasecmp(h->should_retry, "true"))
+		t->retry = true;
+	else if (!strcasecmp(h->should_retry, "false"))
+		t->retry = false;
+	if (status == 429 && t->delay < 0 && code && !strcmp(code, "enforced_spend_limit_reached"))
+		t->retry = false;
+	snprintf(t->request_id, sizeof t->request_id, "%s", h->request_id[0] || !id ? h->request_id : id);
+	if (type || message)
+		snprintf(t->reason, sizeof t->reason, "%ld %s%s%s", status, type ? type : "error",
+			 message ? ": " : "", message ? message : "");
+	else if (!n)
+		snprintf(t->reason, sizeof t->reason, "%ld without a body", status);
+	else
+		snprintf(t->reason, sizeof t->reason, "%ld: %.*s", status, n > 200 ? 200 : (int)n, body);
+	for (char *p = t->reason; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = ' ';
+	cJSON_Delete(json);
+}
+
+double retry_delay(const struct trouble *t, int attempt, double random)
+{
+	double delay;
+
+	if (t->delay >= 0)
+		return t->delay;
+	delay = attempt < 5 ? 0.5 * (double)(1 << (attempt - 1)) : 8;
+	return delay * (1 - 0.25 * random);
+}

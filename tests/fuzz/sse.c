@@ -1,0 +1,58 @@
+/* SSE parser and the assembly of Claude's answers. The first byte says how the rest is cut into
+ * pieces; however it is cut, the same events must come out. */
+// sources: backend/llm/sse.c backend/llm/claude_stream.c backend/llm/retry.c backend/llm/answer.c base/buffer.c base/error.c
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/llm/claude_stream.h"
+#include "backend/llm/sse.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint64_t run(const uint8_t *data, size_t size, size_t piece)
+{
+	struct sse sse;
+	struct claude_stream stream = { 0 };
+	struct sse_event event;
+	struct piece p;
+	struct error err;
+	uint64_t sum = 14695981039346656037u;
+	size_t at = 0;
+	int got;
+
+	sse_init(&sse, 1 << 20);
+	for (;;) {
+		size_t n = size - at < piece ? size - at : piece;
+
+		if (sse_put(&sse, data + at, n, &err) < 0)
+			break;
+		at += n;
+		while ((got = sse_take(&sse, at == size, &event, &err)) > 0) {
+			for (size_t i = 0; i <= event.length; i++)
+				sum = (sum ^ (uint8_t)event.data[i]) * 1099511628211u;
+			if (claude_stream_event(&stream, event.data, event.length, &p) == PIECE_ANSWER)
+				answer_free(&p.answer);
+			else if (p.kind == PIECE_TROUBLE)
+				cJSON_Delete(p.usage);
+#ifdef PLANTED
+			if (stream.count > 1 && stream.stop_reason[0])
+				__builtin_trap();
+#endif
+		}
+		if (got < 0 || at == size)
+			break;
+	}
+	claude_stream_free(&stream);
+	sse_free(&sse);
+	return sum;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 1)
+		return 0;
+	if (run(data + 1, size - 1, (size_t)data[0] + 1) != run(data + 1, size - 1, size))
+		abort();
+	return 0;
+}
