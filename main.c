@@ -11,6 +11,7 @@ static const struct command {
 	const char *help;                  /* NULL: not for people */
 } commands[] = {
 	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
+	{ "runner", command_runner, NULL },
 	{ NULL, NULL, NULL },
 };
 

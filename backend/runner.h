@@ -24,8 +24,8 @@
 #include "fs/state.h"
 
 struct runner;
-struct conversation; /* a client's command or call; valid until conversation_end, or until the
-                        RUNNER_CLOSED event for it has been handled */
+struct conversation; /* a client's command or call; valid until conversation_end, which must be
+                        called for each, also after RUNNER_CLOSED */
 
 typedef int runner_story(struct runner *runner, struct error *err);
 
@@ -58,8 +58,9 @@ enum runner_event_kind {
 	RUNNER_CALL,     /* text is the call's name, request/length its bytes; answer with
 	                    conversation_send …, conversation_end */
 	RUNNER_CLOSED,   /* the client said CLOSE (gone = false): end what it asked for; or its
-	                    connection was lost (gone = true): go on, and log the output. After this
-	                    event conversation_send is a no-op; conversation_end must still be called */
+	                    connection was lost (gone = true): go on, and log the output that comes
+	                    from now on (what was sent before and did not arrive is in the log). After
+	                    this event conversation_send is a no-op; conversation_end must still be called */
 	RUNNER_DRAINED,  /* a conversation that was full (conversation_full) has room again */
 	RUNNER_FD,       /* a watched descriptor is ready: fd, revents */
 	RUNNER_SIGNAL,   /* SIGTERM: bring the object to a state from which a new runner can go on, return */
@@ -94,7 +95,10 @@ void conversation_set_data(struct conversation *c, void *data);
 void *conversation_data(const struct conversation *c);
 
 /* Files. Each tells the watchers before it returns. Paths are relative to the object's folder;
- * values are replaced, logs are appended with one write(2) a record. */
+ * values are replaced, logs are appended with one write(2) a record. Folders on the way are made.
+ * When this process first appends to a log that another left in the middle of a line: a .jsonl is
+ * cut after its last whole line, "log" and "messages" get a line "[interrupted]", any other file
+ * is left as it is. */
 int runner_set_state(struct runner *r, const char *state, struct error *err); /* durable */
 int runner_set_failure(struct runner *r, const char *text, struct error *err); /* "" removes it */
 int runner_set_value(struct runner *r, const char *path, const void *data, size_t n, mode_t mode,
@@ -106,6 +110,11 @@ int runner_sync(struct runner *r, const char *path, struct error *err); /* fsync
 void runner_log(struct runner *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Says that path changed, for files that the story wrote itself (also removal: size -1). */
 void runner_changed(struct runner *r, const char *path);
+
+/* Deletes the object's folder and all in it, want last, so that a crash in between is finished by
+ * the next runner. runner_main does it for a story that returned while want is WANT_REMOVED: a
+ * story only releases what is outside of the folder. */
+int runner_remove_folder(struct runner *r, struct error *err);
 
 /* Runs a program to its end without blocking commands for longer than it takes: for short-lived
  * helpers only. Output (stdout and stderr) is appended to `out`. *status is waitpid's. */

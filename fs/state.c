@@ -134,9 +134,13 @@ static int make_layout(struct state *state, struct error *err)
 {
 	static const char *const others[] = { "layers", "empty", NULL };
 	char path[64];
+	bool made = false;
 
 	for (int kind = 0; kind < OBJECT_KINDS; kind++) {
 		(void)snprintf(path, sizeof path, "%s/names", object_folder[kind]);
+		if (faccessat(state->fd, path, F_OK, 0) == 0)
+			continue;
+		made = true;
 		if (file_make_folders(state->fd, path, 0700, err) < 0 ||
 		    file_sync_folder(state->fd, object_folder[kind], err) < 0)
 			return -1;
@@ -144,7 +148,7 @@ static int make_layout(struct state *state, struct error *err)
 	for (const char *const *o = others; *o; o++)
 		if (file_make_folder(state->fd, *o, 0700, err) < 0)
 			return -1;
-	return file_sync_folder(state->fd, ".", err);
+	return made ? file_sync_folder(state->fd, ".", err) : 0;
 }
 
 static int open_state(struct state *state, const char *path, struct error *err)

@@ -1,0 +1,35 @@
+/* `interpfs runner STATE KIND SERIAL`: the table from kinds to stories. */
+#include "backend/runners.h"
+
+#include <errno.h>
+
+#include "commands.h"
+
+/* Stories that are not in the tree yet. Their owners delete these lines. */
+#define NOT_BUILT(story, noun) \
+	__attribute__((weak)) int story(struct runner *r, struct error *err) \
+	{ \
+		(void)r; \
+		return error_set(err, ENOSYS, "a " noun " cannot be started: it is not built"); \
+	}
+NOT_BUILT(sandbox_story, "sandbox")
+NOT_BUILT(workspace_story, "workspace")
+NOT_BUILT(notebook_story, "notebook")
+NOT_BUILT(session_story, "session")
+
+static runner_story *const stories[OBJECT_KINDS] = {
+	[OBJECT_SANDBOX] = sandbox_story,
+	[OBJECT_WORKSPACE] = workspace_story,
+	[OBJECT_NOTEBOOK] = notebook_story,
+	[OBJECT_SESSION] = session_story,
+};
+
+runner_story *runner_story_of(enum object_kind kind)
+{
+	return stories[kind];
+}
+
+int command_runner(int argc, char **argv)
+{
+	return runner_main(argc, argv);
+}
