@@ -1,0 +1,223 @@
+"""A stand-in for an object's runner: the server's side of base/talk.h in an object's folder, so that
+`interpfs mcp` and `interpfs exec` can be tested without a kernel or a sandbox. A sandbox's `run`
+runs its command here; a notebook's `run` knows a few words."""
+import base64
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 60).decode()
+
+
+class Conversation:
+    def __init__(self, runner, connection):
+        self.runner, self.connection = runner, connection
+        self.kind = self.name = None
+        self.request = b""
+        self.closed = threading.Event()  # CLOSE came, or the connection was lost
+        self.said_close = False
+        self.lock = threading.Lock()
+
+    def frame(self, kind, payload):
+        with self.lock:
+            try:
+                self.connection.sendall(struct.pack("<IIBxxx", len(payload), 0, ord(kind)) + payload)
+            except OSError:
+                self.closed.set()
+
+    def data(self, payload, channel=1):
+        for at in range(0, len(payload), 65000):
+            self.frame("D", bytes([channel]) + payload[at:at + 65000])
+
+    def end(self, code=0, text="", status=0):
+        self.frame("E", json.dumps({"errno": code, "text": text, "exit": status}).encode())
+
+    def read_exactly(self, n):
+        data = b""
+        while len(data) < n:
+            piece = self.connection.recv(n - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def run(self):
+        try:
+            while True:
+                length, _, kind = struct.unpack("<IIBxxx", self.read_exactly(12))
+                payload = self.read_exactly(length)
+                if kind == ord("C"):
+                    self.name = payload.decode()
+                    self.kind = "command"
+                    threading.Thread(target=self.runner.command, args=(self,), daemon=True).start()
+                elif kind == ord("A"):
+                    self.name = payload.decode()
+                    self.kind = "call"
+                elif kind == ord("D"):
+                    self.request += payload
+                elif kind == ord("G"):
+                    threading.Thread(target=self.runner.call, args=(self,), daemon=True).start()
+                elif kind == ord("X"):
+                    self.said_close = True
+                    self.runner.note("close " + self.name)
+                    self.closed.set()
+        except (EOFError, OSError):
+            if not self.said_close:
+                self.runner.note("lost " + str(self.name))
+            self.closed.set()
+
+
+class Runner:
+    """Listens in FOLDER/run/sock until stop()."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.notes = []
+        self.noted = threading.Condition()
+        os.makedirs(folder + "/run", exist_ok=True)
+        for name, text in (("want", "1 run\n"), ("status", "1 ready 0\n")):
+            with open(f"{folder}/{name}", "w") as f:
+                f.write(text)
+        here = os.open(folder + "/run", os.O_PATH)  # the path may be longer than a socket's name
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(f"/proc/self/fd/{here}/sock")
+        os.close(here)
+        self.listener.listen(500)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=Conversation(self, connection).run, daemon=True).start()
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        os.unlink(self.folder + "/run/sock")
+
+    def note(self, text):
+        with self.noted:
+            self.notes.append(text)
+            self.noted.notify_all()
+
+    def wait_note(self, text, seconds=10):
+        with self.noted:
+            return self.noted.wait_for(lambda: text in self.notes, seconds)
+
+
+class FakeNotebook(Runner):
+    cells = 0
+
+    def command(self, c):
+        self.note("command " + c.name)
+        c.end()
+
+    def call(self, c):
+        if c.name == "markdown":
+            self.note("markdown " + c.request.decode())
+            c.data(json.dumps({"cell": 9}).encode())
+            return c.end()
+        request = json.loads(c.request)
+        self.note("run " + json.dumps(request, sort_keys=True))
+        code, outputs, state = request["code"], [], "ok"
+        for word in code.split():
+            if word == "print":
+                outputs.append({"output_type": "stream", "name": "stdout", "text": ["a\n", "\x1b[31mb\x1b[0m\n"]})
+            elif word == "value":
+                outputs.append({"output_type": "execute_result", "execution_count": 1, "metadata": {},
+                                "data": {"text/plain": "array([1])"}})
+            elif word == "png":
+                outputs.append({"output_type": "display_data", "metadata": {},
+                                "data": {"image/png": PNG[:40] + "\n" + PNG[40:] + "\n", "text/plain": "<Figure>"}})
+            elif word == "json":
+                outputs.append({"output_type": "display_data", "metadata": {}, "data": {"application/json": {"a": 1}}})
+            elif word == "widget":
+                outputs.append({"output_type": "display_data", "metadata": {}, "data": {"application/x-widget": {}}})
+            elif word == "error":
+                state = "error"
+                outputs.append({"output_type": "error", "ename": "NameError", "evalue": "x",
+                                "traceback": ["\x1b[0;31mNameError\x1b[0m", "  x is not"]})
+            elif word == "huge":
+                outputs.append({"output_type": "stream", "name": "stdout",
+                                "text": "first\n" + "\u00e4" * 5000000 + "\nlast\n"})
+            elif word == "garbage":
+                c.data(b"{")
+                return c.end()
+            elif word == "refused":
+                return c.end(107, "notebook probe: the kernel has died; echo restart > ctl")
+            elif word == "dropped":
+                c.connection.shutdown(socket.SHUT_RDWR)
+                return None
+            elif word == "slow":
+                if not c.closed.wait(30):
+                    self.note("slow was never given up")
+                return c.end()
+            elif word == "second":
+                c.closed.wait(1)
+            elif word == "while_running":
+                self.note("begun")
+        FakeNotebook.cells += 1
+        c.data(json.dumps({"cell": request.get("cell") or FakeNotebook.cells, "count": 1, "state": state,
+                           "outputs": outputs}).encode())
+        return c.end()
+
+
+class FakeSandbox(Runner):
+    def command(self, c):
+        c.end(22, "unknown")
+
+    def call(self, c):
+        request = json.loads(c.request)
+        self.note("run " + json.dumps(request, sort_keys=True)[:200])
+        argv = request.get("argv") or (["sh", "-c", request["shell"]] if request.get("shell") else
+                                       ["python3", "-c", request["python"]])
+        workspace = self.folder + "/workspace"
+        os.makedirs(workspace, exist_ok=True)
+        given = (request.get("input") or "").encode()
+        try:
+            p = subprocess.Popen(argv, cwd=request.get("cwd") or workspace, stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        except OSError as e:
+            return c.end(e.errno, f"{argv[0]}: {e.strerror}")
+
+        def pump(stream, channel):
+            for piece in iter(lambda: os.read(stream.fileno(), 65536), b""):
+                c.data(piece, channel)
+
+        def feed():
+            try:
+                p.stdin.write(given)
+                p.stdin.close()
+            except OSError:
+                pass
+
+        pumps = [threading.Thread(target=t, args=a) for t, a in
+                 ((pump, (p.stdout, 1)), (pump, (p.stderr, 2)), (feed, ()))]
+        for t in pumps:
+            t.start()
+        timed_out = []
+
+        def watch():
+            if not c.closed.wait(request.get("timeout") or 60):
+                if p.poll() is None:
+                    timed_out.append(1)
+            try:
+                os.killpg(p.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+        threading.Thread(target=watch, daemon=True).start()
+        status = p.wait()
+        self.note("ended")
+        for t in pumps:
+            t.join()
+        if timed_out:
+            return c.end(110, f"the command was ended after {request['timeout']:g} s")
+        return c.end(0, "", status if status >= 0 else 128 - status)
