@@ -15,7 +15,6 @@
 NOT_BUILT(sandbox_story, "sandbox")
 NOT_BUILT(workspace_story, "workspace")
 NOT_BUILT(notebook_story, "notebook")
-NOT_BUILT(session_story, "session")
 
 static runner_story *const stories[OBJECT_KINDS] = {
 	[OBJECT_SANDBOX] = sandbox_story,

@@ -146,6 +146,11 @@ static int put_image(const struct dialogue *d, const cJSON *image, struct buffer
 	return put(body, "\"}}", err);
 }
 
+static bool blank(const char *text)
+{
+	return !text[strspn(text, " \t\r\n\f\v")];
+}
+
 static int put_result(const struct dialogue *d, const cJSON *result, struct buffer *body, struct error *err)
 {
 	const cJSON *block, *id = cJSON_GetObjectItemCaseSensitive(result, "id");
@@ -156,8 +161,8 @@ static int put_result(const struct dialogue *d, const cJSON *result, struct buff
 	cJSON_ArrayForEach(block, cJSON_GetObjectItemCaseSensitive(result, "content")) {
 		const cJSON *text = cJSON_GetObjectItemCaseSensitive(block, "text");
 
-		if (cJSON_IsString(text) && !*text->valuestring)
-			continue; /* the API refuses empty text */
+		if (cJSON_IsString(text) && blank(text->valuestring))
+			continue; /* the API refuses text without anything in it */
 		if (put(body, any ? "," : ",\"content\":[", err) < 0)
 			return -1;
 		any = true;

@@ -333,6 +333,11 @@ static int add_call(struct answer *answer, const struct claude_block *b)
 	return call->id && call->name && (call->raw || call->arguments) ? 0 : -1;
 }
 
+static bool blank(const struct buffer *text)
+{
+	return !text->length || text->data[strspn(text->data, " \t\r\n\f\v")] == '\0';
+}
+
 static enum piece_kind message_stop(struct claude_stream *s, struct piece *piece)
 {
 	cJSON *content;
@@ -347,13 +352,13 @@ static enum piece_kind message_stop(struct claude_stream *s, struct piece *piece
 	for (size_t i = 0; i < s->count && !rc; i++) {
 		struct claude_block *b = &s->blocks[i];
 
-		if (!strcmp(b->type, "text") && b->text.length)
+		if (!strcmp(b->type, "text") && !blank(&b->text))
 			rc = (text.length && buffer_text(&text, "\n\n") < 0) ||
 			     buffer_append(&text, b->text.data, b->text.length) < 0 ? -1 : 0;
 		else if (!strcmp(b->type, "tool_use"))
 			rc = add_call(a, b);
-		/* The API sends empty text blocks and refuses them when they come back. */
-		if (!rc && !(!strcmp(b->type, "text") && !b->text.length)) {
+		/* The API sends text blocks without anything in them and refuses them when they come back. */
+		if (!rc && !(!strcmp(b->type, "text") && blank(&b->text))) {
 			rc = cJSON_AddItemToArray(content, b->json) ? 0 : -1;
 			if (!rc)
 				b->json = NULL;

@@ -1,0 +1,432 @@
+/* Tool calls: run one after the other, in the order in which the model asked, each recorded before
+ * it begins and when it has ended. Whatever goes wrong becomes a result that the model can read. */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/llm/session.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "mcp/schema.h"
+
+#define OUTPUT_LIMIT 32768
+#define IMAGE_MAX (5u << 20) /* what the API takes */
+#define INTERRUPT_SECONDS 5
+
+struct running {
+	bool done;
+	cJSON *result;        /* owned; NULL when failure says why there is none */
+	struct error failure;
+};
+
+static void on_done(void *context, const cJSON *result, const struct error *failure)
+{
+	struct running *run = context;
+
+	run->done = true;
+	if (result)
+		run->result = cJSON_Duplicate(result, true);
+	else
+		run->failure = *failure;
+}
+
+static int add_text(cJSON *content, const char *text)
+{
+	cJSON *block = cJSON_CreateObject();
+
+	cJSON_AddStringToObject(block, "type", "text");
+	if (!cJSON_AddStringToObject(block, "text", text) || !cJSON_AddItemToArray(content, block)) {
+		cJSON_Delete(block);
+		return -1;
+	}
+	return 0;
+}
+
+static const char *extension(const char *mime)
+{
+	static const char *const kinds[][2] = { { "image/png", "png" }, { "image/jpeg", "jpg" },
+						{ "image/gif", "gif" }, { "image/webp", "webp" } };
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (!strcmp(mime, kinds[i][0]))
+			return kinds[i][1];
+	return NULL;
+}
+
+/* base64 into out. -1 when it is none or too long. */
+static int decode(const char *text, struct buffer *out)
+{
+	size_t n = strlen(text);
+	int length;
+
+	if (!n || n % 4 || n / 4 * 3 > IMAGE_MAX || buffer_reserve(out, n / 4 * 3) < 0)
+		return -1;
+	length = EVP_DecodeBlock((unsigned char *)out->data, (const unsigned char *)text, (int)n);
+	if (length < 0)
+		return -1;
+	out->length = (size_t)length - (text[n - 1] == '=') - (text[n - 2] == '=');
+	return 0;
+}
+
+/* A picture: its bytes under blobs/ by hash, for requests, and in outputs/ for people. */
+static int keep_image(struct session *s, unsigned call, unsigned k, const cJSON *image, cJSON *content,
+		      struct error *err)
+{
+	const char *mime = session_word(image, "mimeType"), *type = extension(mime);
+	cleanup_buffer struct buffer bytes = BUFFER(IMAGE_MAX + 3);
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	char hex[65], path[128];
+	unsigned size;
+	cJSON *block;
+
+	if (!type || decode(session_word(image, "data"), &bytes) < 0) {
+		snprintf(path, sizeof path, "[a picture of type %.40s that cannot be shown]", *mime ? mime : "unknown");
+		return add_text(content, path) < 0 ? error_memory(err) : 0;
+	}
+	if (!EVP_Digest(bytes.data, bytes.length, hash, &size, EVP_sha256(), NULL))
+		return error_set(err, EIO, "SHA-256 failed");
+	for (unsigned i = 0; i < 32; i++)
+		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
+	if (file_make_folder(runner_folder(s->runner), "blobs", 0700, err) < 0 ||
+	    file_make_folder(runner_folder(s->runner), "outputs", 0700, err) < 0)
+		return -1;
+	snprintf(path, sizeof path, "blobs/%s", hex);
+	if (faccessat(runner_folder(s->runner), path, F_OK, 0) < 0 &&
+	    file_replace(runner_folder(s->runner), path, bytes.data, bytes.length, 0600, true, err) < 0)
+		return -1;
+	snprintf(path, sizeof path, "outputs/call-%u-%u.%s", call, k, type);
+	if (runner_set_value(s->runner, path, bytes.data, bytes.length, 0600, err) < 0)
+		return -1;
+	block = cJSON_CreateObject();
+	cJSON_AddStringToObject(block, "type", "image");
+	cJSON_AddStringToObject(block, "mime", mime);
+	cJSON_AddStringToObject(block, "sha256", hex);
+	cJSON_AddStringToObject(block, "file", path);
+	return cJSON_AddItemToArray(content, block) ? 0 : error_memory(err);
+}
+
+static size_t whole_character(const char *text, size_t n, size_t at)
+{
+	while (at < n && at && ((unsigned char)text[at] & 0xC0) == 0x80)
+		at--;
+	return at;
+}
+
+/* The model gets head and tail of what is too long, and where the whole is. */
+static int add_output(struct session *s, unsigned call, const struct buffer *text, cJSON *content, struct error *err)
+{
+	const cJSON *field = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "tool_output_limit");
+	size_t limit = cJSON_IsNumber(field) && field->valuedouble >= 1024 ? (size_t)field->valuedouble : OUTPUT_LIMIT;
+	cleanup_buffer struct buffer cut = BUFFER(limit + 4096);
+	char name[64], where[128];
+	size_t head, tail;
+	int rc;
+
+	if (text->length <= limit)
+		return text->length && add_text(content, text->data) < 0 ? error_memory(err) : 0;
+	snprintf(name, sizeof name, "call-%u.txt", call);
+	head = whole_character(text->data, text->length, limit / 2);
+	tail = whole_character(text->data, text->length, text->length - limit / 2);
+	rc = session_leave(s, name, text->data, text->length, where, sizeof where);
+	if (buffer_append(&cut, text->data, head) < 0 ||
+	    buffer_format(&cut, "\n[… %zu bytes are left out here%s%s …]\n", tail - head,
+			  rc < 0 ? "" : "; the whole is in ", rc < 0 ? "" : where) < 0 ||
+	    buffer_append(&cut, text->data + tail, text->length - tail) < 0 || add_text(content, cut.data) < 0)
+		return error_memory(err);
+	return 0;
+}
+
+/* What the server returned, as content blocks of ours; all of its text in whole (calls/N/result). */
+static int convert(struct session *s, unsigned call, const cJSON *result, cJSON *content, struct buffer *whole,
+		   struct error *err)
+{
+	const cJSON *block, *blocks = cJSON_GetObjectItemCaseSensitive(result, "content");
+	cleanup_buffer struct buffer text = BUFFER(LINE_MAX_BYTES);
+	unsigned images = 0;
+
+	cJSON_ArrayForEach(block, blocks) {
+		const char *type = session_word(block, "type");
+		cleanup_free char *other = NULL;
+		const char *piece = session_word(block, "text");
+
+		if (!strcmp(type, "image"))
+			continue;
+		if (strcmp(type, "text") != 0)
+			piece = other = cJSON_PrintUnformatted(block);
+		if (!piece || (text.length && text.data[text.length - 1] != '\n' && buffer_text(&text, "\n") < 0) ||
+		    buffer_text(&text, piece) < 0)
+			return error_memory(err);
+	}
+	session_scrub(s, &text);
+	if (text.length && buffer_append(whole, text.data, text.length) < 0)
+		return error_memory(err);
+	if (add_output(s, call, &text, content, err) < 0)
+		return -1;
+	cJSON_ArrayForEach(block, blocks)
+		if (!strcmp(session_word(block, "type"), "image") &&
+		    keep_image(s, call, ++images, block, content, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int set_file(struct session *s, unsigned call, const char *name, const char *text, struct error *err)
+{
+	cleanup_buffer struct buffer line = BUFFER(LINE_MAX_BYTES);
+	char path[64];
+
+	snprintf(path, sizeof path, "calls/%u/%s", call, name);
+	if (buffer_text(&line, text) < 0 ||
+	    (line.length && line.data[line.length - 1] != '\n' && buffer_text(&line, "\n") < 0))
+		return error_memory(err);
+	session_scrub(s, &line);
+	return runner_set_value(s->runner, path, line.data ? line.data : "", line.length, 0600, err);
+}
+
+int session_result(struct session *s, unsigned number, const char *id, const char *name, cJSON *content,
+		   bool is_error, const char *state, double seconds, struct error *err)
+{
+	cJSON *event = cJSON_CreateObject();
+	const cJSON *block;
+	cleanup_free char *members = NULL;
+	char elapsed[32], path[64];
+
+	cJSON_AddNumberToObject(event, "call", number);
+	cJSON_AddStringToObject(event, "id", id);
+	cJSON_AddStringToObject(event, "name", name);
+	cJSON_AddBoolToObject(event, "is_error", is_error);
+	cJSON_AddNumberToObject(event, "seconds", (double)(long long)(seconds * 1000) / 1000);
+	cJSON_AddItemReferenceToObject(event, "content", content);
+	members = cJSON_PrintUnformatted(event);
+	cJSON_Delete(event);
+	if (!members)
+		return error_memory(err);
+	members[strlen(members) - 1] = '\0';
+	if (session_event(s, "result", members + 1, err) < 0 || session_sync(s, err) < 0)
+		return -1;
+	failpoint("session-result");
+
+	if (session_heading(s, err, "result %u%s (%.2f s)", number, is_error ? ": error" : "", seconds) < 0)
+		return -1;
+	cJSON_ArrayForEach(block, content) {
+		const char *text = session_word(block, "text"), *file = session_word(block, "file");
+
+		if (*text && session_say_line(s, err, "%s", text) < 0)
+			return -1;
+		if (*file && session_say_line(s, err, "[picture: %s]", file) < 0)
+			return -1;
+	}
+	snprintf(elapsed, sizeof elapsed, "%.3f", seconds);
+	snprintf(path, sizeof path, "calls/%u/result", number);
+	if (faccessat(runner_folder(s->runner), path, F_OK, 0) < 0) {
+		const char *text = session_word(content->child, "text");
+
+		if (set_file(s, number, "name", name, err) < 0 || set_file(s, number, "result", text, err) < 0)
+			return -1;
+	}
+	if (set_file(s, number, "elapsed", elapsed, err) < 0 || set_file(s, number, "state", state, err) < 0)
+		return -1;
+	return 0;
+}
+
+/* For people: a lone text (code, a command) as it is, several arguments by name. */
+static int show_call(struct session *s, unsigned number, const struct tool_call *call, struct error *err)
+{
+	const cJSON *argument;
+
+	if (session_heading(s, err, "call %u %s", number, call->name) < 0)
+		return -1;
+	if (!call->arguments)
+		return session_say_line(s, err, "%s", call->raw ? call->raw : "");
+	cJSON_ArrayForEach(argument, call->arguments) {
+		cleanup_free char *json = cJSON_IsString(argument) ? NULL : cJSON_PrintUnformatted(argument);
+		const char *text = json ? json : cJSON_GetStringValue(argument);
+		bool lone = !argument->next && argument == call->arguments->child && !json;
+		int rc;
+
+		if (!text)
+			return error_memory(err);
+		if (lone)
+			rc = session_say_line(s, err, "%s", text);
+		else
+			rc = session_say_line(s, err, "%s:%s%s", argument->string, strchr(text, '\n') ? "\n" : " ", text);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int record_call(struct session *s, unsigned number, const struct tool_call *call, struct error *err)
+{
+	cJSON *event = cJSON_CreateObject();
+	cleanup_free char *members = NULL;
+	cleanup_free char *arguments = call->arguments ? cJSON_PrintUnformatted(call->arguments) : NULL;
+
+	cJSON_AddNumberToObject(event, "call", number);
+	cJSON_AddStringToObject(event, "id", call->id);
+	cJSON_AddStringToObject(event, "name", call->name);
+	if (arguments)
+		cJSON_AddRawToObject(event, "arguments", arguments);
+	members = cJSON_PrintUnformatted(event);
+	cJSON_Delete(event);
+	if (!members)
+		return error_memory(err);
+	members[strlen(members) - 1] = '\0';
+	if (session_event(s, "call", members + 1, err) < 0 || session_sync(s, err) < 0)
+		return -1;
+	failpoint("session-call");
+	if (set_file(s, number, "name", call->name, err) < 0 ||
+	    set_file(s, number, "arguments", arguments ? arguments : call->raw ? call->raw : "", err) < 0 ||
+	    set_file(s, number, "state", "running", err) < 0)
+		return -1;
+	return show_call(s, number, call, err);
+}
+
+/* What was begun in a notebook goes on until it is interrupted. */
+static int interrupt_tool(struct session *s, struct error *err)
+{
+	const struct client_callbacks callbacks = { .done = on_done };
+	double until = session_clock() + INTERRUPT_SECONDS;
+	struct running run = { .done = false };
+	bool halted[3] = { s->interrupt, s->stop, s->quit };
+	struct error why;
+	uint64_t id;
+	int rc = 0;
+
+	if (s->client_gone || !client_tool(s->client, "interrupt"))
+		return 0;
+	id = client_call(s->client, "interrupt", NULL, &callbacks, &run, &why);
+	while (id && !run.done && !s->client_gone && session_clock() < until && rc == 0)
+		rc = session_next(s, 100, err);
+	if (id && !run.done && !s->client_gone)
+		client_cancel(s->client, id, "it took too long");
+	cJSON_Delete(run.result);
+	s->interrupt |= halted[0];
+	s->stop |= halted[1];
+	s->quit |= halted[2];
+	return rc;
+}
+
+/* Runs one call. *failure is "" or why it has no result; 1 when it was interrupted. */
+static int run(struct session *s, const struct tool_call *call, struct running *run, struct error *failure,
+	       struct error *err)
+{
+	const struct client_callbacks callbacks = { .done = on_done };
+	const cJSON *limit = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "tool_timeout");
+	double seconds = cJSON_IsNumber(limit) ? limit->valuedouble : 120;
+	double until = session_clock() + seconds;
+	uint64_t id;
+
+	id = client_call(s->client, call->name, call->arguments, &callbacks, run, failure);
+	if (!id)
+		return 0;
+	failpoint("session-tool");
+	while (!run->done) {
+		double left = until - session_clock();
+
+		if (session_halted(s)) {
+			client_cancel(s->client, id, "the user interrupted");
+			if (!s->quit && interrupt_tool(s, err) < 0)
+				return -1;
+			error_set(failure, EINTR, "interrupted by the user; what it had begun may have taken effect");
+			return 1;
+		}
+		if (seconds > 0 && left <= 0) {
+			client_cancel(s->client, id, "it took too long");
+			error_set(failure, ETIMEDOUT, "timed out after %g s (tool_timeout); it was interrupted", seconds);
+			return interrupt_tool(s, err);
+		}
+		if (session_next(s, seconds > 0 ? (int)(left * 1000) + 1 : -1, err) < 0)
+			return -1;
+	}
+	if (!run->result)
+		*failure = run->failure;
+	return 0;
+}
+
+/* Why a call cannot even be tried; "" when it can. */
+static int check(struct session *s, const struct tool_call *call, bool cut, struct error *failure)
+{
+	const cJSON *tool, *known = s->dialogue.tools;
+	char names[512] = "";
+
+	if (cut)
+		return error_set(failure, EINVAL, "not run: your answer reached its limit of output tokens, so the "
+						  "arguments may be incomplete; ask again, in smaller pieces");
+	cJSON_ArrayForEach(tool, known) {
+		size_t n = strlen(names);
+
+		if (!strcmp(session_word(tool, "name"), call->name))
+			break;
+		snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", session_word(tool, "name"));
+	}
+	if (!tool)
+		return error_set(failure, ENOENT, "there is no tool '%s'; there are: %s", call->name,
+				 *names ? names : "none");
+	if (!call->arguments)
+		return error_set(failure, EINVAL, "the arguments are not a JSON object");
+	if (schema_check(cJSON_GetObjectItemCaseSensitive(tool, "inputSchema"), call->arguments, failure) < 0)
+		return error_wrap(failure, "the arguments do not fit");
+	return 0;
+}
+
+static int do_call(struct session *s, const struct tool_call *call, bool cut, struct error *err)
+{
+	struct running running = { .done = false };
+	cleanup_buffer struct buffer whole = BUFFER(LINE_MAX_BYTES);
+	struct error failure = { 0 };
+	unsigned number = s->calls + 1;
+	double begun = session_clock();
+	bool is_error, halted = session_halted(s);
+	cJSON *content;
+	int rc;
+
+	if (s->quit)
+		return 0;
+	if (record_call(s, number, call, err) < 0)
+		return -1;
+	if (halted) {
+		error_set(&failure, EINTR, "not run: the user interrupted");
+	} else if (check(s, call, cut, &failure) == 0) {
+		rc = session_client(s, &failure, err);
+		if (rc == -2)
+			return -1;
+		if (rc == 0 && !session_halted(s))
+			rc = run(s, call, &running, &failure, err);
+		if (rc == -1 && !failure.code)
+			return -1;
+		halted = session_halted(s);
+		if (halted && !running.result && !failure.code)
+			error_set(&failure, EINTR, "not run: the user interrupted");
+	}
+	if (s->quit && !running.result)
+		return 0; /* the next process reports it as interrupted */
+	content = cJSON_CreateArray();
+	is_error = !running.result || cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(running.result, "isError"));
+	if (running.result) {
+		rc = convert(s, number, running.result, content, &whole, err);
+	} else {
+		rc = add_text(content, failure.text) < 0 || buffer_text(&whole, failure.text) < 0 ? error_memory(err) : 0;
+	}
+	cJSON_Delete(running.result);
+	if (!rc && set_file(s, number, "result", whole.data ? whole.data : "", err) == 0)
+		rc = session_result(s, number, call->id, call->name, content, is_error,
+				    failure.code == EINTR ? "interrupted" : is_error ? "failed" : "done",
+				    session_clock() - begun, err);
+	else
+		rc = -1;
+	cJSON_Delete(content);
+	return rc;
+}
+
+int session_calls(struct session *s, const struct answer *answer, struct error *err)
+{
+	for (size_t i = 0; i < answer->count; i++)
+		if (do_call(s, &answer->calls[i], answer->stop == STOP_CUT, err) < 0)
+			return -1;
+	return 0;
+}

@@ -1,0 +1,418 @@
+/* One turn: ask, show the answer as it comes, run its tools, ask again, until it has said all. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "backend/llm/retry.h"
+#include "backend/llm/session.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+
+#define PAUSES_MAX 5
+#define EMPTY_MAX 2 /* times that an answer without content is asked for again */
+#define CUTS_MAX 2  /* answers in a row that end in the middle of a tool call */
+#define NOTE_PARTIAL_MAX 8192
+
+enum asked { ASKED_FATAL = -1, ASKED_ENDED, ASKED_ANSWERED };
+
+__attribute__((format(printf, 3, 4)))
+static int end_with(struct ending *ending, const char *state, const char *format, ...)
+{
+	va_list args;
+
+	ending->state = state;
+	va_start(args, format);
+	vsnprintf(ending->text, sizeof ending->text, format, args);
+	va_end(args);
+	return 0;
+}
+
+static char *quote(const char *text)
+{
+	cJSON *json = cJSON_CreateString(text);
+	char *quoted = json ? cJSON_PrintUnformatted(json) : NULL;
+
+	cJSON_Delete(json);
+	return quoted;
+}
+
+/* Records an answer that does not count: what was said of it and what it cost. Takes usage. */
+static int aborted(struct session *s, const char *reason, cJSON *usage, struct error *err)
+{
+	cleanup_free char *why = quote(reason), *text = quote(s->said.data ? s->said.data : "");
+	cleanup_free char *cost = usage ? cJSON_PrintUnformatted(usage) : NULL;
+	cleanup_free char *model = quote(s->dialogue.model), *members = NULL;
+
+	cJSON_Delete(usage);
+	if (!why || !text || !model ||
+	    asprintf(&members, "\"model\":%s,\"reason\":%s,%s%s%s\"text\":%s", model, why, cost ? "\"usage\":" : "",
+		     cost ? cost : "", cost ? "," : "", text) < 0) {
+		members = NULL;
+		return error_memory(err);
+	}
+	return session_event(s, "aborted", members, err);
+}
+
+static int record_request(struct session *s, int attempt, struct error *err)
+{
+	cleanup_buffer struct buffer body = BUFFER(LINE_MAX_BYTES);
+	cleanup_free char *members = NULL, *model = quote(s->dialogue.model);
+	unsigned number = attempt ? s->requests : s->requests + 1;
+	struct stat st;
+	char path[64];
+
+	if (!attempt) {
+		buffer_clear(&s->body);
+		if (s->provider->request(s->self, &s->dialogue, &s->body, err) < 0 ||
+		    buffer_append(&body, s->body.data, s->body.length) < 0)
+			return error_wrap(err, "request");
+		session_scrub(s, &body);
+		snprintf(path, sizeof path, "requests/%u.json", number);
+		if (runner_set_value(s->runner, path, body.data, body.length, 0600, err) < 0)
+			return -1;
+	}
+	if (fstatat(runner_folder(s->runner), "messages", &st, 0) < 0)
+		st.st_size = 0;
+	if (!model || asprintf(&members, "\"request\":%u,\"model\":%s,\"attempt\":%d,\"messages\":%lld", number,
+		     model, attempt + 1, (long long)st.st_size) < 0) {
+		members = NULL;
+		return error_memory(err);
+	}
+	if (session_event(s, "request", members, err) < 0 || session_sync(s, err) < 0)
+		return -1;
+	failpoint("session-request");
+	return 0;
+}
+
+static int show_piece(struct session *s, const struct piece *piece, struct error *err)
+{
+	enum saying kind = piece->kind == PIECE_THINKING ? SAYING_THINKING : SAYING_TEXT;
+
+	if (piece->kind == PIECE_CALL)
+		return 0; /* shown when it is run */
+	if (s->saying != kind) {
+		if (session_heading(s, err, kind == SAYING_TEXT ? "assistant" : "thinking") < 0)
+			return -1;
+		s->saying = kind;
+	}
+	if (kind == SAYING_TEXT && buffer_append(&s->said, piece->text, piece->length) < 0)
+		return error_set(err, errno, "the answer is too long");
+	return session_say(s, piece->text, piece->length, err);
+}
+
+/* Until the answer or the trouble has come: ASKED_ANSWERED and *piece is one of them; ASKED_ENDED when
+ * halted. */
+static enum asked listen_to(struct session *s, struct piece *piece, struct error *err)
+{
+	for (;;) {
+		int got;
+
+		if (session_halted(s))
+			return ASKED_ENDED;
+		while ((got = s->provider->take(s->self, piece, err)) == 1) {
+			if (piece->kind == PIECE_ANSWER || piece->kind == PIECE_TROUBLE)
+				return ASKED_ANSWERED;
+			if (show_piece(s, piece, err) < 0)
+				return ASKED_FATAL;
+		}
+		if (got < 0 || session_next(s, -1, err) < 0)
+			return ASKED_FATAL;
+	}
+}
+
+/* The user interrupted while the answer came. */
+static int give_up(struct session *s, struct error *err)
+{
+	if (s->quit) {
+		cJSON_Delete(s->provider->abandon(s->self));
+		return 0;
+	}
+	return aborted(s, "the user interrupted", s->provider->abandon(s->self), err);
+}
+
+static double field(struct session *s, const char *object, const char *name, double fallback)
+{
+	const cJSON *n = cJSON_GetObjectItemCaseSensitive(
+		cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), object), name);
+
+	return cJSON_IsNumber(n) ? n->valuedouble : fallback;
+}
+
+static double chance(void)
+{
+	unsigned n = 0;
+
+	if (getrandom(&n, sizeof n, GRND_NONBLOCK) != (ssize_t)sizeof n)
+		n = 0;
+	return (double)n / 4294967296.0;
+}
+
+/* Says why, waits, and says that it goes on. */
+static int wait_to_retry(struct session *s, const struct trouble *t, int attempt, double delay, struct error *err)
+{
+	cleanup_free char *reason = quote(t->reason), *members = NULL;
+	double until = session_clock() + delay;
+	char at[TIME_TEXT_SIZE], text[ERROR_TEXT_SIZE];
+	time_t when = time(NULL) + (time_t)(delay + 0.5);
+	struct tm tm;
+
+	if (!reason || asprintf(&members, "\"reason\":%s,\"status\":%d,\"attempt\":%d,\"delay\":%.3f,\"request_id\":\"%.100s\"",
+				reason, t->status, attempt, delay, strpbrk(t->request_id, "\"\\") ? "" : t->request_id) < 0) {
+		members = NULL;
+		return error_memory(err);
+	}
+	gmtime_r(&when, &tm);
+	strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	snprintf(text, sizeof text, "%s; trying again at %s", t->reason, at);
+	if (session_event(s, "retry", members, err) < 0 ||
+	    session_heading(s, err, t->stalled ? "stalled" : "retry") < 0 ||
+	    session_say_line(s, err, "%s; trying again in %.2f s (attempt %d)", t->reason, delay, attempt + 1) < 0 ||
+	    runner_set_failure(s->runner, text, err) < 0 || runner_set_state(s->runner, "retrying", err) < 0)
+		return -1;
+	while (session_clock() < until && !session_halted(s))
+		if (session_next(s, (int)((until - session_clock()) * 1000) + 1, err) < 0)
+			return -1;
+	if (session_halted(s))
+		return 0;
+	if (runner_set_failure(s->runner, "", err) < 0)
+		return -1;
+	return runner_set_state(s->runner, "running", err);
+}
+
+/* An answer without anything in it cannot become part of the conversation. */
+static bool empty(const struct answer *a)
+{
+	return !strcmp(a->content, "[]") && (a->stop == STOP_DONE || a->stop == STOP_CALLS || a->stop == STOP_PAUSED);
+}
+
+/* Asks until there is an answer, as often as it may help. */
+static enum asked ask(struct session *s, struct answer *answer, struct ending *ending, struct error *err)
+{
+	int attempts = (int)field(s, "retry", "attempts", RETRY_ATTEMPTS), empties = 0;
+	double left = field(s, "retry", "seconds", RETRY_SECONDS), delay;
+	struct trouble t;
+
+	for (int attempt = 0;; attempt++) {
+		struct piece piece;
+		enum asked heard;
+
+		if (record_request(s, attempt, err) < 0) {
+			if (err->code != EFBIG)
+				return ASKED_FATAL;
+			return end_with(ending, "limited", "%s", err->text), ASKED_ENDED;
+		}
+		buffer_clear(&s->said);
+		s->saying = SAYING_NOTHING;
+		if (s->provider->send(s->self, &s->body, err) < 0)
+			return ASKED_FATAL;
+		heard = listen_to(s, &piece, err);
+		if (heard == ASKED_ENDED && give_up(s, err) < 0)
+			return ASKED_FATAL;
+		if (heard != ASKED_ANSWERED)
+			return heard;
+		if (piece.kind == PIECE_ANSWER && !empty(&piece.answer)) {
+			*answer = piece.answer;
+			return ASKED_ANSWERED;
+		}
+		if (piece.kind == PIECE_ANSWER) {
+			t = (struct trouble){ .retry = empties++ < EMPTY_MAX, .delay = -1 };
+			snprintf(t.reason, sizeof t.reason, "the model answered nothing");
+			piece.usage = steal_pointer(&piece.answer.usage);
+			answer_free(&piece.answer);
+		} else {
+			t = piece.trouble;
+		}
+		if (aborted(s, t.reason, piece.usage, err) < 0)
+			return ASKED_FATAL;
+		if (!t.retry)
+			return end_with(ending, "failed", "%s%s%s%s", t.reason, *t.request_id ? " (request " : "",
+					t.request_id, *t.request_id ? ")" : ""), ASKED_ENDED;
+		delay = retry_delay(&t, attempt + 1, chance());
+		if (attempt >= attempts || delay > left)
+			return end_with(ending, t.stalled ? "stalled" : "failed", "%s%s", t.reason,
+					attempt >= attempts ? "; given up after as many attempts as retry allows"
+							    : "; given up: the next attempt would come too late"),
+			       ASKED_ENDED;
+		left -= delay;
+		if (wait_to_retry(s, &t, attempt + 1, delay, err) < 0)
+			return ASKED_FATAL;
+		if (session_halted(s))
+			return ASKED_ENDED;
+	}
+}
+
+static int commit(struct session *s, const struct answer *a, struct error *err)
+{
+	cJSON *event = cJSON_CreateObject(), *calls;
+	cleanup_free char *head = NULL, *members = NULL, *result = NULL;
+	double cost;
+
+	cJSON_AddStringToObject(event, "model", a->model);
+	cJSON_AddStringToObject(event, "id", a->id);
+	cJSON_AddStringToObject(event, "request_id", a->request_id);
+	cJSON_AddStringToObject(event, "stop_reason", a->stop_reason);
+	cJSON_AddItemToObject(event, "usage", a->usage ? cJSON_Duplicate(a->usage, true) : cJSON_CreateObject());
+	if (models_cost(&s->models, a->model, a->usage, &cost))
+		cJSON_AddNumberToObject(event, "cost", cost);
+	else
+		cJSON_AddNullToObject(event, "cost");
+	calls = cJSON_AddArrayToObject(event, "calls");
+	for (size_t i = 0; i < a->count; i++) {
+		cJSON *call = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(call, "id", a->calls[i].id);
+		cJSON_AddStringToObject(call, "name", a->calls[i].name);
+		cJSON_AddItemToArray(calls, call);
+	}
+	head = cJSON_PrintUnformatted(event);
+	cJSON_Delete(event);
+	if (!head)
+		return error_memory(err);
+	head[strlen(head) - 1] = '\0';
+	if (asprintf(&members, "%s,\"content\":%s", head + 1, a->content) < 0) {
+		members = NULL;
+		return error_memory(err);
+	}
+	failpoint("session-answer");
+	if (session_event(s, "assistant", members, err) < 0 || session_show_usage(s, err) < 0)
+		return -1;
+	if (s->in_line && session_say(s, "\n", 1, err) < 0)
+		return -1;
+	if (!*a->text)
+		return 0;
+	if (asprintf(&result, "%s\n", a->text) < 0) {
+		result = NULL;
+		return error_memory(err);
+	}
+	return runner_set_text(s->runner, "result", result, err);
+}
+
+/* Whether the next request is one too many. */
+static bool limited(struct session *s, struct ending *ending)
+{
+	double turns = field(s, "limits", "turns", -1), usd = field(s, "limits", "usd", -1);
+
+	if (turns >= 0 && s->usage.turns >= turns)
+		end_with(ending, "limited", "limits: turns is %g and %d are used; raise it and write start to ctl", turns,
+			 s->usage.turns);
+	else if (usd >= 0 && s->provider->paid && s->usage.cost >= usd)
+		end_with(ending, "limited", "limits: usd is %g and %.4f are used; raise it and write start to ctl", usd,
+			 s->usage.cost);
+	else
+		return false;
+	return true;
+}
+
+/* The model learns that it was interrupted, and what of its answer the user saw. */
+static int halt(struct session *s, struct ending *ending, struct error *err)
+{
+	cleanup_free char *note = NULL;
+	const char *said = s->said.data ? s->said.data : "";
+	size_t n = strlen(said);
+
+	if (s->quit)
+		return ending->state = NULL, 0;
+	if (n > NOTE_PARTIAL_MAX)
+		for (n = NOTE_PARTIAL_MAX; n && ((unsigned char)said[n] & 0xC0) == 0x80;)
+			n--;
+	if (asprintf(&note, n ? "[The user interrupted this answer. It had said: %.*s]" : "[The user interrupted.]%.*s",
+		     (int)n, said) < 0) {
+		note = NULL;
+		return error_memory(err);
+	}
+	if (session_user_text(s, note, true, NULL, err) < 0 || session_heading(s, err, "interrupted") < 0)
+		return -1;
+	return end_with(ending, "interrupted", "%s", "");
+}
+
+/* What an answer's end means. 1: ask again; 0: the turn has ended. */
+static int after(struct session *s, const struct answer *a, int *pauses, int *cuts, struct ending *ending)
+{
+	*pauses = a->stop == STOP_PAUSED ? *pauses + 1 : 0;
+	*cuts = a->stop == STOP_CUT ? *cuts + 1 : 0;
+	switch (a->stop) {
+	case STOP_DONE:
+		/* Some servers stop with calls in hand. */
+		return a->count ? 1 : end_with(ending, "done", "%s", "");
+	case STOP_CALLS:
+		return a->count ? 1 : end_with(ending, "failed", "the model stopped for a tool without naming one");
+	case STOP_PAUSED:
+		return *pauses <= PAUSES_MAX ? 1 : end_with(ending, "failed", "the model paused %d times in a row", *pauses);
+	case STOP_CUT:
+		if (a->count && *cuts <= CUTS_MAX)
+			return 1;
+		return end_with(ending, "limited", "the answer reached its limit of output tokens (%s); raise max_tokens "
+						   "in options and write start to ctl", a->stop_reason);
+	case STOP_FULL:
+		return end_with(ending, "limited", "the context window of %s is full", s->dialogue.model);
+	case STOP_REFUSED:
+		return end_with(ending, "failed", "the model refused%s%s", *a->detail ? ": " : "", a->detail);
+	case STOP_UNKNOWN:
+		break;
+	}
+	return end_with(ending, "failed", "the answer stopped for a reason that is not known: %s", a->stop_reason);
+}
+
+static int converse(struct session *s, struct ending *ending, struct error *err)
+{
+	int pauses = 0, cuts = 0;
+
+	for (;;) {
+		struct answer answer;
+		enum asked asked;
+		int rc;
+
+		buffer_clear(&s->said);
+		if (session_halted(s))
+			return halt(s, ending, err);
+		if (limited(s, ending))
+			return 0;
+		ending->state = NULL;
+		asked = ask(s, &answer, ending, err);
+		if (asked == ASKED_FATAL)
+			return -1;
+		if (asked == ASKED_ENDED)
+			return ending->state ? 0 : halt(s, ending, err);
+		/* A refusal is no part of the conversation: what follows it would be refused, too. */
+		if (answer.stop == STOP_REFUSED)
+			rc = aborted(s, "refusal", steal_pointer(&answer.usage), err);
+		else
+			rc = commit(s, &answer, err);
+		if (rc == 0 && answer.count && answer.stop != STOP_REFUSED)
+			rc = session_calls(s, &answer, err);
+		if (rc == 0 && !s->quit)
+			rc = after(s, &answer, &pauses, &cuts, ending);
+		else if (rc == 0)
+			ending->state = NULL;
+		answer_free(&answer);
+		if (rc <= 0 || s->quit)
+			return rc < 0 ? -1 : 0;
+	}
+}
+
+int session_turn(struct session *s, struct ending *ending, struct error *err)
+{
+	struct error why = { 0 };
+	int rc;
+
+	ending->state = NULL;
+	ending->text[0] = '\0';
+	s->started = session_clock();
+	if (runner_set_failure(s->runner, "", err) < 0 || runner_set_state(s->runner, "starting", err) < 0)
+		return -1;
+	rc = session_prepare(s, &why, err);
+	if (rc == -2)
+		return -1;
+	if (rc < 0)
+		return end_with(ending, "failed", "%s", why.text);
+	if (session_halted(s))
+		return halt(s, ending, err);
+	if (runner_set_state(s->runner, "running", err) < 0)
+		return -1;
+	return converse(s, ending, err);
+}
