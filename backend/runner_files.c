@@ -112,6 +112,7 @@ int runner_set_state(struct runner *r, const char *state, struct error *err)
 {
 	struct status next = { .generation = r->want.generation };
 	struct timespec now;
+	bool durable;
 
 	if (may_write(r, "status", err) < 0)
 		return -1;
@@ -124,7 +125,10 @@ int runner_set_state(struct runner *r, const char *state, struct error *err)
 	/* What is acted on again is not a new state. */
 	if (!strcmp(r->status.state, state) && r->status.since > 0)
 		next.since = r->status.since;
-	if (status_write(r->folder, &next, true, err) < 0)
+	/* Between idle and busy there is nothing that a power cut would leave: it ends the process. */
+	durable = next.generation != r->status.generation || status_resting(r->kind, state) ||
+		  status_resting(r->kind, r->status.state);
+	if (status_write(r->folder, &next, durable, err) < 0)
 		return -1;
 	r->status = next;
 	runner_changed(r, "status");

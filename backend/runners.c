@@ -14,7 +14,6 @@
 	}
 NOT_BUILT(sandbox_story, "sandbox")
 NOT_BUILT(workspace_story, "workspace")
-NOT_BUILT(notebook_story, "notebook")
 
 static runner_story *const stories[OBJECT_KINDS] = {
 	[OBJECT_SANDBOX] = sandbox_story,

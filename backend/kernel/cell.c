@@ -253,6 +253,7 @@ static int clear(struct cell *cell, struct error *err)
 	cell->outputs = 0;
 	cell->stream = NULL;
 	cell->line_open = false;
+	cell->clears++;
 	notebook_forget_displays(cell->notebook, cell->number);
 	if (!cell->number)
 		return ftruncate(cell->output, 0) < 0 ? error_errno(err, "memfd") : 0;

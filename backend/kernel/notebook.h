@@ -64,6 +64,7 @@ struct cell {
 	size_t length;           /* of the fragment */
 	unsigned int outputs;    /* how many it holds */
 	const char *stream;      /* "stdout" or "stderr" while the last output is an open stream */
+	unsigned int clears;     /* how often its output was emptied */
 	bool clear_next;         /* clear_output(wait=True): the next output replaces all */
 	bool line_open;          /* the text does not end in a newline */
 	bool fragment_changed, output_changed;
