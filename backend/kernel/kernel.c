@@ -153,13 +153,13 @@ int kernel_watch(struct story *s, struct error *err)
 
 	if (watch(s, fd, events, &s->socket_fd, &s->socket_events, err) < 0)
 		return -1;
-	fd = s->http ? http_fd(s->http) : -1;
-	return watch(s, fd, fd < 0 ? 0 : http_events(s->http), &s->http_fd, &s->http_events, err);
+	fd = s->rest ? rest_fd(s->rest) : -1;
+	return watch(s, fd, fd < 0 ? 0 : rest_events(s->rest), &s->rest_fd, &s->rest_events, err);
 }
 
 int kernel_timeout(struct story *s)
 {
-	int a = s->http && !s->http_result ? http_timeout(s->http) : -1;
+	int a = s->rest && !s->rest_result ? rest_timeout(s->rest) : -1;
 	int b = s->socket ? socket_timeout(s->socket) : -1;
 
 	return a < 0 ? b : b < 0 ? a : a < b ? a : b;
@@ -171,8 +171,8 @@ void kernel_ready(struct story *s, int fd, short revents)
 {
 	struct error err;
 
-	if (s->http && !s->http_result && (fd == s->http_fd || fd < 0)) {
-		s->http_result = http_service(s->http, fd < 0 ? 0 : revents, &s->http_error);
+	if (s->rest && !s->rest_result && (fd == s->rest_fd || fd < 0)) {
+		s->rest_result = rest_service(s->rest, fd < 0 ? 0 : revents, &s->rest_error);
 	}
 	if (s->socket && (fd == s->socket_fd || fd < 0) && socket_service(s->socket, &err) < 0)
 		kernel_disconnect(s);
@@ -181,19 +181,19 @@ void kernel_ready(struct story *s, int fd, short revents)
 int kernel_call(struct story *s, const char *method, const char *path, const char *body, long *status,
 		struct error *err)
 {
-	if (http_start(s->http, s->socket_path, s->token, method, path, body, err) < 0)
+	if (rest_start(s->rest, s->socket_path, s->token, method, path, body, err) < 0)
 		return -1;
-	s->http_result = 0;
-	while (!s->http_result)
+	s->rest_result = 0;
+	while (!s->rest_result)
 		if (story_step(s, -1, err) < 0) {
-			s->http_result = -1;
+			s->rest_result = -1;
 			return -1;
 		}
-	if (s->http_result < 0) {
-		*err = s->http_error;
+	if (s->rest_result < 0) {
+		*err = s->rest_error;
 		return -1;
 	}
-	*status = http_status(s->http);
+	*status = rest_status(s->rest);
 	return 0;
 }
 
@@ -202,7 +202,7 @@ static int refused(struct story *s, const char *what, long status, struct error 
 {
 	cleanup_buffer struct buffer text = BUFFER(65536);
 
-	if (json_text(&text, json_get(http_body(s->http), "message")) < 0 || !text.length)
+	if (json_text(&text, json_get(rest_body(s->rest), "message")) < 0 || !text.length)
 		return error_set(err, EIO, "%s: Jupyter Server answers %ld", what, status);
 	return error_set(err, EIO, "%s: Jupyter Server answers %ld: %.300s", what, status, text.data);
 }
@@ -236,7 +236,7 @@ int kernel_start(struct story *s, struct error *err)
 		return -1;
 	if (status != 201 && status != 200)
 		return refused(s, "starting a kernel", status, err);
-	answer = http_body(s->http);
+	answer = rest_body(s->rest);
 	kernel = json_get(answer, "kernel");
 	if (!copy_id(s->session, sizeof s->session, json_get(answer, "id")) ||
 	    !copy_id(s->kernel, sizeof s->kernel, json_get(kernel, "id")) ||
@@ -257,7 +257,7 @@ int kernel_lives(struct story *s, struct error *err)
 		return 0;
 	if (status != 200)
 		return refused(s, "the kernel", status, err);
-	return !json_is(json_get(http_body(s->http), "execution_state"), "dead");
+	return !json_is(json_get(rest_body(s->rest), "execution_state"), "dead");
 }
 
 void kernel_release(struct story *s)

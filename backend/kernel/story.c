@@ -134,8 +134,8 @@ static int open_story(struct story *s, struct runner *r, struct error *err)
 	struct timespec now;
 
 	*s = (struct story){ .runner = r, .generation = runner_want(r)->generation, .sandbox_folder = -1,
-			     .socket_folder = -1, .talk = { .fd = -1, .passed = -1 }, .http_fd = -1,
-			     .http_result = 1, .socket_fd = -1 };
+			     .socket_folder = -1, .talk = { .fd = -1, .passed = -1 }, .rest_fd = -1,
+			     .rest_result = 1, .socket_fd = -1 };
 	/* Numbers of messages that no runner before this one has used. */
 	if (clock_gettime(CLOCK_REALTIME, &now) < 0)
 		return error_errno(err, "clock");
@@ -147,9 +147,9 @@ static void close_story(struct story *s)
 {
 	requests_free(s);
 	kernel_disconnect(s);
-	if (s->http_fd >= 0)
-		runner_unwatch(s->runner, s->http_fd);
-	http_free(s->http);
+	if (s->rest_fd >= 0)
+		runner_unwatch(s->runner, s->rest_fd);
+	rest_free(s->rest);
 	kernel_forget_server(s);
 	if (s->talk.fd >= 0)
 		runner_unwatch(s->runner, s->talk.fd);
@@ -379,8 +379,8 @@ static int run(struct story *s, bool adopt, struct error *err)
 {
 	struct error why;
 
-	s->http = http_new(err);
-	if (!s->http)
+	s->rest = rest_new(err);
+	if (!s->rest)
 		return -1;
 	if ((adopt ? take_up(s, &why) : start(s, &why)) == 0)
 		(void)serve(s, &why);
@@ -417,8 +417,8 @@ static int act(struct runner *r, struct error *err)
 		result = run(&s, again && strcmp(status->state, "starting") != 0, err);
 	} else if (!status_resting(OBJECT_NOTEBOOK, status->state)) {
 		/* A runner before this one was killed while it ran. */
-		s.http = http_new(err);
-		if (s.http && find_sandbox(&s, err) == 0 && read_kernel(&s, err) == 0)
+		s.rest = rest_new(err);
+		if (s.rest && find_sandbox(&s, err) == 0 && read_kernel(&s, err) == 0)
 			release(&s);
 		result = requests_recover(&s, false, err);
 	}

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "backend/kernel/http.h"
+#include "backend/kernel/rest.h"
 #include "backend/kernel/notebook.h"
 #include "backend/kernel/socket.h"
 #include "backend/runner.h"
@@ -62,11 +62,11 @@ struct story {
 	char *token, *url;        /* owned */
 	struct talk talk;         /* while the sandbox is asked; fd -1 otherwise */
 
-	struct http *http;
-	int http_fd;              /* as watched, -1 */
-	short http_events;
-	int http_result;          /* 0 while a request is under way */
-	struct error http_error;
+	struct rest *rest;
+	int rest_fd;              /* as watched, -1 */
+	short rest_events;
+	int rest_result;          /* 0 while a request is under way */
+	struct error rest_error;
 
 	/* The kernel. */
 	char kernel[64], kernel_name[64], session[64]; /* Jupyter's ids; "" before they are known */
@@ -139,7 +139,7 @@ void kernel_disconnect(struct story *s);
 void kernel_release(struct story *s);                       /* DELETE /api/sessions/ID, best effort */
 void kernel_forget_server(struct story *s);
 int kernel_send(struct story *s, const struct buffer *message, struct error *err);
-/* Watches what http and socket want watched now. */
+/* Watches what rest and socket want watched now. */
 int kernel_watch(struct story *s, struct error *err);
 /* A descriptor is ready, or (-1) some time has passed. */
 void kernel_ready(struct story *s, int fd, short revents);

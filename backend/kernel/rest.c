@@ -1,4 +1,4 @@
-#include "backend/kernel/http.h"
+#include "backend/kernel/rest.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #define BODY_MAX (4u << 20)
 #define PATIENCE_SECONDS 90L /* a kernel that does not start is told of by Jupyter after a minute */
 
-struct http {
+struct rest {
 	CURLM *multi;
 	CURL *easy;
 	struct curl_slist *headers;
@@ -25,7 +25,7 @@ struct http {
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *data)
 {
-	struct http *h = context;
+	struct rest *h = context;
 
 	(void)easy;
 	(void)data;
@@ -41,14 +41,14 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 
 static size_t on_body(char *data, size_t size, size_t n, void *context)
 {
-	struct http *h = context;
+	struct rest *h = context;
 
 	return buffer_append(&h->body, data, size * n) < 0 ? 0 : size * n;
 }
 
-struct http *http_new(struct error *err)
+struct rest *rest_new(struct error *err)
 {
-	struct http *h = calloc(1, sizeof *h);
+	struct rest *h = calloc(1, sizeof *h);
 
 	if (!h || curl_global_init(CURL_GLOBAL_NOTHING) || !(h->multi = curl_multi_init())) {
 		free(h);
@@ -62,7 +62,7 @@ struct http *http_new(struct error *err)
 	return h;
 }
 
-static void end_request(struct http *h)
+static void end_request(struct rest *h)
 {
 	if (h->easy) {
 		(void)curl_multi_remove_handle(h->multi, h->easy);
@@ -74,7 +74,7 @@ static void end_request(struct http *h)
 	h->fd = -1;
 }
 
-void http_free(struct http *h)
+void rest_free(struct rest *h)
 {
 	if (!h)
 		return;
@@ -84,7 +84,7 @@ void http_free(struct http *h)
 	free(h);
 }
 
-static int add_header(struct http *h, const char *name, const char *value)
+static int add_header(struct rest *h, const char *name, const char *value)
 {
 	cleanup_buffer struct buffer line = BUFFER(4096);
 	struct curl_slist *longer;
@@ -98,7 +98,7 @@ static int add_header(struct http *h, const char *name, const char *value)
 	return 0;
 }
 
-int http_start(struct http *h, const char *socket, const char *token, const char *method,
+int rest_start(struct rest *h, const char *socket, const char *token, const char *method,
 	       const char *path, const char *body, struct error *err)
 {
 	cleanup_buffer struct buffer url = BUFFER(4096), authorization = BUFFER(4096);
@@ -136,17 +136,17 @@ int http_start(struct http *h, const char *socket, const char *token, const char
 	return 0;
 }
 
-int http_fd(const struct http *h)
+int rest_fd(const struct rest *h)
 {
 	return h->fd;
 }
 
-short http_events(const struct http *h)
+short rest_events(const struct rest *h)
 {
 	return h->events;
 }
 
-int http_timeout(struct http *h)
+int rest_timeout(struct rest *h)
 {
 	long ms;
 
@@ -155,7 +155,7 @@ int http_timeout(struct http *h)
 	return ms > 60000 ? 60000 : (int)ms;
 }
 
-int http_service(struct http *h, short ready, struct error *err)
+int rest_service(struct rest *h, short ready, struct error *err)
 {
 	int running, left, what = 0;
 	CURLMsg *message;
@@ -181,12 +181,12 @@ int http_service(struct http *h, short ready, struct error *err)
 			 "Jupyter Server: %s", *h->why ? h->why : curl_easy_strerror(code));
 }
 
-long http_status(const struct http *h)
+long rest_status(const struct rest *h)
 {
 	return h->status;
 }
 
-struct json http_body(const struct http *h)
+struct json rest_body(const struct rest *h)
 {
 	return (struct json){ h->body.data, h->body.length };
 }
