@@ -42,7 +42,7 @@ struct supervise_callbacks {
 /* Borrows state until supervise_close. */
 int supervise_open(struct supervisor **supervisor, struct state *state,
 		   const struct supervise_callbacks *callbacks, void *context, struct error *err);
-/* Lets go; runners go on. */
+/* Lets go; runners go on. Calls are dropped without their `ended`. */
 void supervise_close(struct supervisor *s);
 
 /* Reads NAME=VALUE lines (# begins a comment) of a file that only its owner can read. */

@@ -1,0 +1,168 @@
+/* At the start of a mount: everything that a crash of the mount, of a runner or of the machine
+ * left half done is found and finished. The steps are in the order in which they are written
+ * elsewhere, so that each half-done state is one of these:
+ *
+ *      a folder without a name, want 0       mkdir did not come to the name: deleted
+ *      a folder without a name               rmdir did not come to its end: removed
+ *      a name, want removed                  the same, one step earlier: the name is forgotten
+ *      a name without a folder               damage: the name is forgotten
+ *      spec.json newer than want             a start was not recorded: recorded
+ *      config newer than spec.json           a start was not judged: the tree judges it */
+#include "fs/supervise_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+struct scan {
+	struct supervisor *s;
+	enum object_kind kind;
+	struct error *err;
+};
+
+static int visit_serial(void *context, uint64_t serial)
+{
+	struct scan *scan = context;
+
+	return supervise_make_object(scan->s, scan->kind, serial) ? 0 : error_memory(scan->err);
+}
+
+static int visit_name(void *context, const char *name, uint64_t serial)
+{
+	struct scan *scan = context;
+	struct object *o = supervise_object(scan->s, scan->kind, serial);
+	cleanup_close int folder = object_open(scan->s->state, scan->kind, serial, scan->err);
+	struct want want = { 0, WANT_NOTHING };
+
+	if (folder < 0 && scan->err->code != ENOENT)
+		return -1;
+	if (folder >= 0 && want_read(folder, &want, scan->err) < 0)
+		supervise_log(scan->s, o, "%s", scan->err->text);
+	if (o && folder >= 0 && want.what != WANT_REMOVED) {
+		o->named = true;
+		return 0;
+	}
+	return state_forget_name(scan->s->state, scan->kind, name, scan->err);
+}
+
+static bool same_text(int folder, const char *sha256)
+{
+	cleanup_buffer struct buffer b = BUFFER(16 << 20);
+	unsigned char digest[32];
+	char hex[65];
+	struct error ignored;
+	unsigned n = sizeof digest;
+
+	/* No document: nothing that could have been put into force. */
+	if (file_read(folder, "config", &b, &ignored) < 0 || !b.length)
+		return true;
+	if (!sha256 || EVP_Digest(b.data, b.length, digest, &n, EVP_sha256(), NULL) != 1)
+		return false;
+	for (size_t i = 0; i < sizeof digest; i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	return !strcmp(hex, sha256);
+}
+
+/* Finishes a document that was accepted; true when the tree has to judge it. */
+static bool finish_document(struct supervisor *s, struct object *o, int folder)
+{
+	cleanup_buffer struct buffer b = BUFFER(8 << 20);
+	struct error err;
+	cJSON *spec = file_read(folder, "spec.json", &b, &err) == 0 ? cJSON_ParseWithLength(b.data, b.length) : NULL;
+	const cJSON *generation = cJSON_GetObjectItemCaseSensitive(spec, "generation");
+	const char *sha256 = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, "text_sha256"));
+	bool unjudged;
+
+	if (cJSON_IsNumber(generation) && generation->valuedouble < 9e15 &&
+	    generation->valuedouble > (double)o->want.generation && o->want.what != WANT_REMOVED) {
+		struct want next = { (uint64_t)generation->valuedouble, WANT_RUN };
+
+		if (want_write(folder, &next, true, &err) < 0)
+			supervise_log(s, o, "%s", err.text);
+		else
+			o->want = next;
+	}
+	unjudged = faccessat(folder, "refusal", F_OK, 0) < 0 && errno == ENOENT && !same_text(folder, sha256);
+	cJSON_Delete(spec);
+	return unjudged;
+}
+
+/* A folder that no name leads to. true when it is gone already. */
+static bool finish_removal(struct supervisor *s, struct object *o, int folder)
+{
+	struct error err;
+	char path[64];
+
+	if (o->want.generation) {
+		if (o->want.what != WANT_REMOVED &&
+		    supervise_want(s->state, o->kind, o->serial, WANT_REMOVED, &o->want, &err) < 0)
+			supervise_log(s, o, "%s", err.text);
+		return false;
+	}
+	if (runner_alive(folder, NULL))
+		return false;
+	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[o->kind], o->serial);
+	if (file_remove_tree(s->state->fd, path, &err) < 0) {
+		supervise_log(s, o, "%s", err.text);
+		return false;
+	}
+	return true;
+}
+
+static void look(struct supervisor *s, struct object *o)
+{
+	enum object_kind kind = o->kind;
+	uint64_t serial = o->serial;
+	struct error err;
+	cleanup_close int folder = object_open(s->state, kind, serial, &err);
+	bool unjudged = false;
+
+	if (folder >= 0 && want_read(folder, &o->want, &err) == 0 && status_read(folder, &o->status, &err) == 0) {
+		if (s->callbacks.status)
+			s->callbacks.status(s->context, kind, serial, &o->status);
+		if (o->named)
+			unjudged = finish_document(s, o, folder);
+		else
+			(void)finish_removal(s, o, folder);
+	} else if (folder >= 0) {
+		supervise_log(s, o, "%s", err.text);
+		if (o->named)
+			return;
+	}
+	supervise_poke(s, kind, serial);
+	/* The object may be gone now. */
+	if (unjudged && s->callbacks.unjudged && supervise_object(s, kind, serial))
+		s->callbacks.unjudged(s->context, kind, serial);
+}
+
+int supervise_scan(struct supervisor *s, struct error *err)
+{
+	for (int kind = 0; kind < OBJECT_KINDS; kind++) {
+		struct scan scan = { .s = s, .kind = (enum object_kind)kind, .err = err };
+
+		if (state_each_serial(s->state, scan.kind, visit_serial, &scan, err) != 0 ||
+		    state_each_name(s->state, scan.kind, visit_name, &scan, err) != 0)
+			return error_wrap(err, "state directory %s", s->state->path);
+	}
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct object *o = s->buckets[i]; o;) {
+			unsigned before = s->forgotten;
+
+			if (!o->looked) {
+				o->looked = true;
+				look(s, o);
+			}
+			o = before == s->forgotten ? o->next : s->buckets[i];
+		}
+	}
+	return 0;
+}
