@@ -10,6 +10,7 @@ static const struct command {
 	int (*run)(int argc, char **argv); /* returns the process's exit status */
 	const char *help;                  /* NULL: not for people */
 } commands[] = {
+	{ "mount", command_mount, "mount the tree: mount [-f] [-d] [-o OPTIONS] DIR" },
 	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
 	{ "runner", command_runner, NULL },
 	{ "exec", command_exec, "run a command in a sandbox: exec PATH [-t SECONDS] -- COMMAND" },
@@ -29,7 +30,12 @@ static void usage(FILE *out)
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
+	const char *self = argc ? strrchr(argv[0], '/') : NULL;
 
+	/* mount(8) calls its helper by that name. */
+	self = self ? self + 1 : argc ? argv[0] : "";
+	if (!strcmp(self, "mount.interpfs") || !strcmp(self, "mount.fuse.interpfs"))
+		return command_mount(argc, argv);
 	for (const struct command *c = commands; c->name; c++)
 		if (!strcmp(c->name, name))
 			return c->run(argc - 1, argv + 1);

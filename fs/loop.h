@@ -48,5 +48,6 @@ struct loop_post {
 	struct loop_post *next;
 };
 void loop_post(struct loop_post *post);
+void loop_take_posts(void); /* in the loop: runs what was posted, now */
 
 #endif

@@ -25,10 +25,8 @@ struct object {
 	struct timespec changed;/* when anything of it last changed */
 	int folder;             /* -1 while not open: use object_folder_fd() */
 	uint32_t used;          /* when folder was last asked for */
-	uint64_t known;         /* rows whose attributes the kernel may have: bit number % 64 */
-	void *runner;           /* fs/supervise.c's */
-	void *document;         /* fs/document.c's list of open documents, NULL when there are none */
-	void *scratch;          /* fs/scratch.c's */
+	uint64_t known;         /* rows whose attributes the kernel may have: bit row->bit */
+	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
 	struct object *next_name, *next_serial; /* hash chains */
 };
 
@@ -42,6 +40,8 @@ uint32_t objects_count(enum object_kind kind);
 
 /* Calls visit for each named object of the kind in order of serial; it may not add or remove. */
 int objects_each(enum object_kind kind, int (*visit)(void *context, struct object *object), void *context);
+
+struct timespec objects_changed(enum object_kind kind); /* when one last came, went or was renamed */
 
 /* The newest, NULL without one. */
 struct object *objects_latest(enum object_kind kind);

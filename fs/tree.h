@@ -119,13 +119,18 @@ struct row {
 	enum listing listing;
 	enum object_kind objects;
 	struct row *child;
+	/* Of a child that mkdir makes: furnishes a new object's folder before it gets its name. In the
+	 * storage thread. May be NULL. */
+	int (*made)(int folder, struct error *err);
 
 	/* Tree: opens the folder that is served (O_PATH or O_RDONLY, the caller closes), or -1. NULL: the
 	 * backing folder. read_only: nothing in it can be changed through the mount. */
 	int (*root)(const struct node *node, struct error *err);
 	bool read_only;
 
-	uint16_t number;       /* filled in by tree_number() */
+	/* Filled in by tree_number(). */
+	uint16_t number;
+	uint8_t bit;           /* of object->known; 0: it has none */
 };
 
 extern struct row root_row; /* fs/root.c */
@@ -137,6 +142,9 @@ int tree_number(struct error *err);
  * for a removed object whose descriptors are still open, node->object has `removed` set. */
 uint64_t tree_inode(const struct node *node);
 int tree_node(uint64_t inode, struct node *node);
+
+/* The directory that an object of this kind is: its row in the table of the tree. */
+struct row *tree_object_row(enum object_kind kind);
 
 /* Finds a child by name. 0, or -1 with ENOENT. `child` of a LIST_FILES directory has the
  * directory's own child row; its name is the caller's to remember. */
@@ -158,5 +166,7 @@ int tree_help(struct buffer *out, struct error *err);
  * forgotten, followers and pollers woken. path is as in row->file; a directory's path means its
  * listing. From the loop only. */
 void tree_changed(struct object *object, const char *path);
+/* The same for everything of an object. */
+void tree_all_changed(struct object *object);
 
 #endif

@@ -24,6 +24,9 @@ void treefile_stop(void); /* after the last request */
  * or an error (ENOTCONN while a sandbox is stopped). */
 void treefile_enter(fuse_req_t request, const struct node *node);
 
+/* One of a batch of FORGETs. */
+void treefile_forget(uint64_t inode, uint64_t lookups);
+
 /* Every other operation. Members that are NULL answer ENOSYS. */
 extern const struct fuse_lowlevel_ops treefile_operations;
 

@@ -1,0 +1,301 @@
+/* See config.h. What is decided here is decided in memory at once, so that whatever the kernel asks
+ * next sees it; the storage thread writes it down in the same order. */
+#include "fs/config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "fs/files.h"
+#include "fs/mount.h"
+#include "fs/supervise.h"
+
+#define SPEC_MAX (4u << 20)
+#define SHA_TEXT 65
+
+void verdict_clear(struct verdict *verdict)
+{
+	cJSON_Delete(verdict->fields);
+	cJSON_Delete(verdict->references);
+	memset(verdict, 0, sizeof *verdict);
+}
+
+static void sha_of(const char *text, size_t n, char out[SHA_TEXT])
+{
+	unsigned char sum[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *)text, n, sum);
+	for (size_t i = 0; i < sizeof sum; i++)
+		(void)snprintf(out + 2 * i, 3, "%02x", sum[i]);
+}
+
+/* spec.json, owned by the caller; NULL when there is none. */
+static cJSON *read_spec(struct object *object)
+{
+	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
+	int folder = object_folder_fd(object);
+	struct error err;
+
+	if (folder < 0 || file_read(folder, "spec.json", &text, &err) < 0 || !text.data)
+		return NULL;
+	return cJSON_ParseWithLength(text.data, text.length);
+}
+
+static const char *sha_in_force(struct object *object)
+{
+	if (!object->sha) {
+		cJSON *spec = read_spec(object);
+		const char *sha = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, "text_sha256"));
+
+		object->sha = strdup(sha ? sha : "");
+		cJSON_Delete(spec);
+	}
+	return object->sha ? object->sha : "";
+}
+
+bool config_exists(struct object *object)
+{
+	return sha_in_force(object)[0] != '\0';
+}
+
+static bool runs(const struct object *object)
+{
+	return object->want.what == WANT_RUN && !object_at_rest(object);
+}
+
+static int judge_config(const struct node *node, const char *text, size_t n, struct verdict *v)
+{
+	const char *frozen = NULL;
+
+	if (judge(node->row->fields, text, n, true, &v->fields, &v->error) < 0)
+		return -1;
+	if (!v->fields)
+		return 0;
+	v->references = cJSON_CreateObject();
+	if (!v->references)
+		return error_memory(&v->error);
+	if (node->row->check && node->row->check(node, v->fields, v->references, &v->error) < 0)
+		return -1;
+	if (node->object && runs(node->object)) {
+		cJSON *spec = read_spec(node->object);
+		const cJSON *old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
+
+		if (old)
+			frozen = judge_frozen(node->row->fields, old, v->fields);
+		cJSON_Delete(spec);
+	}
+	if (frozen)
+		return error_set(&v->error, EBUSY, "%s cannot change while it runs: stop it first", frozen);
+	return 0;
+}
+
+void config_judge(const struct node *node, const char *text, size_t n, struct verdict *v)
+{
+	int r = 0;
+
+	verdict_clear(v);
+	if (node->row->fields)
+		r = judge_config(node, text ? text : "", n, v);
+	else if (node->row->judge)
+		r = node->row->judge(node, text ? text : "", n, true, &v->error);
+	if (r < 0) {
+		v->code = v->error.code ? v->error.code : EINVAL;
+		cJSON_Delete(v->fields);
+		cJSON_Delete(v->references);
+		v->fields = v->references = NULL;
+	}
+}
+
+/* What is on its way to the disk. */
+struct step {
+	struct object *object; /* pinned */
+	int folder;
+	char *spec;            /* spec.json's new text, NULL to leave it */
+	char *message;         /* a new file of inbox/ */
+	enum want_what what;   /* WANT_NOTHING: want stays */
+	struct want want;
+	void (*finish)(void *data, int result, const struct error *error);
+	void *data;
+};
+
+static void step_free(struct step *s)
+{
+	object_unpin(s->object);
+	if (s->folder >= 0)
+		(void)close(s->folder);
+	free(s->spec);
+	free(s->message);
+	free(s);
+}
+
+static int put_message(int folder, const char *text, struct error *err)
+{
+	unsigned long last = 0;
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *entry;
+	char path[64];
+	int fd;
+
+	if (file_make_folder(folder, "inbox", 0700, err) < 0)
+		return -1;
+	fd = openat(folder, "inbox", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return error_errno(err, "inbox");
+	dir = fdopendir(fd);
+	if (!dir) {
+		(void)close(fd);
+		return error_errno(err, "inbox");
+	}
+	while ((entry = readdir(dir))) {
+		unsigned long n = strtoul(entry->d_name, NULL, 10);
+
+		if (n > last)
+			last = n;
+	}
+	(void)snprintf(path, sizeof path, "inbox/%06lu.json", last + 1);
+	return file_replace(folder, path, text, strlen(text), 0600, true, err);
+}
+
+static int step_work(void *data, struct error *err)
+{
+	struct step *s = data;
+
+	if (s->spec && file_replace(s->folder, "spec.json", s->spec, strlen(s->spec), 0600, true, err) < 0)
+		return -1;
+	failpoint("mount-spec");
+	if (s->message && put_message(s->folder, s->message, err) < 0)
+		return -1;
+	failpoint("mount-want");
+	if (s->what != WANT_NOTHING &&
+	    supervise_want(objects_state(), s->object->kind, s->object->serial, s->what, &s->want, err) < 0)
+		return -1;
+	return 0;
+}
+
+static void step_finish(void *data, int result, const struct error *error)
+{
+	struct step *s = data;
+	struct object *object = s->object;
+
+	if (result) {
+		refuse(object, error);
+		object->want.generation--; /* it never came to be */
+		files_object_changed(object);
+	} else if (s->what != WANT_NOTHING && s->want.generation > object->want.generation) {
+		object->want.generation = s->want.generation;
+	}
+	if (!object->removed)
+		supervise_poke(mount_supervisor(), object->kind, object->serial);
+	if (s->finish)
+		s->finish(s->data, result, error);
+	step_free(s);
+}
+
+/* Takes spec and message, also when it fails. */
+static int submit(struct object *object, char *spec, char *message, enum want_what what,
+		  void (*finish)(void *data, int result, const struct error *error), void *data)
+{
+	struct step *s = calloc(1, sizeof *s);
+	int folder = object_folder_fd(object);
+
+	if (!s) {
+		free(spec);
+		free(message);
+		return -1;
+	}
+	*s = (struct step){ .object = object, .spec = spec, .message = message, .what = what, .finish = finish,
+			    .data = data, .folder = folder < 0 ? -1 : fcntl(folder, F_DUPFD_CLOEXEC, 0) };
+	object_pin(object);
+	if (s->folder < 0 || in_storage(step_work, step_finish, s) < 0) {
+		step_free(s);
+		return -1;
+	}
+	if (what != WANT_NOTHING) {
+		object->want.generation++;
+		object->want.what = what;
+		files_object_changed(object);
+	}
+	return 0;
+}
+
+int object_want(struct object *object, enum want_what what, void (*finish)(void *data, int result,
+		const struct error *error), void *data)
+{
+	return submit(object, NULL, NULL, what, finish, data);
+}
+
+int object_message(struct object *object, cJSON *json, void (*finish)(void *data, int result,
+		   const struct error *error), void *data)
+{
+	char *text = json ? cJSON_PrintUnformatted(json) : NULL;
+
+	cJSON_Delete(json);
+	return text ? submit(object, NULL, text, WANT_RUN, finish, data) : -1;
+}
+
+static char *spec_text(uint64_t generation, const char *sha, const struct verdict *v)
+{
+	cJSON *spec = cJSON_CreateObject();
+	char *text = NULL;
+
+	if (spec && cJSON_AddNumberToObject(spec, "generation", (double)generation) &&
+	    cJSON_AddStringToObject(spec, "text_sha256", sha) &&
+	    cJSON_AddItemReferenceToObject(spec, "fields", v->fields) &&
+	    cJSON_AddItemReferenceToObject(spec, "references", v->references))
+		text = cJSON_PrintUnformatted(spec);
+	cJSON_Delete(spec);
+	return text;
+}
+
+void config_take(struct object *object, const char *text, size_t n, const struct verdict *v)
+{
+	bool rests = object_at_rest(object), starts;
+	char sha[SHA_TEXT], *spec;
+
+	if (!v->fields) /* an empty text starts nothing */
+		return;
+	sha_of(text ? text : "", n, sha);
+	if (!strcmp(sha, sha_in_force(object)) && (!rests || object->kind == OBJECT_SESSION))
+		return;
+	/* A session starts with its first message. */
+	starts = object->kind == OBJECT_SESSION ? false : rests || object->want.what != WANT_RUN;
+	spec = spec_text(object->want.generation + starts, sha, v);
+	if (!spec || submit(object, spec, NULL, starts ? WANT_RUN : WANT_NOTHING, NULL, NULL) < 0) {
+		struct error err;
+
+		(void)error_memory(&err);
+		refuse(object, &err);
+		return;
+	}
+	free(object->sha);
+	object->sha = strdup(sha);
+}
+
+void config_unjudged(struct object *object)
+{
+	cleanup_buffer struct buffer text = BUFFER(DOCUMENT_MAX);
+	struct row *directory = tree_object_row(object->kind);
+	struct verdict v = { .code = 0 };
+	struct node node = { .object = object };
+	struct error err;
+
+	for (struct row *row = directory ? directory->rows : NULL; row && row->name; row++)
+		if (row->kind == FILE_DOCUMENT && row->fields)
+			node.row = row;
+	if (!node.row || node_read(&node, &text, &err) < 0)
+		return;
+	config_judge(&node, text.data, text.length, &v);
+	if (v.code)
+		refuse(object, &v.error);
+	else
+		config_take(object, text.data, text.length, &v);
+	verdict_clear(&v);
+}

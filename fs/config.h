@@ -1,0 +1,45 @@
+/* Configs: a document's text becomes a spec, a spec becomes what is wanted. */
+#ifndef INTERPFS_FS_CONFIG_H
+#define INTERPFS_FS_CONFIG_H
+
+#include <cjson/cJSON.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "fs/objects.h"
+#include "fs/tree.h"
+
+/* What a text means once it was judged; empty after zeroing. */
+struct verdict {
+	int code;             /* 0: it may be put into force */
+	struct error error;
+	cJSON *fields;        /* owned; NULL for an empty text and for a plain document */
+	cJSON *references;    /* owned */
+};
+
+void verdict_clear(struct verdict *verdict);
+
+/* The final verdict about a document's text; fills in *verdict (code and all). */
+void config_judge(const struct node *node, const char *text, size_t n, struct verdict *verdict);
+
+/* Puts an accepted config into force: spec.json, and the want of a run where it is one. The same
+ * bytes do nothing, except that a failed or stopped object starts again. In the loop; the disk's
+ * part follows in the storage thread. */
+void config_take(struct object *object, const char *text, size_t n, const struct verdict *verdict);
+
+/* Whether a config was ever accepted. */
+bool config_exists(struct object *object);
+
+/* Wants the next generation: in memory now, on disk soon, then the runner is told. finish (may be
+ * NULL) is called in the loop when it is durable. 0, or -1 without memory. */
+int object_want(struct object *object, enum want_what what, void (*finish)(void *data, int result,
+		const struct error *error), void *data);
+
+/* Puts a document {"kind",…} durably into the object's inbox/ and wants a run. json is taken. */
+int object_message(struct object *object, cJSON *json, void (*finish)(void *data, int result,
+		   const struct error *error), void *data);
+
+/* At the mount: a config that a crash left stored but not in force. */
+void config_unjudged(struct object *object);
+
+#endif

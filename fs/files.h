@@ -1,0 +1,169 @@
+/* Open files and the kinds that they are of; private to the mount's own parts.
+ *
+ * A kind is a struct of functions, each in a file of its own: value.c document.c inbox.c new.c
+ * ctl.c log.c call.c hold.c scratch.c. Absent members are filled in once (files_open) so that
+ * callers never test for NULL. A request is answered or parked by the function that gets it. */
+#ifndef INTERPFS_FS_FILES_H
+#define INTERPFS_FS_FILES_H
+
+#include <fuse_lowlevel.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "fs/objects.h"
+#include "fs/storage.h"
+#include "fs/tree.h"
+
+#define CACHED 3600.0 /* seconds that the kernel may remember what a notice would correct */
+
+/* One open(2). */
+struct handle {
+	uint32_t number;        /* fi->fh */
+	const struct kind *kind;
+	struct node node;       /* its object is pinned */
+	struct named *named;    /* a scratch file or a listed one; pinned */
+	int flags;              /* of open(2) */
+	int opener;             /* the thread group that opened it */
+	int fd;                 /* what is read, -1 without */
+	struct buffer text;     /* the kind's: a snapshot, what was written, a request */
+	off_t position;         /* log, follow: where this open last read to */
+	void *data;             /* the kind's */
+	struct fuse_pollhandle *poll;
+	struct parked *parked;  /* its requests that wait, oldest first */
+	struct handle *next, **link; /* all open files */
+};
+
+struct kind {
+	mode_t mode;            /* permission bits of a row that says none */
+	bool keep_cache;        /* its bytes never change: the kernel may keep them over opens */
+	bool flushes;           /* FLUSH matters to it */
+	/* Size and time of what a reader who opens now would get. */
+	void (*stat)(const struct node *node, struct stat *st);
+	int (*open)(struct handle *h, struct error *err);
+	void (*read)(struct handle *h, fuse_req_t request, size_t size, off_t offset);
+	void (*write)(struct handle *h, fuse_req_t request, const char *data, size_t n, off_t offset);
+	void (*flush)(struct handle *h, fuse_req_t request);
+	void (*sync)(struct handle *h, fuse_req_t request);
+	/* 0 or an errno. */
+	int (*truncate)(struct handle *h, off_t size);
+	unsigned (*poll)(struct handle *h);
+	/* What it shows has changed, or its object has: answer what is parked. */
+	void (*changed)(struct handle *h);
+	void (*release)(struct handle *h);
+};
+
+extern struct kind *const file_kinds[];   /* by enum file_kind */
+extern struct kind value_kind, document_kind, inbox_kind, new_kind, ctl_kind, log_kind, follow_kind,
+	call_kind, hold_kind, scratch_kind;
+
+/* handles */
+void files_open(void);                               /* fills absent members */
+struct handle *handle_make(const struct kind *kind, const struct node *node, int flags, fuse_req_t request);
+struct handle *handle_of(uint64_t number);           /* NULL when there is none */
+void handle_free(struct handle *h);
+struct handle *handle_first(void);
+bool handle_writes(const struct handle *h);
+/* Fills in what open and create reply. */
+void handle_reply(struct handle *h, struct fuse_file_info *fi);
+
+/* serve.c: what folder.c and serve.c share. */
+bool is_trash(const char *name);                      /* .Trash and the like: never made here */
+void attributes_of(const struct node *node, struct stat *st);
+double cache_time(const struct node *node);           /* of its attributes */
+/* An entry as lookup and create reply it; the kernel's knowledge is noted. */
+void entry_of(const struct node *node, struct fuse_entry_param *entry);
+void entry_of_named(struct named *named, struct fuse_entry_param *entry);
+/* -1: the inode is no node of the tables (any more). For an alias: its document. */
+int node_of(fuse_ino_t inode, struct node *node, struct named **named);
+/* Opens a node for CREATE and OPEN: the handle, or NULL with err. */
+struct handle *open_node(const struct node *node, struct named *named, int flags, fuse_req_t request,
+			 struct error *err);
+extern const struct fuse_lowlevel_ops mount_operations;
+
+void listed_stat(const struct named *named, struct stat *st); /* value.c */
+int scratch_resize(struct named *named, off_t size);         /* scratch.c: 0 or an errno */
+int text_put(struct buffer *text, const char *data, size_t n, off_t offset); /* 0 or an errno */
+int text_resize(struct buffer *text, size_t size);           /* filled up with zeros */
+void mount_is_ready(void);                                   /* mount.c: INIT has come */
+
+/* folder.c */
+void folder_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode);
+void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name);
+void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);
+void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		   const char *new_name, unsigned flags);
+void folder_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+		   struct fuse_file_info *fi);
+/* listing.c */
+void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi);
+void folder_readdir(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
+		    struct fuse_file_info *fi);
+void folder_readdirplus(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
+			struct fuse_file_info *fi);
+void folder_releasedir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi);
+
+/* document.c: what folder.c asks of documents and inboxes. */
+bool document_hidden(const struct node *node);
+void document_hide(const struct node *node);
+void document_appear(const struct node *node);
+void document_forget(const struct object *object);      /* it was removed */
+bool document_is_open(const struct node *node);
+/* The whole text at once, by rename or truncate: judged, kept, and in force if it may be. Replies
+ * its verdict by `request`. */
+void document_put(const struct node *node, const char *text, size_t n, fuse_req_t request);
+bool row_takes_text(const struct row *row);           /* a document or an inbox */
+
+/* Something that a node shows has changed: its open files are told, pollers woken. */
+void files_changed(const struct node *node);
+/* An object's state or want has changed: the same for everything of it, and what waits for it. */
+void files_object_changed(struct object *object);
+
+/* Parked requests: answered later, once, by whoever comes first: an event, a signal, a deadline. */
+struct parked {
+	fuse_req_t request;
+	struct handle *handle;
+	size_t size;            /* of the read, or what a write replies */
+	/* Its end without an answer: interrupted (EINTR was replied already, request is NULL), or the
+	 * time is up (the function replies to request). May be NULL for what has no deadline. */
+	void (*expired)(struct parked *parked);
+	void *data;
+	struct loop_timer timer;
+	struct parked *next, **link; /* the handle's, oldest first */
+};
+
+/* Parks a request; deadline_ms < 0: without one. NULL without memory (ENOMEM was replied), or
+ * when the caller was interrupted already (EINTR was replied). */
+struct parked *park(fuse_req_t request, struct handle *h, size_t size, int64_t deadline_ms,
+		    void (*expired)(struct parked *parked), void *data);
+/* Takes it out of the list and frees it; the caller replies to the request that is returned. */
+fuse_req_t unpark(struct parked *parked);
+
+/* Refusals: the sentence goes into the object's (or the root's) `error`, the errno to the caller. */
+void refuse(struct object *object, const struct error *err);
+void accept_again(struct object *object);             /* the refusal is no more */
+
+/* The thread group of a request's thread. */
+int caller_group(fuse_req_t request);
+/* Whether that process is being ended by a signal (K22): what it wrote is not whole. */
+bool caller_is_killed(fuse_req_t request);
+
+/* Reads the backing file, "" when there is none. */
+int node_read(const struct node *node, struct buffer *out, struct error *err);
+
+/* Replaces a file of the object's folder (the state directory, for NULL) durably in the storage
+ * thread, then replies verdict, or the disk's errno, to the request (NULL: nobody waits). The
+ * text is copied. Submits in any case, so that what is submitted later comes later. */
+void save(struct object *object, const char *path, const char *text, size_t n, mode_t mode,
+	  fuse_req_t request, int verdict);
+
+/* Runs work(data) in the storage thread, then finish(data, result, error) in the loop. 0, or -1
+ * without memory: then finish is never called. */
+int in_storage(int (*work)(void *data, struct error *err),
+	       void (*finish)(void *data, int result, const struct error *error), void *data);
+
+#endif

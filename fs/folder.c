@@ -1,0 +1,450 @@
+/* What changes a directory: mkdir, rmdir, rename, unlink, create. A parked one would freeze its
+ * parent in the kernel, so each is answered at once, or when the one disk write that records it is
+ * done; the work that follows (a container to release) is the runner's. */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "fs/files.h"
+#include "fs/mount.h"
+#include "fs/named.h"
+#include "fs/notify.h"
+#include "fs/supervise.h"
+
+/* A change of an object's name on its way through the storage thread. */
+struct change {
+	fuse_req_t request;
+	enum object_kind kind;
+	struct row *row;       /* the object's directory */
+	struct object *object; /* pinned; NULL for mkdir */
+	uint64_t serial;
+	char *name, *to;
+};
+
+static struct change *change_make(fuse_req_t request, struct row *row, enum object_kind kind,
+				  struct object *object, const char *name, const char *to)
+{
+	struct change *c = calloc(1, sizeof *c);
+
+	if (c)
+		*c = (struct change){ request, kind, row, object, object ? object->serial : 0, strdup(name),
+				      to ? strdup(to) : NULL };
+	if (!c || !c->name || (to && !c->to)) {
+		if (c)
+			free(c->name);
+		free(c);
+		fuse_reply_err(request, ENOMEM);
+		return NULL;
+	}
+	object_pin(object);
+	return c;
+}
+
+static void change_free(struct change *c)
+{
+	object_unpin(c->object);
+	free(c->name);
+	free(c->to);
+	free(c);
+}
+
+static void change_submit(struct change *c, int (*work)(void *data, struct error *err),
+			  void (*finish)(void *data, int result, const struct error *error))
+{
+	if (!in_storage(work, finish, c))
+		return;
+	fuse_reply_err(c->request, ENOMEM);
+	change_free(c);
+}
+
+/* A change of the tree that is refused is explained by the root's `error`. */
+static void refuse_change(fuse_req_t request, struct error *err)
+{
+	refuse(NULL, err);
+	fuse_reply_err(request, err->code);
+}
+
+/* The directory that an operation is about; replies when there is none. */
+static int directory_of(fuse_req_t request, fuse_ino_t inode, struct node *directory)
+{
+	struct named *named;
+
+	if (!node_of(inode, directory, &named) && !named && !(directory->object && directory->object->removed))
+		return 0;
+	fuse_reply_err(request, ENOENT);
+	return -1;
+}
+
+static bool makes_objects(const struct node *directory)
+{
+	return directory->row->listing == LIST_OBJECTS && directory->row->child->kind == FILE_DIRECTORY;
+}
+
+static bool all_digits(const char *name)
+{
+	for (; *name; name++)
+		if (!isdigit((unsigned char)*name))
+			return false;
+	return true;
+}
+
+/* Whether the name may be one of a new object in the directory. */
+static int check_name(const struct node *directory, const char *name, struct error *err)
+{
+	struct node child;
+
+	if (is_trash(name))
+		return error_set(err, EPERM, "%s: there is no trash here; delete with rmdir", name);
+	if (state_check_name(name, err) < 0)
+		return -1;
+	if (!tree_find(directory, name, &child))
+		return error_set(err, EEXIST, "%s/%s: there is one already", directory->row->name, name);
+	if (directory->row->objects == OBJECT_SESSION && all_digits(name))
+		return error_set(err, EINVAL, "sessions/%s: numbers are given by sessions/new", name);
+	return 0;
+}
+
+static int mkdir_work(void *data, struct error *err)
+{
+	struct change *c = data;
+
+	if (state_add(objects_state(), c->kind, c->name, &c->serial, err) < 0)
+		return -1;
+	if (c->row->made) {
+		cleanup_close int folder = object_open(objects_state(), c->kind, c->serial, err);
+
+		return folder < 0 ? -1 : c->row->made(folder, err);
+	}
+	return 0;
+}
+
+static void mkdir_finish(void *data, int result, const struct error *error)
+{
+	struct change *c = data;
+	struct error err = *error;
+	struct fuse_entry_param entry;
+	struct node node = { .row = c->row };
+
+	if (result) {
+		refuse_change(c->request, &err);
+	} else if (!(node.object = objects_add(c->kind, c->name, c->serial))) {
+		fuse_reply_err(c->request, ENOMEM);
+	} else {
+		accept_again(NULL);
+		supervise_poke(mount_supervisor(), c->kind, c->serial);
+		entry_of(&node, &entry);
+		fuse_reply_entry(c->request, &entry);
+	}
+	change_free(c);
+}
+
+void folder_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct node directory;
+	struct change *c;
+	struct error err;
+
+	(void)mode;
+	if (directory_of(request, parent, &directory) < 0)
+		return;
+	if (!makes_objects(&directory)) {
+		if (!is_trash(name))
+			(void)error_set(&err, EPERM, "%s: a folder cannot be made here", name);
+		else
+			(void)check_name(&directory, name, &err);
+		refuse_change(request, &err);
+		return;
+	}
+	if (check_name(&directory, name, &err) < 0) {
+		refuse_change(request, &err);
+		return;
+	}
+	c = change_make(request, directory.row->child, directory.row->objects, NULL, name, NULL);
+	if (c)
+		change_submit(c, mkdir_work, mkdir_finish);
+}
+
+static int rmdir_work(void *data, struct error *err)
+{
+	struct change *c = data;
+
+	return supervise_remove(objects_state(), c->kind, c->name, c->serial, err);
+}
+
+static void rmdir_finish(void *data, int result, const struct error *error)
+{
+	struct change *c = data;
+	struct error err = *error;
+
+	if (result) {
+		refuse_change(c->request, &err);
+	} else {
+		c->object->want.generation++;
+		c->object->want.what = WANT_REMOVED;
+		objects_remove(c->object);
+		accept_again(NULL);
+		supervise_poke(mount_supervisor(), c->kind, c->serial);
+		fuse_reply_err(c->request, 0);
+		files_object_changed(c->object); /* readers come to the end of their file */
+		named_remove_all(c->object);
+		document_forget(c->object);
+	}
+	change_free(c);
+}
+
+void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+	struct node directory, child;
+	struct change *c;
+	struct error err;
+
+	if (directory_of(request, parent, &directory) < 0)
+		return;
+	if (tree_find(&directory, name, &child) < 0) {
+		fuse_reply_err(request, ENOENT);
+		return;
+	}
+	if (child.row->kind != FILE_DIRECTORY && child.row->kind != FILE_TREE) {
+		fuse_reply_err(request, ENOTDIR);
+		return;
+	}
+	if (!makes_objects(&directory) || child.row != directory.row->child) {
+		/* rm -r comes by here on its way to the object; what belongs to it stays. */
+		if (child.object)
+			fuse_reply_err(request, 0);
+		else
+			refuse_change(request, (error_set(&err, EPERM, "%s: belongs to the mount", name), &err));
+		return;
+	}
+	if (object_in_use(child.object, &err)) {
+		refuse_change(request, &err);
+		return;
+	}
+	c = change_make(request, directory.row->child, directory.row->objects, child.object, name, NULL);
+	if (c)
+		change_submit(c, rmdir_work, rmdir_finish);
+}
+
+void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+	struct node directory, child;
+	struct named *named;
+
+	if (directory_of(request, parent, &directory) < 0)
+		return;
+	named = named_find(&directory, name);
+	if (named && !named->listed) {
+		named_unlink(named);
+		fuse_reply_err(request, 0);
+	} else if (tree_find(&directory, name, &child) < 0) {
+		fuse_reply_err(request, ENOENT);
+	} else if (!directory.object) {
+		fuse_reply_err(request, EPERM);
+	} else {
+		/* mv, install, tar and cp --remove-destination unlink and create again: the document hides
+		 * meanwhile. For the rest rm -r comes by, as above. */
+		if (child.row->kind == FILE_DOCUMENT)
+			document_hide(&child);
+		fuse_reply_err(request, 0);
+	}
+}
+
+static int rename_work(void *data, struct error *err)
+{
+	struct change *c = data;
+
+	return state_rename(objects_state(), c->kind, c->name, c->to, err);
+}
+
+static void rename_finish(void *data, int result, const struct error *error)
+{
+	struct change *c = data;
+	struct error err = *error;
+
+	if (result) {
+		refuse_change(c->request, &err);
+	} else {
+		if (objects_rename(c->object, c->to) < 0)
+			err.code = ENOMEM;
+		accept_again(NULL);
+		fuse_reply_err(c->request, 0);
+		files_object_changed(c->object);
+	}
+	change_free(c);
+}
+
+static void rename_object(fuse_req_t request, const struct node *directory, const char *name, const char *to,
+			  unsigned flags)
+{
+	struct object *object = objects_find(directory->row->objects, name);
+	struct error err;
+	struct change *c;
+
+	if (!object) {
+		fuse_reply_err(request, ENOENT);
+		return;
+	}
+	if (flags & ~1u /* RENAME_NOREPLACE */ ) {
+		fuse_reply_err(request, EINVAL);
+		return;
+	}
+	if (check_name(directory, to, &err) < 0) {
+		refuse_change(request, &err);
+		return;
+	}
+	c = change_make(request, directory->row->child, directory->row->objects, object, name, to);
+	if (c)
+		change_submit(c, rename_work, rename_finish);
+}
+
+/* vim's backup: the document's text goes on under a scratch name, the document hides. */
+static void rename_document(fuse_req_t request, const struct node *directory, const struct node *from,
+			    const char *to, fuse_ino_t parent)
+{
+	struct named *named = named_find(directory, to);
+	struct error err;
+
+	if (!named)
+		named = named_make(directory, to, false);
+	if (!named) {
+		fuse_reply_err(request, errno);
+		return;
+	}
+	buffer_clear(&named->text);
+	if (node_read(from, &named->text, &err) < 0) {
+		named_unlink(named);
+		fuse_reply_err(request, err.code);
+		return;
+	}
+	document_hide(from);
+	fuse_reply_err(request, 0);
+	/* The kernel has moved the document's inode there: it must ask again. */
+	notify_entry(parent, to);
+}
+
+/* A scratch file becomes the text of a document. */
+static void rename_to_document(fuse_req_t request, struct named *named, const struct node *document,
+			       fuse_ino_t parent, const char *to)
+{
+	document_appear(document);
+	named_open(named); /* stays while document_put looks at its text */
+	document_put(document, named->text.data, named->text.length, request);
+	if (named->opens > 1 || named->lookups)
+		named_become(named, document);
+	else
+		named_unlink(named);
+	named_close(named);
+	notify_entry(parent, to);
+}
+
+void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		   const char *to, unsigned flags)
+{
+	struct node directory, other, from, target;
+	struct named *named, *over;
+	struct error err;
+
+	if (directory_of(request, parent, &directory) < 0 || directory_of(request, new_parent, &other) < 0)
+		return;
+	if (is_trash(to) || parent != new_parent) {
+		/* Never EXDEV: mv would copy, and then delete. */
+		refuse_change(request, (error_set(&err, EPERM, "%s: cannot be moved out of its folder", name), &err));
+		return;
+	}
+	named = named_find(&directory, name);
+	if (makes_objects(&directory) && !named) {
+		rename_object(request, &directory, name, to, flags);
+		return;
+	}
+	if (flags & ~1u) {
+		fuse_reply_err(request, EINVAL);
+		return;
+	}
+	over = named_find(&directory, to);
+	if (named && !named->listed) {
+		if (!tree_find(&directory, to, &target)) {
+			if (flags & 1u && !document_hidden(&target))
+				fuse_reply_err(request, EEXIST);
+			else if (row_takes_text(target.row))
+				rename_to_document(request, named, &target, parent, to);
+			else
+				fuse_reply_err(request, EPERM);
+			return;
+		}
+		if (over && over != named)
+			named_unlink(over);
+		fuse_reply_err(request, named_rename(named, to) < 0 ? ENOMEM : 0);
+		return;
+	}
+	if (tree_find(&directory, name, &from) < 0 || document_hidden(&from))
+		fuse_reply_err(request, ENOENT);
+	else if (from.row->kind == FILE_DOCUMENT && tree_find(&directory, to, &target) < 0)
+		rename_document(request, &directory, &from, to, parent);
+	else
+		fuse_reply_err(request, EPERM);
+}
+
+static bool takes_scratch(const struct node *directory)
+{
+	for (const struct row *row = directory->row->rows; row && row->name; row++)
+		if (row_takes_text(row))
+			return true;
+	return false;
+}
+
+void folder_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+		   struct fuse_file_info *fi)
+{
+	struct fuse_entry_param entry;
+	struct node directory, child;
+	struct named *named = NULL;
+	struct handle *h = NULL;
+	struct error err = { .code = EPERM };
+
+	if (directory_of(request, parent, &directory) < 0)
+		return;
+	if (!tree_find(&directory, name, &child)) {
+		bool hidden = document_hidden(&child);
+
+		if (hidden)
+			document_appear(&child);
+		else if (fi->flags & O_EXCL)
+			err.code = EEXIST;
+		if (err.code != EEXIST && child.row->kind != FILE_DIRECTORY && child.row->kind != FILE_TREE)
+			h = open_node(&child, NULL, fi->flags | (hidden ? O_TRUNC : 0), request, &err);
+	} else if (directory.object && takes_scratch(&directory) && !is_trash(name) && strlen(name) <= 255) {
+		named = named_find(&directory, name);
+		if (!named)
+			named = named_make(&directory, name, false);
+		child = directory;
+		if (named)
+			named->mode = mode & 0777;
+		else
+			err.code = errno;
+		if (named)
+			h = open_node(&child, named, fi->flags, request, &err);
+	}
+	if (!h) {
+		fuse_reply_err(request, err.code);
+		return;
+	}
+	if (named) {
+		entry_of_named(named, &entry);
+		named_looked_up(named);
+	} else {
+		entry_of(&child, &entry);
+	}
+	handle_reply(h, fi);
+	if (fuse_reply_create(request, &entry, fi) < 0) {
+		if (named)
+			named_forget(named->inode, 1);
+		h->kind->release(h);
+		handle_free(h);
+	}
+}

@@ -1,0 +1,153 @@
+/* Inboxes: every close that wrote something acts. A message of a session goes durably into its
+ * folder's inbox/ and wants a run; what is meant for a running kernel is a call to its runner. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/talk.h"
+#include "fs/config.h"
+#include "fs/mount.h"
+#include "fs/supervise.h"
+#include "fs/writing.h"
+
+static void inbox_stat(const struct node *node, struct stat *st)
+{
+	if (node->row->file)
+		file_kinds[FILE_VALUE]->stat(node, st);
+}
+
+static int inbox_open(struct handle *h, struct error *err)
+{
+	if (handle_writes(h))
+		return writing_open(h, err);
+	return h->node.row->file ? file_kinds[FILE_VALUE]->open(h, err) : 0;
+}
+
+static void call_ended(void *context, int code, int exit, const char *text, int passed)
+{
+	struct object *object = context;
+	struct error err;
+
+	(void)exit;
+	if (passed >= 0)
+		(void)close(passed);
+	if (code) {
+		(void)error_set(&err, code, "%s", text && *text ? text : strerror(code));
+		refuse(object, &err);
+	}
+	object_unpin(object);
+}
+
+static int call(const struct node *node, const char *text, size_t n)
+{
+	static const struct supervise_call_callbacks callbacks = { .ended = call_ended };
+	struct object *object = node->object;
+	const char *hash = strchr(node->row->call, '#');
+	char name[128];
+
+	if (hash)
+		(void)snprintf(name, sizeof name, "%.*s%u%s", (int)(hash - node->row->call), node->row->call,
+			       node->index, hash + 1);
+	else
+		(void)snprintf(name, sizeof name, "%s", node->row->call);
+	object_pin(object);
+	if (supervise_call(mount_supervisor(), object->kind, object->serial, name, text, n, &callbacks, object))
+		return 0;
+	object_unpin(object);
+	return ENOMEM;
+}
+
+/* {"kind":"message","content": the text, or the content blocks that it is as JSON}. */
+static int message(struct object *object, const char *text, size_t n)
+{
+	size_t end = n;
+	cJSON *blocks = NULL, *json = cJSON_CreateObject();
+
+	if (n && text[0] == '[')
+		blocks = cJSON_ParseWithLength(text, n);
+	if (!cJSON_IsArray(blocks) || !cJSON_GetArraySize(blocks) || !cJSON_IsObject(blocks->child)) {
+		char *copy = strndup(text, n);
+
+		cJSON_Delete(blocks);
+		if (copy && end && copy[end - 1] == '\n')
+			copy[end - 1] = '\0';
+		blocks = copy ? cJSON_CreateString(copy) : NULL;
+		free(copy);
+	}
+	if (!json || !blocks || !cJSON_AddStringToObject(json, "kind", "message") ||
+	    !cJSON_AddItemToObject(json, "content", blocks)) {
+		cJSON_Delete(blocks);
+		cJSON_Delete(json);
+		return ENOMEM;
+	}
+	return object_message(object, json, NULL, NULL) < 0 ? ENOMEM : 0;
+}
+
+int inbox_put(const struct node *node, const char *text, size_t n)
+{
+	struct verdict v = { .code = 0 };
+	int code;
+
+	if (!n || !node->object || node->object->removed)
+		return 0;
+	config_judge(node, text, n, &v);
+	code = v.code;
+	if (!code && !node->row->call && !config_exists(node->object)) {
+		(void)error_set(&v.error, EINVAL, "%s: write its config first", node->row->name);
+		code = EINVAL;
+	}
+	if (code) {
+		refuse(node->object, &v.error);
+	} else {
+		accept_again(node->object);
+		code = node->row->call ? call(node, text, n) : message(node->object, text, n);
+	}
+	verdict_clear(&v);
+	return code;
+}
+
+static void inbox_flush(struct handle *h, fuse_req_t request)
+{
+	struct writing *w = h->data;
+	struct verdict v = { .code = 0 };
+
+	if (w->refused || !w->dirty || !h->text.length || caller_group(request) != h->opener) {
+		fuse_reply_err(request, w->refused);
+		return;
+	}
+	config_judge(&h->node, h->text.data, h->text.length, &v);
+	if (!v.code && !h->node.row->call && !config_exists(h->node.object)) {
+		v.code = EINVAL;
+		(void)error_set(&v.error, EINVAL, "%s: write its config first", h->node.row->name);
+	}
+	if (v.code)
+		refuse(h->node.object, &v.error);
+	if (caller_is_killed(request))
+		w->refused = EINTR; /* half a text is no message */
+	fuse_reply_err(request, v.code);
+	verdict_clear(&v);
+}
+
+static void inbox_release(struct handle *h)
+{
+	struct writing *w = h->data;
+
+	if (!w)
+		return;
+	if (w->written && !w->refused)
+		(void)inbox_put(&h->node, h->text.data, h->text.length);
+	free(w);
+	h->data = NULL;
+}
+
+static void inbox_read(struct handle *h, fuse_req_t request, size_t size, off_t offset)
+{
+	file_kinds[FILE_VALUE]->read(h, request, size, offset);
+}
+
+struct kind inbox_kind = { .mode = 0600, .flushes = true, .stat = inbox_stat, .open = inbox_open,
+			   .read = inbox_read, .write = writing_write, .flush = inbox_flush,
+			   .truncate = writing_truncate, .release = inbox_release };

@@ -1,0 +1,384 @@
+/* interpfs mount: sets everything up in the order in which it depends on each other, serves, and
+ * takes it down again. What runs goes on when the mount ends; the next one finds it.
+ *
+ * As a daemon it is a child that tells its parent through a pipe when the kernel has spoken to it:
+ * then the mount can be used, and the parent exits 0. */
+#include "fs/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <libgen.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "commands.h"
+#include "fs/config.h"
+#include "fs/files.h"
+#include "fs/notify.h"
+#include "fs/objects.h"
+#include "fs/options.h"
+#include "fs/supervise.h"
+#include "fs/treefile.h"
+
+static struct {
+	struct mount_options options;
+	struct state state;
+	struct supervisor *supervisor;
+	struct loop_watch runners;
+	struct fuse_session *session;
+	int ready; /* the pipe to the parent, -1 without one */
+} mounted = { .ready = -1, .state = { .fd = -1, .lock = -1 } };
+
+struct supervisor *mount_supervisor(void)
+{
+	return mounted.supervisor;
+}
+
+const char *mount_point(void)
+{
+	return mounted.options.directory;
+}
+
+void mount_log(const char *format, ...)
+{
+	cleanup_close int fd = openat(mounted.state.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	char line[2048];
+	time_t now = time(NULL);
+	struct tm utc;
+	struct error err;
+	size_t n;
+	va_list args;
+
+	if (fd < 0 || !gmtime_r(&now, &utc))
+		return;
+	n = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%SZ ", &utc);
+	va_start(args, format);
+	if (vsnprintf(line + n, sizeof line - n - 1, format, args) < 0)
+		line[n] = '\0';
+	va_end(args);
+	n = strlen(line);
+	line[n++] = '\n';
+	if (!file_write_all(fd, line, n, &err) && mounted.session)
+		tree_changed(NULL, "log");
+}
+
+/* What runners say. */
+
+static void runner_changed(void *context, enum object_kind kind, uint64_t serial, const char *path,
+			   int64_t size, int64_t mtime_ns)
+{
+	struct object *object = objects_by_serial(serial);
+
+	(void)context;
+	(void)kind;
+	(void)size;
+	(void)mtime_ns;
+	if (!object)
+		return;
+	if (path) {
+		tree_changed(object, path);
+	} else {
+		object_refresh(object);
+		tree_all_changed(object);
+		files_object_changed(object);
+	}
+}
+
+static void runner_status(void *context, enum object_kind kind, uint64_t serial, const struct status *status)
+{
+	struct object *object = objects_by_serial(serial);
+
+	(void)context;
+	(void)kind;
+	if (!object)
+		return;
+	object->status = *status;
+	files_object_changed(object);
+	tree_changed(NULL, "status");
+}
+
+static void object_gone(void *context, enum object_kind kind, uint64_t serial)
+{
+	struct object *object = objects_by_serial(serial);
+
+	(void)context;
+	mount_log("%s %llu: removed", object_noun[kind], (unsigned long long)serial);
+	if (object && !object->removed) { /* it was removed before this mount, half */
+		objects_remove(object);
+		tree_changed(NULL, object_folder[kind]);
+	}
+}
+
+static void config_was_not_judged(void *context, enum object_kind kind, uint64_t serial)
+{
+	struct object *object = objects_by_serial(serial);
+
+	(void)context;
+	(void)kind;
+	if (object)
+		config_unjudged(object);
+}
+
+static void runner_log(void *context, const char *text)
+{
+	(void)context;
+	mount_log("%s", text);
+}
+
+static void runners_speak(struct loop_watch *watch, uint32_t events)
+{
+	(void)watch;
+	(void)events;
+	supervise_step(mounted.supervisor);
+}
+
+/* Setting up. */
+
+void mount_is_ready(void)
+{
+	int null;
+
+	if (mounted.ready < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		(void)dup2(null, 0);
+		(void)dup2(null, 1);
+		(void)dup2(null, 2);
+		if (null > 2)
+			(void)close(null);
+	}
+	(void)!write(mounted.ready, "", 1);
+	(void)close(mounted.ready);
+	mounted.ready = -1;
+}
+
+/* Whether a dead mount of interpfs lies on the folder. */
+static bool is_stale(const char *directory)
+{
+	cleanup_file FILE *mounts = NULL;
+	char line[8192];
+	struct stat st;
+
+	if (!stat(directory, &st) || errno != ENOTCONN)
+		return false;
+	mounts = fopen("/proc/self/mountinfo", "re");
+	while (mounts && fgets(line, sizeof line, mounts)) {
+		/* id parent dev root POINT options … - TYPE source … */
+		char *at = line, *point = NULL, *type = strstr(line, " - ");
+
+		for (int i = 0; i < 5 && at; i++)
+			point = strsep(&at, " ");
+		if (point && type && !strcmp(point, directory) && !strncmp(type + 3, "fuse.interpfs ", 14))
+			return true;
+	}
+	return false;
+}
+
+static void clean_stale(const char *directory)
+{
+	char *argv[] = { (char *)"fusermount3", (char *)"-uz", (char *)"--", (char *)directory, NULL };
+	pid_t pid;
+	int status;
+
+	if (!is_stale(directory) || !umount2(directory, MNT_DETACH))
+		return;
+	pid = fork(); /* an ordinary user's: the program that mounted it unmounts it */
+	if (!pid) {
+		(void)execvp(argv[0], argv);
+		_exit(127);
+	}
+	if (pid > 0)
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+}
+
+static int open_state(struct error *err)
+{
+	cleanup_free char *path = NULL;
+
+	if (!mounted.options.state) {
+		path = state_default_path();
+		if (!path)
+			return error_set(err, ENOENT, "there is no home for the state: say -o state=DIR");
+	}
+	if (state_open(&mounted.state, mounted.options.state ? mounted.options.state : path, err) < 0)
+		return -1;
+	return state_lock(&mounted.state, mounted.options.directory, err);
+}
+
+static int open_runners(struct error *err)
+{
+	static const struct supervise_callbacks callbacks = {
+		.changed = runner_changed, .status = runner_status, .gone = object_gone,
+		.unjudged = config_was_not_judged, .log = runner_log,
+	};
+
+	if (mounted.options.runtime && setenv("INTERPFS_RUNTIME", mounted.options.runtime, 1) < 0)
+		return error_errno(err, "runtime");
+	if (supervise_open(&mounted.supervisor, &mounted.state, &callbacks, NULL, err) < 0)
+		return -1;
+	if (mounted.options.env_file &&
+	    supervise_env_file(mounted.supervisor, mounted.options.env_file, err) < 0)
+		return -1;
+	mounted.runners = (struct loop_watch){ .fd = supervise_fd(mounted.supervisor), .ready = runners_speak };
+	return loop_watch(&mounted.runners, EPOLLIN, err);
+}
+
+static int open_session(struct error *err)
+{
+	const struct mount_options *o = &mounted.options;
+	cleanup_free char *names = NULL;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int r;
+
+	if (asprintf(&names, "-ofsname=%s,subtype=interpfs%s", o->source, o->read_only ? ",ro" : "") < 0) {
+		names = NULL;
+		return error_memory(err);
+	}
+	r = fuse_opt_add_arg(&args, "interpfs") || fuse_opt_add_arg(&args, names) ||
+	    (o->debug && fuse_opt_add_arg(&args, "-d"));
+	if (!r)
+		mounted.session = fuse_session_new(&args, &mount_operations, sizeof mount_operations, NULL);
+	fuse_opt_free_args(&args);
+	if (!mounted.session)
+		return error_set(err, EINVAL, "libfuse could not begin");
+	clean_stale(o->directory);
+	if (fuse_session_mount(mounted.session, o->directory))
+		return error_set(err, EIO, "%s could not be mounted (interpfs doctor may tell why)", o->directory);
+	return 0;
+}
+
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	(void)mallopt(M_ARENA_MAX, 2);
+}
+
+static int serve(struct error *err)
+{
+	raise_limits();
+	files_open();
+	if (tree_number(err) < 0 || open_state(err) < 0 || loop_open(err) < 0 || storage_start(err) < 0 ||
+	    objects_load(&mounted.state, err) < 0 || open_runners(err) < 0 || open_session(err) < 0)
+		return -1;
+	if (notify_start(mounted.session, err) < 0 || treefile_start(mounted.session, err) < 0 ||
+	    supervise_scan(mounted.supervisor, err) < 0)
+		return -1;
+	mount_log("mounted on %s", mounted.options.directory);
+	return loop_run(mounted.session, err);
+}
+
+static void take_down(void)
+{
+	storage_stop();
+	if (mounted.session) {
+		fuse_session_unmount(mounted.session);
+		notify_stop();
+		treefile_stop();
+		fuse_session_destroy(mounted.session);
+		mounted.session = NULL;
+	}
+	if (mounted.supervisor) {
+		loop_unwatch(&mounted.runners);
+		supervise_close(mounted.supervisor);
+	}
+	loop_close();
+	if (mounted.state.fd >= 0) {
+		mount_log("unmounted from %s", mounted.options.directory);
+		state_close(&mounted.state);
+	}
+}
+
+static int run(void)
+{
+	struct error err;
+	int r = serve(&err);
+
+	if (r < 0) {
+		(void)fprintf(stderr, "interpfs: %s\n", err.text);
+		if (mounted.state.lock >= 0)
+			mount_log("%s", err.text);
+	}
+	take_down();
+	return r < 0 ? 1 : 0;
+}
+
+/* The parent's part: 0 once the mount can be used, else the child's failure. */
+static int wait_until_ready(int fd, pid_t child)
+{
+	char byte;
+	ssize_t n;
+	int status;
+
+	do
+		n = read(fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return 0;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return 1;
+}
+
+static int run_as_daemon(void)
+{
+	int ends[2];
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0 || (child = fork()) < 0) {
+		perror("interpfs");
+		return 1;
+	}
+	if (child) {
+		(void)close(ends[1]);
+		return wait_until_ready(ends[0], child);
+	}
+	(void)close(ends[0]);
+	mounted.ready = ends[1];
+	(void)setsid();
+	if (chdir("/") < 0) /* never inside a mount of its own */
+		return 1;
+	return run();
+}
+
+int command_mount(int argc, char **argv)
+{
+	char *name = basename(argv[0]);
+	struct error err;
+	struct stat st;
+	int status;
+
+	argv[0] = name;
+	if (options_parse(&mounted.options, argc, argv, &err) < 0) {
+		(void)fprintf(stderr, "interpfs: %s\n", err.text);
+		return 1;
+	}
+	if (mounted.options.fake)
+		return 0;
+	if (stat(mounted.options.directory, &st) < 0 && errno != ENOTCONN) {
+		(void)fprintf(stderr, "interpfs: %s: %s\n", mounted.options.directory, strerror(errno));
+		return 32;
+	}
+	status = mounted.options.foreground ? run() : run_as_daemon();
+	options_free(&mounted.options);
+	return status ? 32 : 0;
+}

@@ -1,0 +1,24 @@
+/* Gathering a text that is judged early: what documents, inboxes and sessions/new share. */
+#ifndef INTERPFS_FS_WRITING_H
+#define INTERPFS_FS_WRITING_H
+
+#include "fs/files.h"
+
+/* handle->data of an open for writing; the text is handle->text. */
+struct writing {
+	bool written;     /* something was written, not only truncated */
+	bool dirty;       /* it changed since the last verdict */
+	int refused;      /* the errno that every further write and close gets */
+	int code;         /* the last verdict */
+	void *made;       /* new: what became of it */
+};
+
+/* Sets handle->data; the text as it is stored unless O_TRUNC. */
+int writing_open(struct handle *h, struct error *err);
+void writing_write(struct handle *h, fuse_req_t request, const char *data, size_t n, off_t offset);
+int writing_truncate(struct handle *h, off_t size);
+
+/* inbox.c: a whole text at once. 0 or an errno; `error` says why. */
+int inbox_put(const struct node *node, const char *text, size_t n);
+
+#endif
