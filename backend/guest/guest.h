@@ -1,0 +1,82 @@
+/* The guest's own parts: the loop (main.c), connections (link.c), commands (job.c) and what else
+ * it answers (inside.c). One thread, one poll loop, nothing that waits. */
+#ifndef INTERPFS_BACKEND_GUEST_GUEST_H
+#define INTERPFS_BACKEND_GUEST_GUEST_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "backend/guest/protocol.h"
+#include "base/buffer.h"
+#include "base/frame.h"
+
+#define LINKS 32       /* connections at once */
+#define JOBS 1024      /* commands at once */
+#define LINK_OUT (4u << 20)
+#define LINK_FDS 64    /* descriptors on their way out of one connection */
+
+struct link {
+	int fd;                    /* -1: free */
+	struct buffer in, out;
+	struct { size_t at; int fd; } passed[LINK_FDS]; /* descriptor and where in `out` its frame begins */
+	size_t passed_count;
+};
+
+struct job {
+	pid_t pid;                 /* 0: free; the process and its group */
+	struct link *link;         /* NULL: the connection is gone, the output is dropped */
+	uint32_t stream;
+	int out[2];                /* stdout, stderr; -1 when at its end */
+	int in;                    /* stdin; -1 when closed */
+	struct buffer input;       /* not yet written */
+	bool input_ended;
+	uint64_t credit;           /* bytes of output that may still be sent */
+	bool exited;
+	int status;                /* exit status, or 128 + signal */
+	int left[2];               /* bytes that were in the pipes when it exited */
+	int64_t kill_at;           /* ms of CLOCK_MONOTONIC at which TERM becomes KILL; 0: not asked */
+};
+
+extern struct link links[LINKS];
+extern struct job jobs[JOBS];
+extern int root_folder;        /* O_PATH descriptor of / */
+
+/* link.c */
+void link_accept(int listening);
+void link_readable(struct link *link);   /* reads and handles frames; closes on nonsense */
+void link_writable(struct link *link);
+void link_close(struct link *link);
+short link_events(const struct link *link);
+bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payload, size_t n);
+bool link_pass(struct link *link, uint32_t stream, int fd); /* takes fd, also when it fails */
+void link_end(struct link *link, uint32_t stream, int code, int exit_status, const char *text);
+bool link_full(const struct link *link);
+
+/* job.c */
+struct fields { char **arguments; char **variables; char *folder; bool input; };
+void job_start(struct link *link, uint32_t stream, const struct fields *fields);
+struct job *job_find(const struct link *link, uint32_t stream);
+void job_input(struct job *job, const void *data, size_t n);
+void job_input_end(struct job *job);
+void job_signal(struct job *job, int signal);
+void job_window(struct job *job, uint32_t more);
+void job_reaped(pid_t pid, int status);
+void job_readable(struct job *job, int which);
+void job_writable(struct job *job);
+bool job_wants(const struct job *job, int which);
+void jobs_lost(struct link *link);
+int jobs_timers(void);                   /* ms until the next is due, -1: none; kills what is due */
+
+/* inside.c */
+void inside_connect(struct link *link, uint32_t stream, const char *address);
+void inside_root(struct link *link, uint32_t stream);
+void inside_processes(struct link *link, uint32_t stream);
+
+/* main.c */
+void guest_set_deadline(uint64_t seconds);
+void guest_leave(const char *why, int code, const char *text) __attribute__((noreturn));
+int64_t guest_now(void);                 /* ms of CLOCK_MONOTONIC */
+
+#endif

@@ -1,0 +1,169 @@
+/* What the guest answers beside commands: connections to what listens inside, the root folder,
+ * the table of processes. */
+#include "backend/guest/guest.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int root_folder = -1;
+
+static int connect_unix(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (strlen(path) >= sizeof address.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+		int e = errno;
+
+		close(fd);
+		errno = e;
+		return -1;
+	}
+	return fd;
+}
+
+/* On loopback a connection is made or refused at once; the socket may still be connecting when
+ * it is passed out, which its new owner sees as an error of the first write. */
+static int connect_tcp(const char *port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	char *end;
+	unsigned long number = strtoul(port, &end, 10);
+	int fd;
+
+	if (!*port || *end || !number || number > 65535) {
+		errno = EINVAL;
+		return -1;
+	}
+	address.sin_port = htons((uint16_t)number);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
+		int e = errno;
+
+		close(fd);
+		errno = e;
+		return -1;
+	}
+	return fd;
+}
+
+static void pass_or_fail(struct link *link, uint32_t stream, int fd, const char *what)
+{
+	if (fd < 0) {
+		int e = errno;
+		char text[512];
+
+		(void)snprintf(text, sizeof text, "%s: %s", what, strerror(e));
+		link_end(link, stream, e, 0, text);
+	} else if (link_pass(link, stream, fd)) {
+		link_end(link, stream, 0, 0, "");
+	} else if (link->fd >= 0) {
+		link_end(link, stream, EMFILE, 0, "too many descriptors are on their way");
+	}
+}
+
+void inside_connect(struct link *link, uint32_t stream, const char *address)
+{
+	int fd;
+
+	if (!strncmp(address, "tcp:", 4)) {
+		fd = connect_tcp(address + 4);
+	} else if (address[0] == '/') {
+		fd = connect_unix(address);
+	} else {
+		errno = EINVAL;
+		fd = -1;
+	}
+	pass_or_fail(link, stream, fd, address);
+}
+
+void inside_root(struct link *link, uint32_t stream)
+{
+	pass_or_fail(link, stream, fcntl(root_folder, F_DUPFD_CLOEXEC, 3), "/");
+}
+
+/* The first n-1 bytes of a file in /proc as text; "" when it is gone. */
+static size_t slurp(const char *path, char *text, size_t n)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t k = fd < 0 ? -1 : read(fd, text, n - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[k > 0 ? k : 0] = '\0';
+	return k > 0 ? (size_t)k : 0;
+}
+
+static void process_line(struct buffer *out, const char *pid, double uptime, double ticks, long page_kb)
+{
+	char path[64], stat[1024], command[512], *after;
+	unsigned long long utime, stime, start;
+	long rss;
+	int parent;
+	char state;
+	size_t n;
+
+	(void)snprintf(path, sizeof path, "/proc/%s/stat", pid);
+	if (!slurp(path, stat, sizeof stat) || !(after = strrchr(stat, ')')))
+		return;
+	if (sscanf(after + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu %*u %ld",
+		   &state, &parent, &utime, &stime, &start, &rss) != 6)
+		return;
+	(void)snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
+	n = slurp(path, command, sizeof command);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)command[i] < ' ' || command[i] == 127)
+			command[i] = ' ';
+	while (n && command[n - 1] == ' ')
+		command[--n] = '\0';
+	if (!n && strchr(stat, '(')) {
+		*after = '\0';
+		(void)snprintf(command, sizeof command, "[%s]", strchr(stat, '(') + 1);
+	}
+	(void)buffer_format(out, "%s %d %c %.0f %ld %s\n", pid, parent, state, uptime - (double)start / ticks,
+			    rss * page_kb, command);
+}
+
+void inside_processes(struct link *link, uint32_t stream)
+{
+	struct buffer out = BUFFER(FRAME_PAYLOAD_MAX * 3);
+	double uptime = 0, ticks = (double)sysconf(_SC_CLK_TCK);
+	long page_kb = sysconf(_SC_PAGESIZE) / 1024;
+	DIR *d = opendir("/proc");
+	struct dirent *e;
+	char text[64];
+
+	if (!d) {
+		link_end(link, stream, errno, 0, "/proc cannot be read");
+		return;
+	}
+	(void)slurp("/proc/uptime", text, sizeof text);
+	uptime = strtod(text, NULL);
+	while ((e = readdir(d)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
+			process_line(&out, e->d_name, uptime, ticks, page_kb);
+	closedir(d);
+	/* At most three frames: within the credit that every stream has from the start. */
+	for (size_t at = 0; at < out.length; at += FRAME_PAYLOAD_MAX)
+		if (!link_put(link, stream, GUEST_STDOUT, out.data + at,
+			      out.length - at < FRAME_PAYLOAD_MAX ? out.length - at : FRAME_PAYLOAD_MAX))
+			break;
+	buffer_free(&out);
+	if (link->fd >= 0)
+		link_end(link, stream, 0, 0, "");
+}

@@ -1,0 +1,318 @@
+/* Connections: frames in, frames out, descriptors that ride along. What comes in is hostile as
+ * far as the guest can tell: a frame that does not belong closes its connection, and nothing
+ * that a connection does can end the guest. */
+#include "backend/guest/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FIELDS_MAX 4096
+
+struct link links[LINKS];
+
+void link_accept(int listening)
+{
+	for (;;) {
+		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		struct link *link = NULL;
+
+		if (fd < 0)
+			return;
+		for (size_t i = 0; i < LINKS && !link; i++)
+			if (links[i].fd < 0)
+				link = &links[i];
+		if (!link) {
+			close(fd);
+			continue;
+		}
+		*link = (struct link){ .fd = fd, .in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX)),
+				       .out = BUFFER(LINK_OUT + FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX) };
+	}
+}
+
+void link_close(struct link *link)
+{
+	if (link->fd < 0)
+		return;
+	close(link->fd);
+	link->fd = -1;
+	for (size_t i = 0; i < link->passed_count; i++)
+		close(link->passed[i].fd);
+	link->passed_count = 0;
+	buffer_free(&link->in);
+	buffer_free(&link->out);
+	jobs_lost(link);
+}
+
+bool link_full(const struct link *link)
+{
+	return link->out.length >= LINK_OUT / 2;
+}
+
+bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payload, size_t n)
+{
+	if (link->fd < 0)
+		return false;
+	if (frame_append(&link->out, stream, type, payload, n) < 0) {
+		link_close(link);
+		return false;
+	}
+	return true;
+}
+
+bool link_pass(struct link *link, uint32_t stream, int fd)
+{
+	if (link->fd < 0 || link->passed_count == LINK_FDS) {
+		close(fd);
+		return false;
+	}
+	link->passed[link->passed_count].at = link->out.length;
+	link->passed[link->passed_count].fd = fd;
+	link->passed_count++;
+	return link_put(link, stream, GUEST_PASSED, NULL, 0);
+}
+
+void link_end(struct link *link, uint32_t stream, int code, int exit_status, const char *text)
+{
+	uint8_t payload[8 + 1024];
+	size_t n = strlen(text);
+
+	if (n > sizeof payload - 8)
+		n = sizeof payload - 8;
+	guest_put32(payload, (uint32_t)code);
+	guest_put32(payload + 4, (uint32_t)exit_status);
+	memcpy(payload + 8, text, n);
+	(void)link_put(link, stream, GUEST_END, payload, 8 + n);
+}
+
+short link_events(const struct link *link)
+{
+	return (short)((link->in.length < FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX && !link_full(link) ? POLLIN : 0) |
+		       (link->out.length ? POLLOUT : 0));
+}
+
+/* Up to the next frame that carries a descriptor; that frame's first bytes take it along. */
+static ssize_t send_some(struct link *link)
+{
+	union { struct cmsghdr header; char bytes[CMSG_SPACE(sizeof(int))]; } control;
+	struct iovec part = { link->out.data, link->out.length };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+
+	if (link->passed_count && link->passed[0].at == 0) {
+		struct cmsghdr *c = &control.header;
+
+		memset(&control, 0, sizeof control);
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof control.bytes;
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &link->passed[0].fd, sizeof(int));
+		part.iov_len = FRAME_HEADER_SIZE;
+	} else if (link->passed_count) {
+		part.iov_len = link->passed[0].at;
+	}
+	return sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void link_writable(struct link *link)
+{
+	while (link->fd >= 0 && link->out.length) {
+		ssize_t n = send_some(link);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			link_close(link);
+			return;
+		}
+		if (link->passed_count && link->passed[0].at == 0) {
+			close(link->passed[0].fd);
+			link->passed_count--;
+			memmove(link->passed, link->passed + 1, link->passed_count * sizeof *link->passed);
+		}
+		for (size_t i = 0; i < link->passed_count; i++)
+			link->passed[i].at -= (size_t)n;
+		buffer_consume(&link->out, (size_t)n);
+	}
+}
+
+/* Cuts an OPEN's fields into a command. The strings are copies in one piece of memory that
+ * `arguments` owns. -1 when they are none. */
+static int parse_fields(const uint8_t *p, size_t n, struct fields *fields)
+{
+	size_t argument = 0, variable = 0;
+	char **table = calloc(2 * (FIELDS_MAX + 1), sizeof *table);
+	char *text = malloc(n + 1), *out = text;
+
+	*fields = (struct fields){ .arguments = table, .variables = table ? table + FIELDS_MAX + 1 : NULL };
+	if (!table || !text)
+		goto bad;
+	table[2 * FIELDS_MAX + 1] = text; /* behind both lists' ends: freed with the table */
+	while (n) {
+		size_t length;
+
+		if (n < 5)
+			goto bad_owned;
+		length = guest_get32(p + 1);
+		if (length > n - 5 || memchr(p + 5, '\0', length))
+			goto bad_owned;
+		memcpy(out, p + 5, length);
+		out[length] = '\0';
+		switch (p[0]) {
+		case GUEST_ARGUMENT:
+			if (argument == FIELDS_MAX - 1)
+				goto bad_owned;
+			fields->arguments[argument++] = out;
+			break;
+		case GUEST_VARIABLE:
+			if (variable == FIELDS_MAX - 1)
+				goto bad_owned;
+			fields->variables[variable++] = out;
+			break;
+		case GUEST_FOLDER:
+			fields->folder = out;
+			break;
+		case GUEST_HAS_INPUT:
+			fields->input = true;
+			break;
+		default:
+			goto bad_owned;
+		}
+		out += length + 1; /* a field has 5 bytes before it, so this never passes n + 1 */
+		p += 5 + length;
+		n -= 5 + length;
+	}
+	return 0;
+bad:
+	free(text);
+	free(table);
+	return -1;
+bad_owned:
+	free(text);
+	free(table);
+	return -1;
+}
+
+static void free_fields(struct fields *fields)
+{
+	free(fields->arguments[2 * FIELDS_MAX + 1]);
+	free(fields->arguments);
+}
+
+/* -1: the connection is to be closed. */
+static int open_stream(struct link *link, const struct frame *frame)
+{
+	struct fields fields;
+	const char *first;
+
+	if (!frame->length || !frame->stream || job_find(link, frame->stream))
+		return -1;
+	if (parse_fields(frame->payload + 1, frame->length - 1, &fields) < 0)
+		return -1;
+	first = fields.arguments[0] ? fields.arguments[0] : "";
+	switch (frame->payload[0]) {
+	case GUEST_PING:
+		link_end(link, frame->stream, 0, 0, "");
+		break;
+	case GUEST_EXEC:
+		job_start(link, frame->stream, &fields);
+		break;
+	case GUEST_CONNECT:
+		inside_connect(link, frame->stream, first);
+		break;
+	case GUEST_ROOT:
+		inside_root(link, frame->stream);
+		break;
+	case GUEST_PROCESSES:
+		inside_processes(link, frame->stream);
+		break;
+	case GUEST_DEADLINE:
+		guest_set_deadline(strtoull(first, NULL, 10));
+		link_end(link, frame->stream, 0, 0, "");
+		break;
+	case GUEST_QUIT:
+		link_end(link, frame->stream, 0, 0, "");
+		guest_leave("stopped", 0, "the sandbox was stopped");
+	default:
+		link_end(link, frame->stream, ENOSYS, 0, "the guest does not know this operation");
+	}
+	free_fields(&fields);
+	return 0;
+}
+
+static int handle(struct link *link, const struct frame *frame)
+{
+	struct job *job;
+
+	if (frame->type == GUEST_OPEN)
+		return open_stream(link, frame);
+	/* Frames for a stream that has ended meanwhile are late, not wrong. */
+	job = job_find(link, frame->stream);
+	switch (frame->type) {
+	case GUEST_INPUT:
+		if (job)
+			job_input(job, frame->payload, frame->length);
+		return 0;
+	case GUEST_INPUT_END:
+		if (job)
+			job_input_end(job);
+		return 0;
+	case GUEST_SIGNAL:
+	case GUEST_WINDOW:
+		if (frame->length != 4)
+			return -1;
+		if (job && frame->type == GUEST_SIGNAL)
+			job_signal(job, (int)guest_get32(frame->payload));
+		else if (job)
+			job_window(job, guest_get32(frame->payload));
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+void link_readable(struct link *link)
+{
+	struct frame frame;
+	struct error err;
+	size_t done = 0;
+	long size = 0;
+	ssize_t n;
+
+	if (buffer_reserve(&link->in, FRAME_PAYLOAD_MAX) < 0) {
+		link_close(link);
+		return;
+	}
+	n = recv(link->fd, link->in.data + link->in.length, FRAME_PAYLOAD_MAX, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		link_close(link);
+		return;
+	}
+	link->in.length += (size_t)n;
+	while (link->fd >= 0 && (size = frame_parse(link->in.data + done, link->in.length - done, &frame, &err)) > 0) {
+		if (handle(link, &frame) < 0)
+			size = -1;
+		if (size < 0)
+			break;
+		done += (size_t)size;
+	}
+	if (link->fd < 0)
+		return;
+	if (size < 0) {
+		link_close(link);
+		return;
+	}
+	buffer_consume(&link->in, done);
+	link_writable(link);
+}
