@@ -4,7 +4,6 @@
 #include "fs/judge.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define YEAR (365.0 * 24 * 3600)
@@ -136,26 +135,6 @@ static int check_preamble(const cJSON *value, struct error *err)
 			 judge_shown(text_of(value), out));
 }
 
-/* A recording: a path, or the name of a session. */
-static int check_replay(const cJSON *value, struct error *err)
-{
-	const char *text = text_of(value);
-	struct error path = { .code = 0 };
-
-	if (!*text)
-		return error_set(err, EINVAL, "replay names nothing");
-	if (*text != '~' && !strchr(text, '/'))
-		return 0;
-	char *expanded = judge_path(text, &path);
-
-	if (!expanded) {
-		*err = path;
-		return -1;
-	}
-	free(expanded);
-	return 0;
-}
-
 const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
@@ -252,6 +231,6 @@ const struct field session_fields[] = {
 	{ "resume", FIELD_STRING, "\"auto\"", .later = true, .help = "what happens after a crash" },
 	{ "checkpoint", FIELD_STRING, "\"none\"", .later = true, .help = "when a snapshot is taken" },
 	{ "options", FIELD_OBJECT, "{}", .help = "goes into the provider's request as it is" },
-	{ "replay", FIELD_STRING, "null", .check = check_replay, .help = "with provider: replay, the session or file to repeat" },
+	{ "replay", FIELD_SOURCE, "null", .help = "with provider: replay, the session or file to repeat" },
 	{ .name = NULL },
 };

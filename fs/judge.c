@@ -67,7 +67,7 @@ static void put_choices(char *out, size_t size, const char *choices)
 static int wrong_type(const struct field *f, const char *name, const struct document_node *node, struct error *err)
 {
 	static const char *const nouns[] = {
-		[FIELD_STRING] = "a text", [FIELD_INTEGER] = "a whole number", [FIELD_NUMBER] = "a number",
+		[FIELD_STRING] = "a text", [FIELD_SOURCE] = "a name or a path", [FIELD_INTEGER] = "a whole number", [FIELD_NUMBER] = "a number",
 		[FIELD_BOOLEAN] = "true or false", [FIELD_SIZE] = "a size such as 16G",
 		[FIELD_STRINGS] = "a list such as [a, b]", [FIELD_PAIRS] = "a list of pairs such as [[~/here, /there]]",
 		[FIELD_MAP] = "a mapping such as {NAME: value}", [FIELD_OBJECT] = "a mapping such as {name: value}",
@@ -249,6 +249,12 @@ static int take_scalar(const struct field *f, const char *name, const struct doc
 		*value = cJSON_CreateNumber(number);
 	} else if (f->type == FIELD_BOOLEAN) {
 		*value = cJSON_CreateBool(truth);
+	} else if (f->type == FIELD_SOURCE && (*node->text == '~' || strchr(node->text, '/'))) {
+		cleanup_free char *path = judge_path(node->text, err);
+
+		if (!path)
+			return error_wrap(err, "line %zu: %s", node->line, name);
+		*value = cJSON_CreateString(path);
 	} else {
 		*value = cJSON_CreateString(node->text);
 	}

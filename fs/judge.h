@@ -16,6 +16,7 @@
 
 enum field_type {
 	FIELD_STRING,      /* a scalar */
+	FIELD_SOURCE,      /* a name, or a path: absolute, or from ~, which is expanded */
 	FIELD_INTEGER,     /* minimum … maximum */
 	FIELD_NUMBER,
 	FIELD_BOOLEAN,

@@ -27,11 +27,13 @@
 #include "commands.h"
 #include "fs/config.h"
 #include "fs/files.h"
+#include "fs/notebooks.h"
 #include "fs/notify.h"
 #include "fs/objects.h"
 #include "fs/options.h"
 #include "fs/supervise.h"
 #include "fs/treefile.h"
+#include "fs/workspaces.h"
 
 static struct {
 	struct mount_options options;
@@ -83,11 +85,11 @@ static void runner_changed(void *context, enum object_kind kind, uint64_t serial
 	struct object *object = objects_by_serial(serial);
 
 	(void)context;
-	(void)kind;
-	(void)size;
 	(void)mtime_ns;
 	if (!object)
 		return;
+	if (kind == OBJECT_NOTEBOOK)
+		notebook_changed(object, path, size);
 	if (path) {
 		tree_changed(object, path);
 	} else {
@@ -102,11 +104,13 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 	struct object *object = objects_by_serial(serial);
 
 	(void)context;
-	(void)kind;
 	if (!object)
 		return;
 	object->status = *status;
 	files_object_changed(object);
+	treefile_object_changed(object);
+	if (kind != OBJECT_WORKSPACE)
+		workspace_users_changed();
 	tree_changed(NULL, "status");
 }
 
@@ -281,7 +285,7 @@ static int serve(struct error *err)
 	    objects_load(&mounted.state, err) < 0 || open_runners(err) < 0 || open_session(err) < 0)
 		return -1;
 	if (notify_start(mounted.session, err) < 0 || treefile_start(mounted.session, err) < 0 ||
-	    supervise_scan(mounted.supervisor, err) < 0)
+	    supervise_scan(mounted.supervisor, err) < 0 || workspace_make_default(err) < 0)
 		return -1;
 	mount_log("mounted on %s", mounted.options.directory);
 	return loop_run(mounted.session, err);

@@ -1,25 +1,98 @@
-/* sandboxes/NAME/ */
-#include "fs/rows.h"
+/* sandboxes/NAME/: a machine of its own for each.
+ *
+ *      config state error id log info.json hold ctl     what every object has
+ *      exec python                                      a command in, its output out
+ *      fs -> ../../.fs/NAME                             its files, behind a link, since walkers follow none
+ *      processes jupyter mcp.json                       what its runner recorded */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
-static const struct command commands[] = {
-	{ "start", "", "start it with its config", COMMAND_START, NULL },
-	{ "stop", "", "stop it; its files stay", COMMAND_STOP, NULL },
-	{ "restart", "", "stop it and start it again", COMMAND_RESTART, NULL },
-	{ "wait", "[SECONDS]", "return when it is ready, or fail", COMMAND_WAIT, NULL },
-	{ "extend", "SECONDS", "more time until it is stopped", COMMAND_RUNNER, NULL },
-	{ NULL, NULL, NULL, COMMAND_RUNNER, NULL },
-};
+#include "fs/mount.h"
+#include "fs/show.h"
+#include "fs/supervise.h"
+#include "fs/workspaces.h"
 
-static struct row rows[] = {
-	{ .name = "config", .kind = FILE_DOCUMENT, .help = "what it is to be; closing it starts it", .fields = sandbox_fields },
-	{ .name = "state", .kind = FILE_VALUE, .help = "what it is", .render = show_state },
-	{ .name = "error", .kind = FILE_VALUE, .help = "why it failed or was refused", .render = show_error },
-	{ .name = "log", .kind = FILE_LOG, .help = "what happened to it" },
-	{ .name = "ctl", .kind = FILE_CTL, .help = "commands", .commands = commands },
-	{ .name = "hold", .kind = FILE_HOLD, .help = "held open, it lives" },
-	{ .name = "exec", .kind = FILE_CALL, .help = "a shell command in, its output out", .call = "exec", .exit_line = true },
-	{ .name = "python", .kind = FILE_CALL, .help = "Python in, its output out", .call = "python", .exit_line = true },
+/* What the config names on this machine must be there: told now, not when it starts. */
+static int check_local(const cJSON *pairs, bool folders, struct error *err)
+{
+	const cJSON *pair;
+	char out[JUDGE_SHOWN];
+
+	cJSON_ArrayForEach(pair, pairs) {
+		const char *path = cJSON_GetStringValue(pair->child);
+		struct stat st;
+
+		if (!path || stat(path, &st) < 0)
+			return error_errno(err, "%s: %s", folders ? "local_dirs" : "local_files",
+					   judge_shown(path ? path : "", out));
+		if (folders != S_ISDIR(st.st_mode))
+			return error_set(err, folders ? ENOTDIR : EISDIR, "%s: %s", folders ? "local_dirs" : "local_files",
+					 folders ? "that is no folder; local_files takes files"
+						 : "that is a folder; local_dirs takes folders");
+	}
+	return 0;
+}
+
+static int check_secrets(const cJSON *names, struct error *err)
+{
+	const cJSON *name;
+
+	cJSON_ArrayForEach(name, names)
+		if (!supervise_has_secret(mount_supervisor(), name->valuestring))
+			return error_set(err, ENOKEY, "the secret %s is not in the mount's environment, nor in its env_file",
+					 name->valuestring);
+	return 0;
+}
+
+static int check_sandbox(const struct node *node, const cJSON *fields, cJSON *references, struct error *err)
+{
+	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(fields, "workspace");
+	struct object *standard = objects_find(OBJECT_WORKSPACE, "default");
+
+	(void)node;
+	if (check_secrets(cJSON_GetObjectItemCaseSensitive(fields, "secrets"), err) < 0
+	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_files"), false, err) < 0
+	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_dirs"), true, err) < 0)
+		return -1;
+	if (cJSON_IsString(workspace))
+		return refer(OBJECT_WORKSPACE, workspace, references, err);
+	return standard ? refer_to(standard, references, err) : 0;
+}
+
+static int show_fs(const struct node *node, struct buffer *out, struct error *err)
+{
+	return buffer_format(out, "../../.fs/%s", node->object->name) < 0 ? error_memory(err) : 0;
+}
+
+static const struct command sandbox_commands[] = {
+	{ "start", "", "starts it, if it does not run", COMMAND_START, NULL },
+	{ "stop", "", "stops it; its files stay", COMMAND_STOP, NULL },
+	{ "restart", "", "stops and starts it, and returns when it is ready", COMMAND_RESTART, NULL },
+	{ "wait", "[SECONDS]", "returns when it is ready; fails if it failed", COMMAND_WAIT, NULL },
+	{ "extend", "SECONDS", "puts its deadline off", COMMAND_RUNNER, NULL },
 	{ .name = NULL },
 };
 
-struct row sandbox_row = { .name = "NAME", .kind = FILE_DIRECTORY, .help = "a sandbox", .rows = rows };
+static struct row sandbox_rows[] = {
+	{ .name = "config", .kind = FILE_DOCUMENT, .fields = sandbox_fields, .check = check_sandbox,
+	  .help = "YAML or JSON; closing it starts the sandbox" },
+	{ .name = "state", .kind = FILE_VALUE, .render = show_state,
+	  .help = "draft building starting ready stopping stopped failed died" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .help = "why the last write was refused, or why it failed" },
+	{ .name = "id", .kind = FILE_VALUE, .help = "what its backend calls it" },
+	{ .name = "log", .kind = FILE_LOG, .help = "what was done for it, pip's own lines included" },
+	{ .name = "info.json", .kind = FILE_VALUE, .render = show_info, .help = "everything about it, for programs" },
+	{ .name = "hold", .kind = FILE_HOLD, .help = "stops it when the last who holds this open has closed it" },
+	{ .name = "ctl", .kind = FILE_CTL, .commands = sandbox_commands, .help = "takes commands; reading lists them" },
+	{ .name = "exec", .kind = FILE_CALL, .call = "exec", .exit_line = true, .help = "a shell command in, its output out" },
+	{ .name = "python", .kind = FILE_CALL, .call = "python", .exit_line = true, .help = "Python code in, its output out" },
+	{ .name = "fs", .kind = FILE_LINK, .render = show_fs, .help = "its files, live, both ways" },
+	{ .name = "processes", .kind = FILE_VALUE, .help = "what runs inside, sampled" },
+	{ .name = "jupyter", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's address with its token" },
+	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_mcp, .help = "its tools, for any MCP client" },
+	{ .name = NULL },
+};
+
+struct row sandbox_row = { .name = "NAME", .kind = FILE_DIRECTORY, .rows = sandbox_rows, .help = "a sandbox" };

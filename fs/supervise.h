@@ -48,6 +48,9 @@ void supervise_close(struct supervisor *s);
 /* Reads NAME=VALUE lines (# begins a comment) of a file that only its owner can read. */
 int supervise_env_file(struct supervisor *s, const char *path, struct error *err);
 
+/* Whether a secret of this name is there: in that file, or in the mount's environment. */
+bool supervise_has_secret(const struct supervisor *s, const char *name);
+
 /* Once, after the mount holds the lock: finishes what a crash left half done, adopts runners that
  * live, starts those that lag behind their want. Calls changed, status, unjudged, gone. */
 int supervise_scan(struct supervisor *s, struct error *err);

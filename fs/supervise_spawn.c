@@ -173,12 +173,22 @@ static const struct {
 	{ NULL, NULL },
 };
 
-static void add_secret(struct supervisor *s, cJSON *secrets, const char *name)
+static const char *find_secret(const struct supervisor *s, const char *name)
 {
 	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(s->environment, name));
 
-	if (!value)
-		value = getenv(name);
+	return value ? value : getenv(name);
+}
+
+bool supervise_has_secret(const struct supervisor *s, const char *name)
+{
+	return find_secret(s, name) != NULL;
+}
+
+static void add_secret(struct supervisor *s, cJSON *secrets, const char *name)
+{
+	const char *value = find_secret(s, name);
+
 	if (value && !cJSON_GetObjectItemCaseSensitive(secrets, name))
 		(void)cJSON_AddStringToObject(secrets, name, value);
 }

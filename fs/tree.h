@@ -22,6 +22,7 @@
 #include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/buffer.h"
@@ -97,6 +98,9 @@ struct row {
 
 	/* Value and link: appends the content (a value's newline included). NULL: the backing file. */
 	int (*render)(const struct node *node, struct buffer *out, struct error *err);
+	/* Size and time of what render would append, where rendering costs more than a stat may.
+	 * NULL: it is rendered. */
+	void (*measure)(const struct node *node, struct stat *st);
 
 	/* Document, new: judged by these fields when not NULL; such a document is the object's
 	 * `config`, whose acceptance writes spec.json and want. */

@@ -47,7 +47,9 @@ static void value_stat(const struct node *node, struct stat *st)
 	struct buffer text = BUFFER(VALUE_MAX);
 	struct error err;
 
-	if (!node->row->render)
+	if (node->row->measure)
+		node->row->measure(node, st);
+	else if (!node->row->render)
 		stat_backing(node, NULL, st);
 	else if (!node->row->render(node, &text, &err))
 		st->st_size = (off_t)text.length;

@@ -148,7 +148,7 @@ START_TEST(paths)
 	refused("local_dirs: [/x, /y]\n", "line 1: local_dirs must be a list of pairs such as [[~/here, /there]], not '/x'");
 	refused("local_dirs: [[/x, /y, /z]]\n", "line 1: local_dirs must be a list of pairs such as [[~/here, /there]], not a list");
 	refused("workspace: ../default\n", "line 1: '../default' is no name of an object; write its name alone");
-	ck_assert_str_eq(verdict(session_fields, "replay: a/b\n"), "line 1: 'a/b' is a relative path; write it from / or ~/");
+	ck_assert_str_eq(verdict(session_fields, "replay: a/b\n"), "line 1: replay: 'a/b' is a relative path; write it from / or ~/");
 	ck_assert_str_eq(verdict(session_fields, "replay: ~/run\n"), "");
 	ck_assert_str_eq(verdict(session_fields, "replay: 3\n"), "");
 }

@@ -1,0 +1,156 @@
+/* sessions/N/: an agent at work. `sessions/new` makes one from a config and tells its number on
+ * the same descriptor; `sessions/latest` is the newest.
+ *
+ * The conversation is the session runner's; the mount puts what the user says into its inbox. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/config.h"
+#include "fs/show.h"
+
+static int check_session(const struct node *node, const cJSON *fields, cJSON *references, struct error *err)
+{
+	const cJSON *notebook = cJSON_GetObjectItemCaseSensitive(fields, "notebook");
+	const cJSON *sandbox = cJSON_GetObjectItemCaseSensitive(fields, "sandbox");
+	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(fields, "workspace");
+	const char *provider = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "provider"));
+	bool replays = provider && !strcmp(provider, "replay");
+	struct object *host = NULL, *used = NULL;
+	cJSON *spec = NULL;
+
+	(void)node;
+	if (cJSON_IsString(notebook) && cJSON_IsString(sandbox))
+		return error_set(err, EINVAL, "give notebook or sandbox, not both: a notebook has its sandbox");
+	if (replays != cJSON_IsString(cJSON_GetObjectItemCaseSensitive(fields, "replay")))
+		return error_set(err, EINVAL, replays ? "provider replay needs the field replay: a session, a folder or a file"
+						      : "replay goes with provider: replay");
+	if (refer(OBJECT_NOTEBOOK, notebook, references, err) < 0 || refer(OBJECT_SANDBOX, sandbox, references, err) < 0
+	    || refer(OBJECT_WORKSPACE, workspace, references, err) < 0)
+		return -1;
+	if (cJSON_IsString(notebook))
+		host = objects_find(OBJECT_NOTEBOOK, notebook->valuestring);
+	else if (cJSON_IsString(sandbox))
+		host = objects_find(OBJECT_SANDBOX, sandbox->valuestring);
+	spec = host ? show_spec(host) : NULL;
+	used = spec ? show_reference(spec, "sandbox") : NULL;
+	if (used && refer_to(used, references, err) < 0) {
+		cJSON_Delete(spec);
+		return -1;
+	}
+	used = spec ? show_reference(spec, "workspace") : objects_find(OBJECT_WORKSPACE, "default");
+	cJSON_Delete(spec);
+	return used && !cJSON_IsString(workspace) ? refer_to(used, references, err) : 0;
+}
+
+/* The prompt is frozen with the first turn, so that what was signed and cached stays valid. */
+static int judge_prompt(const struct node *node, const char *text, size_t n, bool final, struct error *err)
+{
+	(void)text;
+	(void)n;
+	(void)final;
+	if (has_file(node, "messages.jsonl"))
+		return error_set(err, EBUSY, "the first turn has been sent with it; make a new session to change it");
+	return 0;
+}
+
+/* A message is text, or JSON content blocks where it begins with '['. */
+static int judge_input(const struct node *node, const char *text, size_t n, bool final, struct error *err)
+{
+	cJSON *blocks, *block;
+	size_t at = strspn(n ? text : "", " \t\n");
+	int code = 0;
+
+	if (!config_exists(node->object))
+		return error_set(err, EINVAL, "the session has no config yet; write it first");
+	if (!final || !n || text[at] != '[')
+		return 0;
+	blocks = cJSON_ParseWithLength(text, n);
+	if (!blocks)
+		return 0; /* a text that happens to begin so */
+	cJSON_ArrayForEach(block, blocks)
+		if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(block, "type")))
+			code = error_set(err, EINVAL, "content blocks are objects with a type: [{\"type\": \"text\", \"text\": …}]");
+	cJSON_Delete(blocks);
+	return code;
+}
+
+static int show_latest(const struct node *node, struct buffer *out, struct error *err)
+{
+	const struct object *latest = objects_latest(OBJECT_SESSION);
+
+	(void)node;
+	if (!latest)
+		return error_set(err, ENOENT, "there is no session yet");
+	return buffer_text(out, latest->name) < 0 ? error_memory(err) : 0;
+}
+
+static bool has_latest(const struct node *node)
+{
+	(void)node;
+	return objects_latest(OBJECT_SESSION) != NULL;
+}
+
+static const struct command session_commands[] = {
+	{ "start", "", "the first turn, without a user's message", COMMAND_START, NULL },
+	{ "wait", "[SECONDS]", "returns when its turn has ended; EAGAIN when it needs a person", COMMAND_WAIT, NULL },
+	{ "interrupt", "", "ends the turn; what was done stays", COMMAND_RUNNER, NULL },
+	{ "stop", "", "ends the turn and its process", COMMAND_STOP, NULL },
+	{ .name = NULL },
+};
+
+static struct row call_rows[] = {
+	{ .name = "name", .kind = FILE_VALUE, .file = "calls/#/name", .help = "the tool" },
+	{ .name = "arguments", .kind = FILE_VALUE, .file = "calls/#/arguments", .help = "JSON" },
+	{ .name = "state", .kind = FILE_VALUE, .file = "calls/#/state", .help = "running done error interrupted" },
+	{ .name = "result", .kind = FILE_VALUE, .file = "calls/#/result", .help = "what the model got" },
+	{ .name = "elapsed", .kind = FILE_VALUE, .file = "calls/#/elapsed", .help = "seconds" },
+	{ .name = NULL },
+};
+
+static struct row one_call_row = {
+	.name = "#", .kind = FILE_DIRECTORY, .file = "calls/#", .rows = call_rows, .help = "a tool call",
+};
+
+static struct row request_row = {
+	.name = "#.json", .kind = FILE_VALUE, .mode = 0400, .file = "requests/#.json", .help = "the exact body sent",
+};
+
+static struct row session_rows[] = {
+	{ .name = "config", .kind = FILE_DOCUMENT, .fields = session_fields, .check = check_session,
+	  .help = "YAML or JSON: notebook or sandbox, provider, model, limits" },
+	{ .name = "prompt", .kind = FILE_DOCUMENT, .judge = judge_prompt, .help = "the system prompt, until the first turn" },
+	{ .name = "system", .kind = FILE_VALUE, .help = "the system prompt as sent" },
+	{ .name = "input", .kind = FILE_INBOX, .judge = judge_input, .help = "each close is a user's message, and starts a turn" },
+	{ .name = "state", .kind = FILE_VALUE, .render = show_state,
+	  .help = "draft starting waiting running retrying done interrupted stalled limited failed" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_error,
+	  .help = "why the last write was refused, why it failed, or until when it waits" },
+	{ .name = "log", .kind = FILE_LOG, .help = "what was done for it" },
+	{ .name = "info.json", .kind = FILE_VALUE, .render = show_info, .help = "everything about it, for programs" },
+	{ .name = "hold", .kind = FILE_HOLD, .help = "stops it when the last who holds this open has closed it" },
+	{ .name = "messages", .kind = FILE_LOG, .help = "the conversation, for people, as it comes" },
+	{ .name = "messages.jsonl", .kind = FILE_LOG, .help = "the conversation, for programs, an event a line" },
+	{ .name = "result", .kind = FILE_VALUE, .help = "the last answer's text" },
+	{ .name = "usage", .kind = FILE_VALUE, .help = "JSON: tokens, cost, turns, seconds" },
+	{ .name = "ctl", .kind = FILE_CTL, .commands = session_commands, .help = "takes commands; reading lists them" },
+	{ .name = "calls", .kind = FILE_DIRECTORY, .listing = LIST_NUMBERS, .child = &one_call_row, .help = "a folder a tool call" },
+	{ .name = "requests", .kind = FILE_DIRECTORY, .listing = LIST_NUMBERS, .child = &request_row, .help = "what was sent" },
+	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_session_mcp,
+	  .help = "this session's MCP servers, for any other agent" },
+	{ .name = "outputs", .kind = FILE_TREE, .help = "what the agent left, and pictures of tool results" },
+	{ .name = "notebook", .kind = FILE_LINK, .render = show_notebook_link, .present = show_has_notebook, .help = "what it works in" },
+	{ .name = "sandbox", .kind = FILE_LINK, .render = show_sandbox_link, .present = show_has_sandbox, .help = "what it works in" },
+	{ .name = "workspace", .kind = FILE_LINK, .render = show_workspace_link, .present = show_has_workspace,
+	  .help = "its libraries and skills" },
+	{ .name = NULL },
+};
+
+struct row session_row = { .name = "N", .kind = FILE_DIRECTORY, .rows = session_rows, .help = "a session" };
+
+struct row session_new_rows[] = {
+	{ .name = "new", .kind = FILE_NEW, .mode = 0600, .fields = session_fields, .check = check_session, .objects = OBJECT_SESSION,
+	  .help = "a config written here makes the next session; its number is read back from the same descriptor" },
+	{ .name = "latest", .kind = FILE_LINK, .render = show_latest, .present = has_latest, .help = "the newest session" },
+	{ .name = NULL },
+};

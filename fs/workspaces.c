@@ -1,0 +1,175 @@
+/* workspaces/NAME/: libraries, skills and files for agents.
+ *
+ * libraries/ skills/ files/ are folders on disk, which sandboxes have bound read-only; what is
+ * copied in is there at once. When something below libraries/ or skills/ was written, the
+ * workspace's runner (backend/workspace.c) looks at it: `installed`, docs.md, modules/. */
+#include "fs/workspaces.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "fs/config.h"
+#include "fs/mount.h"
+#include "fs/show.h"
+#include "fs/supervise.h"
+
+int workspace_furnish(int folder, struct error *err)
+{
+	static const char *const folders[] = { "libraries", "skills", "files", "modules" };
+
+	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+		if (file_make_folder(folder, folders[i], 0755, err) < 0)
+			return -1;
+	return 0;
+}
+
+int workspace_make_default(struct error *err)
+{
+	struct object *object = objects_find(OBJECT_WORKSPACE, "default");
+	uint64_t serial;
+	int folder;
+
+	if (!object) {
+		if (state_add(objects_state(), OBJECT_WORKSPACE, "default", &serial, err) < 0)
+			return error_wrap(err, "workspace default");
+		object = objects_add(OBJECT_WORKSPACE, "default", serial);
+		if (!object)
+			return error_memory(err);
+		supervise_poke(mount_supervisor(), OBJECT_WORKSPACE, serial);
+	}
+	folder = object_folder_fd(object);
+	return folder < 0 ? error_errno(err, "workspace default") : workspace_furnish(folder, err);
+}
+
+/* ---- telling its runner ---- */
+
+/* Wants on their way to the disk. A change that comes meanwhile is told by one more, once. */
+struct telling {
+	struct object *object; /* pinned */
+	bool again;
+	struct telling *next;
+};
+
+static struct telling *tellings;
+
+static void told(void *data, int result, const struct error *error);
+
+static void tell(struct telling *t)
+{
+	if (object_want(t->object, WANT_RUN, told, t) < 0)
+		told(t, 0, NULL);
+}
+
+static void told(void *data, int result, const struct error *error)
+{
+	struct telling *t = data, **at = &tellings;
+
+	(void)result;
+	(void)error;
+	if (t->again && !t->object->removed && !result) {
+		t->again = false;
+		tell(t);
+		return;
+	}
+	while (*at != t)
+		at = &(*at)->next;
+	*at = t->next;
+	object_unpin(t->object);
+	free(t);
+}
+
+void workspace_touched(uint64_t serial)
+{
+	struct object *object = objects_by_serial(serial);
+	struct telling *t = tellings;
+
+	if (!object || object->removed)
+		return;
+	while (t && t->object != object)
+		t = t->next;
+	if (t) {
+		t->again = true;
+		return;
+	}
+	t = malloc(sizeof *t);
+	if (!t)
+		return;
+	*t = (struct telling){ .object = object, .next = tellings };
+	object_pin(object);
+	tellings = t;
+	tell(t);
+}
+
+static int reload(const struct node *node, const char *arguments, struct error *err)
+{
+	(void)arguments;
+	(void)err;
+	workspace_touched(node->object->serial);
+	return 0;
+}
+
+/* ---- its files ---- */
+
+struct users {
+	struct object *workspace;
+	struct buffer *out;
+	int failed;
+};
+
+static int put_user(void *context, struct object *object)
+{
+	struct users *users = context;
+	cJSON *spec = show_spec(object);
+
+	if (show_reference(spec, "workspace") == users->workspace
+	    && buffer_format(users->out, "%s/%s\n", object_folder[object->kind], object->name) < 0)
+		users->failed = -1;
+	cJSON_Delete(spec);
+	return users->failed;
+}
+
+static int show_users(const struct node *node, struct buffer *out, struct error *err)
+{
+	struct users users = { .workspace = node->object, .out = out };
+
+	if (objects_each(OBJECT_SANDBOX, put_user, &users) || objects_each(OBJECT_NOTEBOOK, put_user, &users)
+	    || objects_each(OBJECT_SESSION, put_user, &users))
+		return error_memory(err);
+	return 0;
+}
+
+static int users_changed(void *context, struct object *object)
+{
+	(void)context;
+	tree_changed(object, "used-by");
+	return 0;
+}
+
+void workspace_users_changed(void) { (void)objects_each(OBJECT_WORKSPACE, users_changed, NULL); }
+
+static const struct command workspace_commands[] = {
+	{ "wait", "[SECONDS]", "returns when what was copied in has been looked at", COMMAND_WAIT, NULL },
+	{ "reload", "", "looks at libraries/ and skills/ again", COMMAND_HERE, reload },
+	{ .name = NULL },
+};
+
+static struct row workspace_rows[] = {
+	{ .name = "config", .kind = FILE_DOCUMENT, .fields = workspace_fields, .help = "YAML or JSON; a workspace works without one" },
+	{ .name = "libraries", .kind = FILE_TREE,
+	  .help = "*.py files, packages, skill folders with code.py: on Python's path in every sandbox that uses it" },
+	{ .name = "installed", .kind = FILE_VALUE, .help = "a line an entry: name, kind, installed or failed, where, why" },
+	{ .name = "skills", .kind = FILE_TREE, .help = "a folder with SKILL.md each; agents find them" },
+	{ .name = "files", .kind = FILE_TREE, .help = "lands in the sandbox's /workspace/files" },
+	{ .name = "init.py", .kind = FILE_DOCUMENT, .help = "run in each kernel before the agent starts" },
+	{ .name = "docs.md", .kind = FILE_VALUE, .help = "the libraries' documentation, for a prompt" },
+	{ .name = "used-by", .kind = FILE_VALUE, .render = show_users, .help = "what uses it" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .help = "why the last write was refused" },
+	{ .name = "ctl", .kind = FILE_CTL, .commands = workspace_commands, .help = "takes commands; reading lists them" },
+	{ .name = NULL },
+};
+
+struct row workspace_row = {
+	.name = "NAME", .kind = FILE_DIRECTORY, .rows = workspace_rows, .made = workspace_furnish, .help = "a workspace",
+};

@@ -1,0 +1,21 @@
+/* What other parts of the mount ask of workspaces. */
+#ifndef INTERPFS_FS_WORKSPACES_H
+#define INTERPFS_FS_WORKSPACES_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Makes what every workspace's folder holds (libraries/ skills/ files/ modules/). */
+int workspace_furnish(int folder, struct error *err);
+
+/* The default workspace, made if it is not there. Once, when objects are loaded. */
+int workspace_make_default(struct error *err);
+
+/* What uses a workspace may have changed. */
+void workspace_users_changed(void);
+
+/* A file below libraries/ or skills/ was written, moved or removed: its runner looks. From the loop. */
+void workspace_touched(uint64_t serial);
+
+#endif

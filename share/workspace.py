@@ -1,0 +1,144 @@
+"""Looks at a workspace's libraries and skills without running any of their code.
+
+Usage: python3 -I workspace.py LIBRARIES SKILLS
+
+Prints one JSON object: "entries", each with name, kind, where, and why it failed (null when it is
+fine), and "docs", Markdown made of docstrings and signatures.
+"""
+import ast
+import json
+import os
+import sys
+
+LONGEST = 4 << 20  # bytes of a file that is looked at
+SKIPPED = ("__pycache__",)
+
+
+def problem(path):
+    """Why the file is no Python, with line and column; None when it is."""
+    try:
+        if os.path.getsize(path) > LONGEST:
+            return None
+        with open(path, "rb") as file:
+            source = file.read()
+        compile(source, os.path.basename(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        place = ""
+        if error.lineno:
+            place = "line %d, column %d: " % (error.lineno, error.offset or 1)
+        return place + str(error.msg)
+    except (ValueError, RecursionError, MemoryError, OSError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def python_files(folder):
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in SKIPPED and not f.startswith("."))
+        for name in sorted(files):
+            if name.endswith(".py"):
+                yield os.path.join(here, name)
+
+
+def package_problem(folder):
+    for path in python_files(folder):
+        why = problem(path)
+        if why:
+            return os.path.relpath(path, folder) + ": " + why
+    return None
+
+
+def signature(node):
+    try:
+        arguments = ast.unparse(node.args)
+        returns = " -> " + ast.unparse(node.returns) if node.returns else ""
+    except (AttributeError, RecursionError):  # before Python 3.9
+        arguments, returns = "...", ""
+    prefix = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
+    return "%s%s(%s)%s" % (prefix, node.name, arguments, returns)
+
+
+def is_public(node):
+    return not node.name.startswith("_")
+
+
+def section(level, title, node):
+    text = ["#" * level + " " + title, ""]
+    doc = ast.get_docstring(node)
+    if doc:
+        text += [doc, ""]
+    return text
+
+
+def document(name, path):
+    """Markdown for one module: its docstring, its public functions and classes."""
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read(LONGEST))
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):
+        return []
+    text = section(2, name, tree)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in tree.body:
+        if isinstance(node, functions) and is_public(node):
+            text += section(3, "`%s`" % signature(node), node)
+        elif isinstance(node, ast.ClassDef) and is_public(node):
+            text += section(3, "class `%s`" % node.name, node)
+            for member in node.body:
+                if isinstance(member, functions) and (is_public(member) or member.name == "__init__"):
+                    text += section(4, "`%s.%s`" % (node.name, signature(member)), member)
+    return text
+
+
+def library(folder, name):
+    """(kind, why, module, path of its documentation) of an entry of libraries/."""
+    path = os.path.join(folder, name)
+    if os.path.isdir(path):
+        if os.path.isfile(os.path.join(path, "__init__.py")):
+            return "package", package_problem(path), name, os.path.join(path, "__init__.py")
+        if os.path.isfile(os.path.join(path, "code.py")):
+            module = name.replace("-", "_")
+            why = package_problem(path)
+            if not module.isidentifier():
+                why = "'%s' is no name that Python can import" % module
+            return "skill", why, module, os.path.join(path, "code.py")
+        return "folder", package_problem(path), name, None
+    if not os.path.exists(path):
+        return "link", "it leads nowhere", name, None
+    if name.endswith(".py"):
+        why = problem(path)
+        if not why and not name[:-3].isidentifier():
+            why = "'%s' is no name that Python can import" % name[:-3]
+        return "module", why, name[:-3], path
+    if name.endswith((".whl", ".tar.gz")) or name == "requirements.txt":
+        return "distribution", "not supported by this version; name it in python_packages", name, None
+    return "file", None, name, None
+
+
+def entries_of(folder):
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted(n for n in names if not n.startswith(".") and n not in SKIPPED and not n.endswith("~"))
+
+
+def main(libraries, skills):
+    entries, docs = [], []
+    for name in entries_of(libraries):
+        kind, why, module, path = library(libraries, name)
+        entries.append({"name": name, "kind": kind, "where": "/workspace/libraries/" + name, "why": why,
+                        "module": module if kind == "skill" and not why else None})
+        if path and not why:
+            docs += document(module, path)
+    for name in entries_of(skills):
+        why = None
+        if not os.path.isfile(os.path.join(skills, name, "SKILL.md")):
+            why = "there is no %s/SKILL.md" % name
+        entries.append({"name": name, "kind": "skill", "where": "/workspace/skills/" + name, "why": why, "module": None})
+    text = "\n".join(["# Libraries", ""] + docs) if docs else ""
+    json.dump({"entries": entries, "docs": text}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
