@@ -229,7 +229,7 @@ static void document_flush(struct handle *h, fuse_req_t request)
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	if (!w->dirty || !w->written) {
+	if (!w->written || (!w->dirty && !caller_is_killed(request))) {
 		fuse_reply_err(request, w->code);
 		return;
 	}

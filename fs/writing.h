@@ -10,6 +10,8 @@ struct writing {
 	bool dirty;       /* it changed since the last verdict */
 	int refused;      /* the errno that every further write and close gets */
 	int code;         /* the last verdict */
+	size_t tail;      /* bytes of the refused write that came last */
+	off_t tail_offset; /* at which its writer had it */
 	void *made;       /* new: what became of it */
 };
 

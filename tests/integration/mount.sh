@@ -1,0 +1,78 @@
+#!/bin/bash
+# Mounting: the helper's arguments, a daemon that can be used when it has returned, one mount a
+# state, stale mounts, unmounting while files are open; runners go on.
+. "$(dirname "$0")/../functions.sh"
+export INTERPFS_SELFTEST=1
+
+# On the next line it can be used.
+mount_it
+[ -r "$M/README" ] || fail "not usable at once"
+grep -q " fuse.interpfs " <(grep " $M " /proc/mounts) || fail "type: $(grep "$M" /proc/mounts)"
+
+# One mount at a time; the holder is named.
+mkdir "$T/second"
+"$INTERPFS" mount -o "state=$S" "$T/second" 2>"$T/refused" && fail "two mounts of one state"
+grep -q "$M" "$T/refused" || fail "the holder is not named: $(cat "$T/refused")"
+"$INTERPFS" mount -o "state=$T/state2,colour=red" "$T/second" 2>"$T/refused" && fail "an unknown option"
+grep -q "colour=red" "$T/refused" || fail "it is not named: $(cat "$T/refused")"
+"$INTERPFS" mount -o "state=$T/state2" "$T/nowhere" 2>/dev/null && fail "a folder that is not there"
+
+# Unmount: what runs goes on, and the next mount shows it.
+mkdir "$M/sandboxes/a"
+echo 'timeout: 60' >"$M/sandboxes/a/config"
+echo wait >"$M/sandboxes/a/ctl" || fail wait
+pid=$(runner_pids)
+[ -n "$pid" ] || fail "no runner"
+unmount_it
+eventually 5 sh -c "! grep -q ' $M ' /proc/mounts"
+eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
+same "the same runner" "$pid" "$(runner_pids)"
+same "state" ready "$(cat "$M/sandboxes/a/state")"
+exec 3<>"$M/sandboxes/a/exec"; echo 'echo hello' >&3; same "adopted" hello "$(cat <&3)"; exec 3>&-
+
+# kill -9 of the mount: a stale mount is cleaned up by the next one, nothing is lost.
+mount_pid=$(awk '{print $1}' "$S/lock")
+kill -9 "$mount_pid" || fail "lock does not hold the mount's pid: $(cat "$S/lock")"
+eventually 5 sh -c "! kill -0 $mount_pid 2>/dev/null"
+fails "a dead mount" ls "$M"
+eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
+same "mounts" 1 "$(grep -c " $M " /proc/mounts)"
+same "state" ready "$(cat "$M/sandboxes/a/state")"
+same "the same runner" "$pid" "$(runner_pids)"
+
+# Unmounting with parked readers and open files: lazily, and everybody comes free.
+cat "$M/sandboxes/a/log.follow" >/dev/null 2>&1 & reader=$!
+eventually 5 sh -c "ls -l /proc/$reader/fd | grep -q log.follow"
+fails "busy" fusermount3 -u "$M"
+mount_pid=$(awk '{print $1}' "$S/lock")
+kill -TERM "$mount_pid"
+eventually 5 sh -c "! kill -0 $mount_pid 2>/dev/null"
+eventually 5 sh -c "! kill -0 $reader 2>/dev/null"
+wait $reader 2>/dev/null
+eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
+
+# The helper as mount(8) calls it: SOURCE DIR -o …, with fstab's words among the options.
+ln -s "$INTERPFS" "$T/mount.interpfs"
+"$T/mount.interpfs" interpfs "$T/second" -o "rw,nofail,_netdev,user,noexec,nosuid,nodev,x-systemd.automount,state=$T/state2" ||
+	fail "the helper"
+[ -r "$T/second/README" ] || fail "the helper's mount"
+grep -q "^interpfs $T/second fuse.interpfs" /proc/mounts || fail "$(grep second /proc/mounts)"
+fusermount3 -u "$T/second" || fail "unmount"
+"$T/mount.interpfs" interpfs "$T/second" -f -v -n -o rw || fail "a fake mount"
+grep -q "$T/second" /proc/mounts && fail "a fake mount mounted"
+
+# In the foreground; SIGTERM ends it cleanly.
+"$INTERPFS" mount -f -o "state=$T/state2" "$T/second" >"$T/foreground" 2>&1 & foreground=$!
+eventually 5 test -r "$T/second/README"
+kill -TERM $foreground
+wait $foreground || fail "SIGTERM: status $?: $(cat "$T/foreground")"
+grep -q "$T/second" /proc/mounts && fail "still mounted"
+
+# Nobody else enters.
+if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
+	chmod 755 "$T"
+	fails "another user" setpriv --reuid=nobody --clear-groups ls "$M"
+fi
+# A private state directory.
+same "mode" 700 "$(stat -c %a "$S")"
+exit 0
