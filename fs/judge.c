@@ -495,7 +495,7 @@ int judge(const struct field *fields, const char *text, size_t n, bool final, cJ
 	if (spec)
 		*spec = NULL;
 	if (n > DOCUMENT_MAX)
-		return error_set(err, EFBIG, "a document holds at most %u bytes", DOCUMENT_MAX);
+		return error_set(err, EFBIG, "a document holds at most 1 MiB");
 	if (!final && n > EARLY_MAX)
 		return 0;
 	if (check_text(text, n, final, err) < 0 || document_parse(&yaml, text, n, final, err) < 0)

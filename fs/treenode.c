@@ -1,5 +1,5 @@
-/* The table of nodes: hashed by number and by (parent, name), one lock, no system call under it
- * but close(2). */
+/* The table of nodes: hashed by number and by (parent, name), one lock. Under it descriptors are
+ * duplicated and closed, but nothing waits for a disk. */
 #include "fs/treenode.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -382,6 +383,17 @@ static int open_below(int root, const char *path, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+/* Another open of the very file; the magic link is the host's own, not one of the tree's. */
+static int reopen(int fd, int flags)
+{
+	char path[32];
+	int again;
+
+	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	again = open(path, flags | O_CLOEXEC);
+	return again < 0 ? -errno : again;
+}
+
 int node_root(struct tree_node *node)
 {
 	struct tree_base *base;
@@ -426,9 +438,14 @@ int node_open(struct tree_node *node, int flags)
 			pthread_mutex_unlock(&table.lock);
 			return fd < 0 ? -errno : fd;
 		}
+		at = build_path(node, path);
+		if (!at && node->held >= 0) { /* deleted, but open: it is opened once more */
+			fd = reopen(node->held, flags);
+			pthread_mutex_unlock(&table.lock);
+			return fd;
+		}
 		base->users++;
 		renames = table.renames;
-		at = build_path(node, path);
 		pthread_mutex_unlock(&table.lock);
 		fd = at ? open_below(base->fd, at, flags) : -ESTALE;
 		pthread_mutex_lock(&table.lock);

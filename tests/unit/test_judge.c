@@ -234,7 +234,7 @@ START_TEST(bytes)
 	memset(big, '#', sizeof big);
 	ck_assert_int_eq(judge(sandbox_fields, big, sizeof big, false, NULL, &err), -1);
 	ck_assert_int_eq(err.code, EFBIG);
-	ck_assert_str_eq(err.text, "a document holds at most 1048576 bytes");
+	ck_assert_str_eq(err.text, "a document holds at most 1 MiB");
 	ck_assert_int_eq(judge(sandbox_fields, big, sizeof big - 1, true, NULL, &err), 0);
 	ck_assert_int_eq(judge(sandbox_fields, "cpu: 1\n\0", 8, false, NULL, &err), -1);
 	ck_assert_str_eq(err.text, "line 2: a NUL character; this is no text");

@@ -1,0 +1,115 @@
+#!/bin/bash
+# Bad input: every refusal fails where the writer sees it, says in `error` what is wrong and where, starts
+# nothing, and loses nothing.
+. "$(dirname "$0")/../functions.sh"
+mount_it
+L=$M/sandboxes/lab
+mkdir "$L" || fail "mkdir"
+same "a draft" draft "$(cat "$L/state")"
+
+refused() { # TEXT SENTENCE [OBJECT]
+	local o=${3:-$L}
+	if printf '%b' "$1" | dd of="$o/config" bs=64k status=none 2>/dev/null; then fail "accepted: $1"; fi
+	same "error of '$1'" "$2" "$(cat "$o/error")"
+	same "state after '$1'" draft "$(cat "$o/state")"
+}
+
+# a shell's echo sees it, by every shell that there is
+for sh in bash dash zsh 'busybox sh'; do
+	command -v "${sh%% *}" >/dev/null || continue
+	# shellcheck disable=SC2086
+	if $sh -c "echo 'gpuu: A100' > $L/config" 2>/dev/null; then fail "$sh: echo of a refused line succeeded"; fi
+	same "$sh" "line 1: unknown field 'gpuu'; did you mean 'gpu'?" "$(cat "$L/error")"
+	# the lines after a refused one start nothing (K1)
+	# shellcheck disable=SC2086
+	if $sh -c "printf 'timeout: 60\ngqu: A100\ncpu: 1\n' > $L/config" 2>/dev/null; then fail "$sh: the lines after a refused one"; fi
+	same "$sh: line 2" "line 2: unknown field 'gqu'; did you mean 'gpu'?" "$(cat "$L/error")"
+	same "$sh: it starts nothing" draft "$(cat "$L/state")"
+done
+same "what was refused can be read back" "timeout: 60" "$(head -n1 "$L/config")"
+[ ! -e "$S/sandboxes/$(basename "$(readlink "$S/sandboxes/names/lab")")/spec.json" ] || fail "something is in force"
+
+refused 'gpu: A100\n' 'line 1: gpu is not supported by this version'
+refused '# one\n\nmodels: [{name: x}]\n' 'line 3: models is not supported by this version'
+refused 'backend: modal\n' 'line 1: modal is not supported by this version'
+refused 'timeout: soon\n' "line 1: timeout must be a whole number, not 'soon'"
+refused 'timeout: -1\n' 'line 1: timeout must be between 1 and 31536000, not -1'
+refused 'python_packages: numpy\n' "line 1: python_packages must be a list such as [a, b], not 'numpy'"
+refused 'local_files: [[notes.txt, /workspace/notes.txt]]\n' "line 1: local_files: 'notes.txt' is a relative path; write it from / or ~/"
+refused 'local_files: [[/no/such/file, /workspace/x]]\n' 'local_files: /no/such/file: No such file or directory'
+refused "local_dirs: [[/etc/passwd, /workspace/x]]\n" 'local_dirs: that is no folder; local_files takes files'
+refused 'secrets: [NO_SUCH_SECRET_AT_ALL]\n' "the secret NO_SUCH_SECRET_AT_ALL is not in the mount's environment, nor in its env_file"
+refused 'workspace: defualt\n' "there is no workspace 'defualt'; did you mean 'default'?"
+refused 'workspace: zzz\n' "there is no workspace 'zzz'; mkdir workspaces/zzz makes one"
+refused 'timeout: 60\ntimeout: 70\n' "line 2: 'timeout' is given twice"
+refused 'env: &x {}\n' 'line 1: anchors and aliases (& and *) are not taken; quote the text if it is one'
+refused 'env: {A: "x}\n' 'line 1: the quote that begins here is not closed'
+refused 'timeout: 60\0\n' 'line 1: a NUL character; this is no text'
+refused '\xff\xfe' 'line 1: not UTF-8 text'
+refused '{"timeout": 60, "tiemout": 1}' "line 1: unknown field 'tiemout'; did you mean 'timeout'?"
+
+# 20 MB: refused while it is written, and what came can be read back
+head -c 20000000 /dev/zero | tr '\0' '#' >"$T/big"
+fails "20 MB by cp" cp "$T/big" "$L/config"
+same "its sentence" "config: a document holds at most 1 MiB" "$(cat "$L/error")"
+fails "20 MB by cat" sh -c "cat $T/big > $L/config"
+[ "$(stat -c %s "$L/config")" -le 1048576 ] || fail "more than a document is kept"
+
+# nothing written, comments: starts nothing, is no error
+echo '# later' >"$L/config" || fail "a comment"
+same "a comment starts nothing" draft "$(cat "$L/state")"
+same "no error any more" "" "$(cat "$L/error")"
+
+# names
+fails "a second one of the same name" mkdir "$L"
+for name in .hidden "$(printf 'n%.0s' $(seq 256))" $'new\nline' .Trash-0; do fails "a name: $name" mkdir "$M/sandboxes/$name"; done
+fails "a name with a slash" mkdir "$M/sandboxes/a/b"
+fails "a number" mkdir "$M/sessions/12"
+same "the root's error" "sessions/12: numbers are given by sessions/new" "$(cat "$M/error")"
+mkdir "$M/sandboxes/$(printf 'ü%.0s' $(seq 127))" || fail "254 bytes of UTF-8 are a name"
+fails "mkdir in the root" mkdir "$M/x"
+fails "a file beside config" sh -c "mkdir $L/folder"
+
+# a notebook on what is not there
+mkdir "$M/notebooks/probe"
+refused 'sandbox: lba\n' "there is no sandbox 'lba'; did you mean 'lab'?" "$M/notebooks/probe"
+refused '{}\n' 'line 1: sandbox is missing: name the sandbox in which the notebook runs' "$M/notebooks/probe"
+refused 'sandbox: lab\nattach: http://x\n' 'line 2: attach is not supported by this version' "$M/notebooks/probe"
+
+# sessions
+mkdir "$M/sessions/chat"
+refused 'notebook: none\n' "there is no notebook 'none'; mkdir notebooks/none makes one" "$M/sessions/chat"
+refused 'notebook: probe\nsandbox: lab\n' 'give notebook or sandbox, not both: a notebook has its sandbox' "$M/sessions/chat"
+refused 'provider: replay\n' 'provider replay needs the field replay: a session, a folder or a file' "$M/sessions/chat"
+refused 'provider: openai\n' 'line 1: openai is not supported by this version' "$M/sessions/chat"
+refused 'limits: {turns: 0}\n' 'line 1: limits.turns must be between 1 and 1000000000, not 0' "$M/sessions/chat"
+fails "input without a config" sh -c "echo hello > $M/sessions/chat/input"
+same "its sentence" "the session has no config yet; write it first" "$(cat "$M/sessions/chat/error")"
+
+# sessions/new: refused makes none; six at once get six numbers, each its own
+if sh -c "echo 'notebok: probe' > $M/sessions/new" 2>/dev/null; then fail "a refused config made a session"; fi
+same "the root's error" "line 1: unknown field 'notebok'; did you mean 'notebook'?" "$(cat "$M/error")"
+same "no session" "chat latest new" "$(ls "$M/sessions" | xargs)"
+for i in 1 2 3 4 5 6; do
+	bash -c "exec 3<>$M/sessions/new; printf 'limits: {turns: $i}\n' >&3; read -r n <&3; exec 3>&-; echo \$n >$T/n$i; grep -q 'turns: $i' $M/sessions/\$n/config" || touch "$T/bad$i" &
+done
+wait
+same "nobody read another's" "" "$(ls "$T" | grep bad)"
+same "six numbers" 6 "$(cat "$T"/n? | sort -u | wc -l)"
+same "the newest" "$(cat "$T"/n? | sort -n | tail -n1)" "$(readlink "$M/sessions/latest")"
+n=$(cat "$T/n1")
+same "a session's state" draft "$(cat "$M/sessions/$n/state")"
+same "its config in force" 1 "$(jq .config.limits.turns "$M/sessions/$n/info.json")"
+same "its kind" session "$(jq -r .kind "$M/sessions/$n/info.json")"
+echo 'Be brief.' >"$M/sessions/$n/prompt" || fail "prompt"
+same "prompt" 'Be brief.' "$(cat "$M/sessions/$n/prompt")"
+same "links" ../../workspaces/default "$(readlink "$M/sessions/$n/workspace")"
+
+# everything has its place in README and status, and walkers start nothing
+grep -q '^session '"$n"' draft ' "$M/status" || fail "status: $(cat "$M/status")"
+grep -q 'sandboxes/NAME/ctl' "$M/README" || fail "README"
+before=$(cat "$S"/*/[0-9]*/want | sha256sum)
+grep -rq nothing-like-it "$M"; find "$M" -ls >/dev/null; tar -C "$M" -cf /dev/null . 2>/dev/null; cp -r "$M/sandboxes" "$T/walked" || fail "cp -r of the tree"
+same "walking starts nothing" "$before" "$(cat "$S"/*/[0-9]*/want | sha256sum)"
+same "sizes are true" "" "$(cd "$M" && find . -type f -readable -size -100k | while read -r f; do a=$(stat -c %s "$f"); b=$(wc -c <"$f"); [ "$a" = "$b" ] || echo "$f $a $b"; done)"
+fails "fs of what does not run" ls "$L/fs/"
