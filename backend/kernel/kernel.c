@@ -23,10 +23,12 @@ static int sandbox_rests(struct story *s, const char *state, struct error *err)
 	cleanup_buffer struct buffer why = BUFFER(4096);
 	struct error ignored;
 
+	if (!strcmp(state, "draft"))
+		return error_set(err, ENOTCONN, "sandbox %s was never started", s->sandbox_name);
 	if (file_read(s->sandbox_folder, "failure", &why, &ignored) < 0 || !why.length)
-		return error_set(err, ENOTCONN, "sandbox %s is %s", s->sandbox_name, state);
+		return error_set(err, ENOTCONN, "sandbox %s has %s", s->sandbox_name, state);
 	why.data[strcspn(why.data, "\n")] = '\0';
-	return error_set(err, ENOTCONN, "sandbox %s is %s: %s", s->sandbox_name, state, why.data);
+	return error_set(err, ENOTCONN, "sandbox %s has %s: %s", s->sandbox_name, state, why.data);
 }
 
 /* Connects to the sandbox's runner. 1, 0 when it should be tried again, -1. */

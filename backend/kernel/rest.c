@@ -18,6 +18,7 @@ struct rest {
 	struct curl_slist *headers;
 	curl_socket_t fd;
 	short events;
+	int running;  /* 0: it has ended, rest_service will say how */
 	long status;
 	struct buffer body;
 	char why[CURL_ERROR_SIZE];
@@ -102,7 +103,6 @@ int rest_start(struct rest *h, const char *socket, const char *token, const char
 	       const char *path, const char *body, struct error *err)
 {
 	cleanup_buffer struct buffer url = BUFFER(4096), authorization = BUFFER(4096);
-	int running;
 
 	end_request(h);
 	buffer_clear(&h->body);
@@ -129,7 +129,7 @@ int rest_start(struct rest *h, const char *socket, const char *token, const char
 	    curl_easy_setopt(h->easy, CURLOPT_WRITEFUNCTION, on_body) ||
 	    curl_easy_setopt(h->easy, CURLOPT_WRITEDATA, h) ||
 	    curl_multi_add_handle(h->multi, h->easy) ||
-	    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running)) {
+	    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &h->running)) {
 		end_request(h);
 		return error_set(err, EIO, "%s %s: libcurl refuses", method, path);
 	}
@@ -152,12 +152,14 @@ int rest_timeout(struct rest *h)
 
 	if (!h->easy || curl_multi_timeout(h->multi, &ms))
 		return -1;
+	if (!h->running)
+		return 0;
 	return ms > 60000 ? 60000 : (int)ms;
 }
 
 int rest_service(struct rest *h, short ready, struct error *err)
 {
-	int running, left, what = 0;
+	int left, what = 0;
 	CURLMsg *message;
 	CURLcode code;
 
@@ -165,7 +167,7 @@ int rest_service(struct rest *h, short ready, struct error *err)
 		return error_set(err, EINVAL, "no request was begun");
 	what = (ready & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) | (ready & POLLOUT ? CURL_CSELECT_OUT : 0) |
 	       (ready & POLLERR ? CURL_CSELECT_ERR : 0);
-	if (curl_multi_socket_action(h->multi, what && h->fd >= 0 ? h->fd : CURL_SOCKET_TIMEOUT, what, &running)) {
+	if (curl_multi_socket_action(h->multi, what && h->fd >= 0 ? h->fd : CURL_SOCKET_TIMEOUT, what, &h->running)) {
 		end_request(h);
 		return error_set(err, EIO, "libcurl has failed");
 	}

@@ -366,6 +366,7 @@ static int come_to_rest(struct story *s, const char *state, const char *why, str
 {
 	bool died = !strcmp(state, "died");
 
+	s->ready = false; /* what ends from here on makes it neither busy nor idle */
 	runner_log(s->runner, "%s: %s", state, why);
 	/* What clients are told, the files say already. */
 	if (runner_set_failure(s->runner, why, err) < 0 || runner_set_state(s->runner, state, err) < 0)
