@@ -45,6 +45,7 @@ int runner_folder(struct runner *r) { return r->folder; }
 const char *runner_folder_path(struct runner *r) { return r->path; }
 const struct want *runner_want(struct runner *r) { return &r->want; }
 const struct status *runner_status(struct runner *r) { return &r->status; }
+bool runner_after_reboot(struct runner *r) { return r->rebooted; }
 
 const cJSON *runner_fields(struct runner *r)
 {
@@ -269,6 +270,7 @@ static int open_runner(struct runner *r, char **argv, struct error *err)
 	if (file_make_folder(r->folder, "run", 0700, err) < 0 || take_lock(r, err) < 0)
 		return -1;
 	failpoint("runner-locked");
+	r->rebooted = runner_of_earlier_boot(r->folder);
 	if (runner_record_self(&self, err) < 0 || runner_record_write(r->folder, &self, err) < 0)
 		return -1;
 	failpoint("runner-recorded");

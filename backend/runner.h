@@ -42,6 +42,9 @@ int runner_folder(struct runner *r);                     /* descriptor, borrowed
 const char *runner_folder_path(struct runner *r);        /* absolute path, borrowed */
 const struct want *runner_want(struct runner *r);        /* as last read */
 const struct status *runner_status(struct runner *r);    /* as last written */
+/* Whether the process that ran the object before this one belonged to an earlier boot of the
+ * machine (or there was none): whatever status says was running then is gone. */
+bool runner_after_reboot(struct runner *r);
 /* spec.json's "fields" and "references"; borrowed until the next RUNNER_WANT. NULL if there is none. */
 const cJSON *runner_fields(struct runner *r);
 const cJSON *runner_references(struct runner *r);

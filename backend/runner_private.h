@@ -71,6 +71,7 @@ struct runner {
 	struct open_log logs[OPEN_LOGS];
 	unsigned log_clock;
 	bool poked, terminated, deaf; /* deaf: no descriptor for another client now */
+	bool rebooted;
 	bool removed;                 /* the folder is gone: nothing may be written any more */
 };
 
