@@ -1,0 +1,106 @@
+/* Where sandboxes run. A backend is a struct of functions; adding one is one file and one row of
+ * sandbox_backends[]. Whatever a guest can do (commands, files, connections, deadlines) is written
+ * once over its stream and is no backend's business. */
+#ifndef INTERPFS_BACKEND_SANDBOX_BACKEND_H
+#define INTERPFS_BACKEND_SANDBOX_BACKEND_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/sandbox/guest.h"
+#include "base/error.h"
+#include "fs/state.h"
+
+/* What a backend may ask of the one who tells the sandbox's story, while something takes long. */
+struct sandbox_host {
+	void *context;
+	/* Goes on living for at most timeout_ms: commands, calls and watched descriptors are served.
+	 * -1 ECANCELED when the sandbox is wanted otherwise: give up, leave nothing, return it. */
+	int (*pump)(void *context, int timeout_ms, struct error *err);
+	/* Calls ready (from inside pump) whenever poll(2) says events of fd; again to change them. */
+	int (*watch)(void *context, int fd, short events, void (*ready)(void *context, short revents),
+		     void *ready_context, struct error *err);
+	void (*unwatch)(void *context, int fd);
+	/* Appends to the sandbox's log as it comes. */
+	void (*log)(void *context, const void *data, size_t n);
+	/* Says what takes so long: the state `building`. */
+	int (*building)(void *context, struct error *err);
+};
+
+/* One sandbox. The story fills it in; everything is borrowed. */
+struct sandbox {
+	struct state *state;
+	int folder;               /* its folder in the state directory */
+	const char *folder_path;  /* absolute */
+	const char *name;         /* for its hostname */
+	const char *id;           /* interpfs-STATEID-SERIAL */
+	const cJSON *fields;      /* every field of the config */
+	const cJSON *references;
+	const struct sandbox_host *host;
+	void *own;                /* the backend's, from open to close */
+};
+
+enum sandbox_end_kind {
+	SANDBOX_STOPPED,  /* it was told to */
+	SANDBOX_TIMEOUT,  /* its deadline came */
+	SANDBOX_DIED,     /* nobody asked */
+};
+
+struct sandbox_jupyter {
+	char *python;     /* inside: the interpreter that runs Jupyter Server, owned */
+	char *data;       /* inside: JUPYTER_PATH, with the kernel that runs the agent's Python, owned */
+};
+
+struct sandbox_backend {
+	const char *name; /* as `backend:` says it */
+
+	/* Whether it can be used here at all. -1 with the reason and the one thing that would mend it.
+	 * May take a second the first time; `told` (512 bytes) says what it will use ("runc 1.1.5 …"). */
+	int (*probe)(struct state *state, char *told, struct error *err);
+
+	/* Names what belongs to the sandbox; makes nothing. */
+	int (*open)(struct sandbox *s, struct error *err);
+	void (*close)(struct sandbox *s); /* what runs goes on */
+
+	/* Finds or makes what the sandbox consists of (images, layers, its own folders): whatever can
+	 * be refused for the machine's or the config's sake is refused here. May take minutes. What an
+	 * earlier attempt left is used or removed. */
+	int (*prepare)(struct sandbox *s, struct error *err);
+
+	/* Starts it after prepare. The guest has answered when it returns; *guest is the caller's. On
+	 * failure nothing of it runs or is left. */
+	int (*start)(struct sandbox *s, struct guest **guest, struct error *err);
+
+	/* Finds it running, as an earlier runner left it: 1 with its guest, 0 when it does not run. */
+	int (*adopt)(struct sandbox *s, struct guest **guest, struct error *err);
+
+	/* A descriptor that is readable once it has ended; -1 without one. Borrowed. */
+	int (*ended)(const struct sandbox *s);
+
+	/* Makes sure that it has ended within timeout_ms (the caller has asked its guest to) and gives
+	 * back what it held; its files stay. Also tells how it ended, and when it was not asked to:
+	 * a sentence in why (may be ""). Used too for what a killed runner left behind. */
+	int (*end)(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *kind, char why[256], struct error *err);
+
+	/* Removes its files. It does not run. */
+	int (*remove)(struct sandbox *s, struct error *err);
+
+	/* Adds to info.json what is in force, read back from the kernel: memory, cpu, network … */
+	int (*describe)(struct sandbox *s, cJSON *info, struct error *err);
+
+	/* Makes Jupyter Server available inside the running sandbox. May take minutes. */
+	int (*jupyter)(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);
+};
+
+extern const struct sandbox_backend *const sandbox_backends[]; /* NULL-terminated */
+extern const struct sandbox_backend sandbox_local;
+
+const struct sandbox_backend *sandbox_backend_find(const char *name, struct error *err);
+
+/* Shorthands for fields: NULL or the fallback when null or absent. Strings are borrowed. */
+const char *sandbox_text(const struct sandbox *s, const char *field);
+double sandbox_number(const struct sandbox *s, const char *field, double fallback);
+const cJSON *sandbox_field(const struct sandbox *s, const char *field); /* NULL for null */
+
+#endif

@@ -1,0 +1,25 @@
+/* Control groups: what is in force for a process, and what a killed runtime leaves behind. Root's
+ * boxes are in /interpfs/ID of every hierarchy (version 1, 2 or both); a user's have none. */
+#ifndef INTERPFS_BACKEND_SANDBOX_CGROUP_H
+#define INTERPFS_BACKEND_SANDBOX_CGROUP_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define CGROUP_PARENT "/interpfs"
+
+struct cgroup_limits {
+	uint64_t memory; /* bytes, 0: none in force */
+	double cpu;      /* cores, 0: none */
+	uint64_t pids;   /* 0: none */
+};
+
+/* Reads the limits of the group that the process is in from the kernel, never from a config. */
+void cgroup_read(pid_t pid, struct cgroup_limits *limits);
+
+/* Kills what is still in ID's groups and removes them. 0 too when there are none. */
+int cgroup_remove(const char *id, struct error *err);
+
+#endif

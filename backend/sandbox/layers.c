@@ -1,0 +1,559 @@
+#include "backend/sandbox/layers.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/sandbox/build.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+#include "base/program.h"
+
+#define LOCK_POLL_MS 50
+#define REQUIREMENTS_MAX (1u << 20)
+#define ARGUMENTS_MAX 1024
+#define VENV_PYTHON PLAN_VENV "/bin/python"
+#define UV_INSIDE "/run/interpfs/uv"
+
+/* ---- names ---- */
+
+static int compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The requirements, sorted, each on a line. */
+static int append_sorted(struct buffer *out, const cJSON *packages, struct error *err)
+{
+	int count = cJSON_GetArraySize(packages), n = 0;
+	cleanup_free const char **list = calloc((size_t)count + 1, sizeof *list);
+	const cJSON *item;
+
+	if (!list)
+		return error_memory(err);
+	cJSON_ArrayForEach(item, packages)
+	{
+		const char *text = cJSON_GetStringValue(item);
+
+		if (!text || !*text || *text == '-' || strchr(text, '\n'))
+			return error_set(err, EINVAL, "'%s' is no requirement of a Python package", text ? text : "");
+		list[n++] = text;
+	}
+	qsort((void *)list, (size_t)n, sizeof *list, compare_texts);
+	for (int i = 0; i < n; i++)
+		if (buffer_format(out, "%s\n", list[i]))
+			return error_memory(err);
+	return 0;
+}
+
+int layer_hash(const char *kind, const struct python *python, const char *below, const cJSON *packages,
+	       char out[LAYER_HASH_SIZE], struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(REQUIREMENTS_MAX);
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned size;
+
+	if (buffer_format(&text, "%s\n%s\n%s\n%s\n%lld\n%s\n", kind, python->exe, python->version, python->soabi,
+			  python->mtime_ns, below))
+		return error_memory(err);
+	if (append_sorted(&text, packages, err))
+		return -1;
+	if (!EVP_Digest(text.data, text.length, digest, &size, EVP_sha256(), NULL))
+		return error_set(err, EIO, "cannot hash the packages' names");
+	for (unsigned i = 0; i < (LAYER_HASH_SIZE - 1) / 2; i++)
+		(void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	return 0;
+}
+
+static bool starts(const char *line, const char *with)
+{
+	return !strncmp(line, with, strlen(with));
+}
+
+/* pip says "ERROR: No matching distribution found for x", perhaps followed by other lines; uv an
+ * "error: …", or "  × No solution found …" with a tree below it. */
+void layer_failure(const char *printed, char *out, size_t size)
+{
+	static const char *const wanted[] = {
+		"ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ",
+	};
+	const char *best = NULL, *last = NULL;
+	size_t rank = sizeof wanted / sizeof *wanted;
+
+	for (const char *line = printed; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		if (strspn(line, " \t\r") == strcspn(line, "\n"))
+			continue;
+		last = line;
+		for (size_t i = 0; i <= rank && i < sizeof wanted / sizeof *wanted; i++)
+			if (starts(line, wanted[i])) {
+				best = line;
+				rank = i;
+				break;
+			}
+	}
+	if (!best)
+		best = last ? last : "the package manager failed without a word";
+	best += strspn(best, " ");
+	(void)snprintf(out, size, "%.*s", (int)strcspn(best, "\r\n"), best);
+}
+
+/* ---- locks and folders ---- */
+
+struct making {
+	char hash[LAYER_HASH_SIZE];
+	char *final;  /* where it will be */
+	char *lock_path;
+	int lock;
+};
+
+static void making_done(struct making *m)
+{
+	if (m->lock >= 0)
+		(void)close(m->lock);
+	free(m->final);
+	free(m->lock_path);
+}
+
+/* 0: it is there. 1: it is not, and it is this process's to make. -1. */
+static int claim(struct sandbox *s, struct making *m, const char *folder, struct error *err)
+{
+	bool told = false;
+
+	m->lock = -1;
+	m->lock_path = NULL;
+	if (asprintf(&m->final, "%s/%s", folder, m->hash) < 0) {
+		m->final = NULL;
+		return error_memory(err);
+	}
+	if (!access(m->final, F_OK))
+		return 0;
+	if (asprintf(&m->lock_path, "%s/layers/.lock-%s", s->state->path, m->hash) < 0) {
+		m->lock_path = NULL;
+		return error_memory(err);
+	}
+	m->lock = open(m->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (m->lock < 0)
+		return error_errno(err, "cannot lock a layer");
+	if (s->host->building(s->host->context, err))
+		return -1;
+	while (flock(m->lock, LOCK_EX | LOCK_NB)) {
+		static const char text[] = "another sandbox is installing the same packages; waiting for it\n";
+
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return error_errno(err, "cannot lock a layer");
+		if (!told)
+			s->host->log(s->host->context, text, sizeof text - 1);
+		told = true;
+		if (s->host->pump(s->host->context, LOCK_POLL_MS, err))
+			return -1;
+	}
+	return access(m->final, F_OK) ? 1 : 0;
+}
+
+static int open_build(struct build *b, struct sandbox *s, const struct making *m, struct error *err)
+{
+	cleanup_free char *path = NULL;
+	char id[96];
+
+	if (asprintf(&path, "%s/layers/.build-%s", s->state->path, m->hash) < 0) {
+		path = NULL;
+		return error_memory(err);
+	}
+	(void)snprintf(id, sizeof id, "interpfs-%s-build-%.16s", s->state->id, m->hash);
+	return build_open(b, s, path, id, err);
+}
+
+static int publish(const char *from, const struct making *m, struct error *err)
+{
+	cleanup_close int layer = file_open_folder(AT_FDCWD, from, err);
+
+	/* What a sandbox will be made of must not be lost by a power cut when its name is not. */
+	if (layer < 0 || syncfs(layer))
+		return layer < 0 ? -1 : error_errno(err, "cannot sync a layer");
+	failpoint("layer-built");
+	if (rename(from, m->final))
+		return error_errno(err, "cannot publish a layer");
+	return file_sync_folder(AT_FDCWD, m->final, err);
+}
+
+/* ---- the base layer: a venv with pip ---- */
+
+static int run(struct build *b, int *status, struct error *err, const char *a0, const char *a1, const char *a2,
+	       const char *a3, const char *a4)
+{
+	const char *argv[] = { a0, a1, a2, a3, a4, NULL };
+
+	return build_run(b, argv, status, err);
+}
+
+static int failed(const struct build *b, const char *what, struct error *err)
+{
+	char sentence[512];
+
+	layer_failure(b->printed.length ? b->printed.data : "", sentence, sizeof sentence);
+	return what ? error_set(err, EIO, "%s: %s", what, sentence) : error_set(err, EIO, "%s", sentence);
+}
+
+static int make_base(struct build *b, const struct python *python, bool uv, struct error *err)
+{
+	int status;
+
+	if (run(b, &status, err, python->exe, "-m", "venv", "--without-pip", PLAN_VENV))
+		return -1;
+	if (status)
+		return failed(b, "cannot make a Python environment", err);
+	/* pip's own copy in the standard library needs no network; Debian keeps it in python3-venv. */
+	if (run(b, &status, err, VENV_PYTHON, "-m", "ensurepip", "--default-pip", NULL))
+		return -1;
+	if (status) {
+		static const char *const from_uv[] = { UV_INSIDE, "pip", "install", "--python", VENV_PYTHON, "pip", NULL };
+		const char *const from_host[] = { python->exe, "-m", "pip", "--python", VENV_PYTHON, "install", "pip", NULL };
+
+		if (build_run(b, uv ? from_uv : from_host, &status, err))
+			return -1;
+	}
+	if (status) {
+		static const char text[] = "pip is not available inside: install python3-venv or python3-pip on this machine\n";
+
+		b->sandbox->host->log(b->sandbox->host->context, text, sizeof text - 1);
+	}
+	return 0;
+}
+
+/* uv, when it is on the host's PATH: bound, since it need not be in /usr. */
+static int bind_uv(struct build *b, bool *uv, struct error *err)
+{
+	cleanup_free char *program = program_find("uv"), *real = program ? realpath(program, NULL) : NULL;
+
+	*uv = real != NULL;
+	return real ? plan_bind(&b->plan, real, UV_INSIDE, false, err) : 0;
+}
+
+/* "[uv pip|python -m pip --python P] install [--target T] PACKAGES" */
+static int install(struct build *b, bool uv, const char *into, const char *target, const cJSON *packages, struct error *err)
+{
+	const char *argv[ARGUMENTS_MAX + 16];
+	const cJSON *item;
+	int n = 0, status;
+
+	if (uv) {
+		argv[n++] = UV_INSIDE;
+		argv[n++] = "pip";
+		argv[n++] = "install";
+		argv[n++] = "--python";
+		argv[n++] = into;
+	} else {
+		argv[n++] = VENV_PYTHON;
+		argv[n++] = "-m";
+		argv[n++] = "pip";
+		if (strcmp(into, VENV_PYTHON)) {
+			argv[n++] = "--python";
+			argv[n++] = into;
+		}
+		argv[n++] = "install";
+	}
+	if (target) {
+		argv[n++] = "--target";
+		argv[n++] = target;
+	}
+	if (cJSON_GetArraySize(packages) > ARGUMENTS_MAX)
+		return error_set(err, E2BIG, "there are more than %d packages", ARGUMENTS_MAX);
+	cJSON_ArrayForEach(item, packages)
+		argv[n++] = cJSON_GetStringValue(item);
+	argv[n] = NULL;
+	if (build_run(b, argv, &status, err))
+		return -1;
+	return status ? failed(b, NULL, err) : 0;
+}
+
+/* One layer of /opt/interpfs above `below` (NULL: the first). */
+static int make_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *below,
+		      const cJSON *packages, const struct making *m, struct error *err)
+{
+	struct build b;
+	cleanup_free char *empty = NULL, *made = NULL;
+	const char *lowers[2] = { below, NULL };
+	bool uv = false;
+	int result = open_build(&b, s, m, err);
+
+	if (asprintf(&empty, "%s/empty", s->state->path) < 0) {
+		empty = NULL;
+		result = error_memory(err);
+	}
+	if (!below)
+		lowers[0] = empty;
+	if (!result && asprintf(&made, "%s/up/opt-interpfs", b.box.path) < 0) {
+		made = NULL;
+		result = error_memory(err);
+	}
+	if (!result)
+		result = file_make_folder(AT_FDCWD, empty, 0755, err) || plan_layers(&b.plan, lowers, err) ||
+			 plan_python(&b.plan, python, err) || bind_uv(&b, &uv, err) || build_start(&b, runtime, err)
+				 ? -1 : 0;
+	failpoint("layer-building");
+	if (!result)
+		result = below ? install(&b, uv, VENV_PYTHON, NULL, packages, err) : make_base(&b, python, uv, err);
+	if (!result)
+		result = build_stop(&b, err);
+	if (!result)
+		result = publish(made, m, err);
+	build_close(&b);
+	return result;
+}
+
+static int ensure_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *kind,
+			const char *below_hash, const char *below, const cJSON *packages, char **path,
+			char hash[LAYER_HASH_SIZE], struct error *err)
+{
+	struct making m = { .lock = -1 };
+	cleanup_free char *folder = NULL;
+	int result;
+
+	if (asprintf(&folder, "%s/layers", s->state->path) < 0) {
+		folder = NULL;
+		return error_memory(err);
+	}
+	if (layer_hash(kind, python, below_hash, packages, m.hash, err) ||
+	    file_make_folder(AT_FDCWD, folder, 0700, err))
+		return -1;
+	result = claim(s, &m, folder, err);
+	if (result > 0)
+		result = make_layer(s, runtime, python, below, packages, &m, err);
+	if (!result) {
+		memcpy(hash, m.hash, sizeof m.hash);
+		*path = steal_pointer(&m.final);
+	}
+	making_done(&m);
+	return result;
+}
+
+int layers_find(struct sandbox *s, const char *runtime, const struct python *python, const cJSON *packages,
+		struct layer_chain *chain, struct error *err)
+{
+	char base[LAYER_HASH_SIZE], top[LAYER_HASH_SIZE];
+	char *first = NULL;
+
+	*chain = (struct layer_chain){ { NULL } };
+	if (ensure_layer(s, runtime, python, "base 1", "", NULL, NULL, &first, base, err))
+		return -1;
+	chain->paths[0] = first;
+	if (!cJSON_GetArraySize(packages))
+		return 0;
+	chain->paths[1] = first;
+	chain->paths[0] = NULL;
+	if (!ensure_layer(s, runtime, python, "packages 1", base, first, packages, &chain->paths[0], top, err))
+		return 0;
+	chain->paths[0] = first;
+	chain->paths[1] = NULL;
+	layers_free(chain);
+	return -1;
+}
+
+void layers_free(struct layer_chain *chain)
+{
+	for (size_t i = 0; i < LAYERS_MAX; i++) {
+		free(chain->paths[i]);
+		chain->paths[i] = NULL;
+	}
+}
+
+/* ---- Jupyter ---- */
+
+/* Runs the agent's Python with ipykernel behind everything that is the agent's own: what the
+ * agent installs comes first, and its environment holds nothing that it did not ask for. */
+static const char launcher[] =
+	"import os, sys\n"
+	"sys.path[0] = ''\n"
+	"sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'kernel'))\n"
+	"from ipykernel import kernelapp\n"
+	"kernelapp.launch_new_instance()\n";
+
+char *layers_jupyter_folder(const struct state *state, const struct python *python, struct error *err)
+{
+	char key[LAYER_HASH_SIZE], *path;
+
+	if (layer_hash("jupyter's folder 1", python, "", NULL, key, err))
+		return NULL;
+	if (asprintf(&path, "%s/jupyter/%s", state->path, key) < 0) {
+		(void)error_memory(err);
+		return NULL;
+	}
+	if (!file_make_folders(AT_FDCWD, path, 0755, err))
+		return path;
+	free(path);
+	return NULL;
+}
+
+static bool is_kernel(const char *requirement)
+{
+	return starts(requirement, "ipykernel") && !strchr("abcdefghijklmnopqrstuvwxyz-_", requirement[9] ? requirement[9] : ' ');
+}
+
+/* What notebook_packages names, parted into the server's and the kernel's; each has its own. */
+static int part_packages(const cJSON *packages, cJSON **server, cJSON **kernel, struct error *err)
+{
+	const cJSON *item;
+	bool jupyter = false, good = true;
+
+	*server = cJSON_CreateArray();
+	*kernel = cJSON_CreateArray();
+	cJSON_ArrayForEach(item, packages)
+	{
+		const char *text = cJSON_GetStringValue(item);
+		cJSON *copy = cJSON_CreateString(text ? text : "");
+
+		jupyter = jupyter || (text && (starts(text, "jupyter_server") || starts(text, "jupyter-server") ||
+					       starts(text, "jupyterlab") || starts(text, "notebook")));
+		good = good && copy && cJSON_AddItemToArray(is_kernel(text ? text : "") ? *kernel : *server, copy);
+	}
+	if (!jupyter)
+		good = good && cJSON_AddItemToArray(*server, cJSON_CreateString("jupyter_server"));
+	if (!cJSON_GetArraySize(*kernel))
+		good = good && cJSON_AddItemToArray(*kernel, cJSON_CreateString("ipykernel"));
+	return good ? 0 : error_memory(err);
+}
+
+static int write_kernel(const char *folder, const char *inside, const char *agent_python, struct error *err)
+{
+	static const char format[] =
+		"{\"argv\": [\"%s\", \"%s/launch.py\", \"-f\", \"{connection_file}\"], \"display_name\": \"Python 3\", "
+		"\"language\": \"python\", \"metadata\": {\"debugger\": true}, "
+		"\"env\": {\"PYDEVD_DISABLE_FILE_VALIDATION\": \"1\"}}\n";
+	cleanup_buffer struct buffer text = BUFFER(8192);
+	cleanup_close int dir = file_open_folder(AT_FDCWD, folder, err);
+
+	if (dir < 0)
+		return -1;
+	if (buffer_format(&text, format, agent_python, inside))
+		return error_memory(err);
+	if (file_make_folders(dir, "data/kernels/python3", 0755, err) ||
+	    file_replace(dir, "launch.py", launcher, sizeof launcher - 1, 0644, false, err))
+		return -1;
+	return file_replace(dir, "data/kernels/python3/kernel.json", text.data, text.length, 0644, false, err);
+}
+
+static int fill_jupyter(struct build *b, bool uv, const struct python *python, const char *inside,
+			const cJSON *packages, struct error *err)
+{
+	cleanup_free char *venv = NULL, *venv_python = NULL, *kernel_folder = NULL;
+	cJSON *server = NULL, *kernel = NULL;
+	int status = 0, result;
+
+	if (asprintf(&venv, "%s/server", inside) < 0 || asprintf(&venv_python, "%s/server/bin/python", inside) < 0 ||
+	    asprintf(&kernel_folder, "%s/kernel", inside) < 0)
+		return error_memory(err);
+	result = part_packages(packages, &server, &kernel, err);
+	if (!result)
+		result = run(b, &status, err, python->exe, "-m", "venv", "--without-pip", venv);
+	if (!result && status)
+		result = failed(b, "cannot make Jupyter's environment", err);
+	if (!result)
+		result = install(b, uv, venv_python, NULL, server, err) ||
+			 install(b, uv, VENV_PYTHON, kernel_folder, kernel, err) ? -1 : 0;
+	cJSON_Delete(server);
+	cJSON_Delete(kernel);
+	return result;
+}
+
+static int make_jupyter(struct sandbox *s, const char *runtime, const struct python *python,
+			const struct layer_chain *chain, const cJSON *packages, const struct making *m,
+			const char *inside, struct error *err)
+{
+	struct build b;
+	cleanup_free char *made = NULL;
+	const char *const lowers[] = { chain->paths[1] ? chain->paths[1] : chain->paths[0], NULL }; /* the base */
+	bool uv = false;
+	int result = open_build(&b, s, m, err);
+
+	if (!result && asprintf(&made, "%s/jupyter", b.box.path) < 0) {
+		made = NULL;
+		result = error_memory(err);
+	}
+	if (!result)
+		result = file_make_folder(AT_FDCWD, made, 0755, err) || plan_layers(&b.plan, lowers, err) ||
+			 plan_python(&b.plan, python, err) || bind_uv(&b, &uv, err) ||
+			 plan_bind(&b.plan, made, inside, true, err) || build_start(&b, runtime, err) ? -1 : 0;
+	failpoint("jupyter-building");
+	if (!result)
+		result = fill_jupyter(&b, uv, python, inside, packages, err);
+	if (!result)
+		result = write_kernel(made, inside, VENV_PYTHON, err) || build_stop(&b, err) ? -1 : 0;
+	if (!result)
+		result = publish(made, m, err);
+	build_close(&b);
+	return result;
+}
+
+int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *python,
+		   const struct layer_chain *chain, const cJSON *packages, struct sandbox_jupyter *jupyter,
+		   struct error *err)
+{
+	struct making m = { .lock = -1 };
+	cleanup_free char *folder = layers_jupyter_folder(s->state, python, err), *inside = NULL;
+	int result;
+
+	*jupyter = (struct sandbox_jupyter){ NULL, NULL };
+	if (!folder || layer_hash("jupyter 1", python, "", packages, m.hash, err))
+		return -1;
+	if (asprintf(&inside, PLAN_JUPYTER "/%s", m.hash) < 0) {
+		inside = NULL;
+		return error_memory(err);
+	}
+	result = claim(s, &m, folder, err);
+	if (result > 0)
+		result = make_jupyter(s, runtime, python, chain, packages, &m, inside, err);
+	making_done(&m);
+	if (result)
+		return -1;
+	if (asprintf(&jupyter->python, "%s/server/bin/python", inside) < 0 ||
+	    asprintf(&jupyter->data, "%s/data", inside) < 0)
+		return error_memory(err);
+	return 0;
+}
+
+/* ---- what died in the middle ---- */
+
+static void sweep_one(const struct state *state, const char *hash)
+{
+	cleanup_free char *path = NULL, *lock_path = NULL;
+	cleanup_close int lock = -1;
+	struct error ignored;
+	struct box box;
+	char id[96];
+
+	if (asprintf(&path, "%s/layers/.build-%s", state->path, hash) < 0 ||
+	    asprintf(&lock_path, "%s/layers/.lock-%s", state->path, hash) < 0)
+		return;
+	lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB))
+		return;
+	(void)snprintf(id, sizeof id, "interpfs-%s-build-%.16s", state->id, hash);
+	if (box_init(&box, state->path, path, id, &ignored))
+		return;
+	(void)box_reap(&box, &ignored);
+	(void)box_remove(&box, &ignored);
+	box_free(&box);
+}
+
+void layers_sweep(const struct state *state)
+{
+	cleanup_free char *path = NULL;
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *entry;
+
+	if (asprintf(&path, "%s/layers", state->path) < 0)
+		return;
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (starts(entry->d_name, ".build-") && strlen(entry->d_name) == 7 + LAYER_HASH_SIZE - 1)
+			sweep_one(state, entry->d_name + 7);
+}

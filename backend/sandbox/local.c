@@ -1,0 +1,506 @@
+/* The backend `local`: this machine, without a daemon, an account or an image. A sandbox's box is
+ * STATE/sandboxes/SERIAL/box; its files stay in it while it is stopped. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/sandbox/backend.h"
+#include "backend/sandbox/box.h"
+#include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/layers.h"
+#include "backend/sandbox/network.h"
+#include "backend/sandbox/plan.h"
+#include "backend/sandbox/python.h"
+#include "backend/sandbox/runtime.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#define RECORD_MAX (1u << 20)
+
+struct local {
+	struct box box;
+	/* found by prepare (or by jupyter, for a sandbox that was adopted) */
+	char *runtime;
+	struct network network;
+	struct python python;       /* exe NULL: there is none */
+	struct layer_chain layers;
+};
+
+static struct local *own(const struct sandbox *s)
+{
+	return s->own;
+}
+
+static int local_probe(struct state *state, char *told, struct error *err)
+{
+	cleanup_free char *runtime = runtime_find(state, err);
+	struct network network;
+
+	if (!runtime || network_choose("full", &network, err))
+		return -1;
+	(void)snprintf(told, 512, "%s, network: %s", runtime, network_told(&network));
+	network_free(&network);
+	return 0;
+}
+
+static int local_open(struct sandbox *s, struct error *err)
+{
+	cleanup_free char *path = NULL;
+	struct local *l = calloc(1, sizeof *l);
+
+	if (!l || asprintf(&path, "%s/box", s->folder_path) < 0) {
+		free(l);
+		return error_memory(err);
+	}
+	if (box_init(&l->box, s->state->path, path, s->id, err)) {
+		free(l);
+		return -1;
+	}
+	s->own = l;
+	return 0;
+}
+
+static void forget_plan(struct local *l)
+{
+	free(l->runtime);
+	l->runtime = NULL;
+	network_free(&l->network);
+	python_free(&l->python);
+	layers_free(&l->layers);
+}
+
+static void local_close(struct sandbox *s)
+{
+	struct local *l = own(s);
+
+	if (!l)
+		return;
+	forget_plan(l);
+	box_free(&l->box);
+	free(l);
+	s->own = NULL;
+}
+
+/* ---- what it is made of ---- */
+
+static int find_python(struct sandbox *s, struct local *l, bool needed, struct error *err)
+{
+	cleanup_free char *cache = NULL;
+	const char *version = sandbox_text(s, "python_version");
+	struct error why;
+
+	if (asprintf(&cache, "%s/pythons.json", s->state->path) < 0)
+		return error_memory(err);
+	if (!python_find(version, cache, &l->python, &why))
+		return 0;
+	if (!needed && !version) {
+		char line[ERROR_TEXT_SIZE + 64];
+		int n = snprintf(line, sizeof line, "no Python inside: %s\n", why.text);
+
+		s->host->log(s->host->context, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+		return 0;
+	}
+	*err = why;
+	return -1;
+}
+
+/* The interpreter and the layers for a list of packages. */
+static int find_layers(struct sandbox *s, struct local *l, const cJSON *packages, bool needed, struct error *err)
+{
+	if (find_python(s, l, needed, err))
+		return -1;
+	if (!l->python.exe || !layers_find(s, l->runtime, &l->python, packages, &l->layers, err))
+		return 0;
+	if (needed || err->code == ECANCELED)
+		return -1;
+	/* Without a venv the sandbox still has the interpreter itself. */
+	s->host->log(s->host->context, err->text, strlen(err->text));
+	s->host->log(s->host->context, "\n", 1);
+	return 0;
+}
+
+/* "~/x" is in the user's home; anything else must be absolute. Owned. */
+static char *host_path(const char *path, struct error *err)
+{
+	const char *home = getenv("HOME");
+	char *whole = NULL;
+
+	if (path[0] == '~' && (path[1] == '/' || !path[1]) && home)
+		whole = asprintf(&whole, "%s%s", home, path + 1) < 0 ? NULL : whole;
+	else if (path[0] == '/')
+		whole = strdup(path);
+	else {
+		(void)error_set(err, EINVAL, "the path '%s' is neither absolute nor below ~", path);
+		return NULL;
+	}
+	if (!whole)
+		(void)error_memory(err);
+	return whole;
+}
+
+static int copy_file(struct box *box, const char *from, const char *to, struct error *err)
+{
+	cleanup_close int source = open(from, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), target = -1;
+	char piece[65536];
+	struct stat st;
+	ssize_t n;
+
+	if (source < 0 || fstat(source, &st))
+		return error_errno(err, "local_files: %s", from);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, EINVAL, "local_files: %s is not a file%s", from,
+				 S_ISDIR(st.st_mode) ? "; folders belong to local_dirs" : "");
+	if (*to != '/' || to[strlen(to) - 1] == '/')
+		return error_set(err, EINVAL, "local_files: '%s' is not the absolute path of a file", to);
+	target = box_open(box, to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, (st.st_mode & 0777) | 0600, err);
+	if (target < 0)
+		return error_wrap(err, "local_files");
+	while ((n = read(source, piece, sizeof piece)) > 0)
+		if (file_write_all(target, piece, (size_t)n, err))
+			return error_wrap(err, "local_files: %s", to);
+	return n < 0 ? error_errno(err, "local_files: %s", from) : 0;
+}
+
+/* Once in a sandbox's life: what it did with its copies is kept over a restart. */
+static int copy_files(struct sandbox *s, struct local *l, struct error *err)
+{
+	const cJSON *pair;
+	struct stat st;
+
+	if (!fstatat(l->box.ctl, "filled", &st, AT_SYMLINK_NOFOLLOW))
+		return 0;
+	cJSON_ArrayForEach(pair, sandbox_field(s, "local_files"))
+	{
+		const char *from = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
+		const char *to = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
+		cleanup_free char *source = from && to ? host_path(from, err) : NULL;
+
+		if (!from || !to)
+			return error_set(err, EINVAL, "local_files: each is [here, there]");
+		if (!source || copy_file(&l->box, source, to, err))
+			return -1;
+	}
+	return file_replace(l->box.ctl, "filled", "", 0, 0600, false, err);
+}
+
+static int local_prepare(struct sandbox *s, struct error *err)
+{
+	struct local *l = own(s);
+	const cJSON *packages = sandbox_field(s, "python_packages");
+	const char *network = sandbox_text(s, "network");
+
+	forget_plan(l);
+	l->runtime = runtime_find(s->state, err);
+	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
+		return -1;
+	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) || box_make(&l->box, err))
+		return -1;
+	return copy_files(s, l, err);
+}
+
+/* ---- the start ---- */
+
+static void make_hostname(const char *name, char out[64])
+{
+	size_t n = 0;
+
+	for (; *name && n < 63; name++)
+		out[n++] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-", *name) ? *name : '-';
+	out[n] = '\0';
+	if (!n || out[0] == '-')
+		(void)snprintf(out, 64, "sandbox");
+}
+
+static int add_env(struct plan *plan, const struct sandbox *s, struct error *err)
+{
+	const cJSON *item;
+
+	if (plan_env(plan, "PYTHONPATH", "/workspace/libraries:/workspace/.modules", err))
+		return -1;
+	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
+	{
+		cleanup_free char *number = cJSON_IsString(item) ? NULL : cJSON_PrintUnformatted(item);
+		const char *text = number ? number : cJSON_GetStringValue(item);
+
+		if (!text)
+			return error_memory(err);
+		if (plan_env(plan, item->string, text, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int add_workspace(struct plan *plan, const struct sandbox *s, struct error *err)
+{
+	static const struct { const char *folder, *inside; } parts[] = {
+		{ "libraries", "/workspace/libraries" }, { "skills", "/workspace/skills" },
+		{ "files", "/workspace/files" }, { "modules", "/workspace/.modules" },
+	};
+	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(s->references, "workspace");
+	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(workspace, "serial");
+
+	for (size_t i = 0; cJSON_IsNumber(serial) && i < sizeof parts / sizeof *parts; i++) {
+		cleanup_free char *path = NULL;
+
+		if (asprintf(&path, "%s/workspaces/%" PRIu64 "/%s", s->state->path, (uint64_t)serial->valuedouble,
+			     parts[i].folder) < 0)
+			return error_memory(err);
+		/* A folder that comes later could not be bound then. */
+		if (file_make_folders(AT_FDCWD, path, 0755, err) || plan_bind(plan, path, parts[i].inside, false, err))
+			return -1;
+	}
+	return 0;
+}
+
+static bool below(const char *path, const char *folder)
+{
+	size_t n = strlen(folder);
+
+	return !strncmp(path, folder, n) && (path[n] == '/' || !path[n]);
+}
+
+static int check_destination(const char *path, struct error *err)
+{
+	static const char *const taken[] = { "/proc", "/sys", "/dev", "/run", PLAN_LAYERS };
+	static const char *const whole[] = { "/", "/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib64", "/tmp",
+					     "/var", "/root", "/workspace" };
+	bool good = *path == '/' && !strstr(path, "/../") && !strstr(path, "//");
+
+	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+		good = good && !below(path, taken[i]);
+	for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+		good = good && strcmp(path, whole[i]);
+	return good ? 0 : error_set(err, EINVAL, "local_dirs: nothing can be put at '%s' inside", path);
+}
+
+static int add_folders(struct plan *plan, const struct sandbox *s, struct error *err)
+{
+	const cJSON *pair;
+	int n = 0;
+
+	cJSON_ArrayForEach(pair, sandbox_field(s, "local_dirs"))
+	{
+		const char *from = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
+		const char *to = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
+		cleanup_free char *source = from && to ? host_path(from, err) : NULL;
+		const char *lowers[] = { source, NULL };
+		struct stat st;
+		char name[16];
+
+		if (!from || !to)
+			return error_set(err, EINVAL, "local_dirs: each is [here, there]");
+		if (!source || check_destination(to, err))
+			return -1;
+		if (stat(source, &st))
+			return error_errno(err, "local_dirs: %s", source);
+		if (!S_ISDIR(st.st_mode))
+			return error_set(err, ENOTDIR, "local_dirs: %s is not a folder; files belong to local_files", source);
+		(void)snprintf(name, sizeof name, "dir-%d", n++);
+		if (plan_overlay(plan, to, name, lowers, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int add_jupyter(struct plan *plan, const struct sandbox *s, const struct local *l, struct error *err)
+{
+	cleanup_free char *folder = layers_jupyter_folder(s->state, &l->python, err);
+
+	return folder ? plan_bind(plan, folder, PLAN_JUPYTER, false, err) : -1;
+}
+
+static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
+{
+	char hostname[64];
+
+	make_hostname(s->name, hostname);
+	if (plan_system(plan, s->state, &l->box, hostname, &l->network, err))
+		return -1;
+	if (l->layers.paths[0] && plan_layers(plan, (const char *const *)l->layers.paths, err))
+		return -1;
+	if (l->python.exe && (plan_python(plan, &l->python, err) || add_jupyter(plan, s, l, err)))
+		return -1;
+	if (add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
+		return -1;
+	plan->bundle.timeout = (uint64_t)sandbox_number(s, "timeout", 3600);
+	if (!plan->bundle.user) {
+		plan->bundle.memory = (uint64_t)sandbox_number(s, "memory", 0);
+		plan->bundle.cpu = sandbox_number(s, "cpu", 0);
+	}
+	return 0;
+}
+
+static int local_start(struct sandbox *s, struct guest **guest, struct error *err)
+{
+	struct local *l = own(s);
+	struct plan plan = { .box = NULL };
+	int cpus = geteuid() ? (int)ceil(sandbox_number(s, "cpu", 0)) : 0;
+	int result = make_plan(&plan, s, l, err);
+
+	if (!result)
+		result = plan_start(&plan, l->runtime, &l->network, cpus, guest, err);
+	plan_free(&plan);
+	return result;
+}
+
+static int local_adopt(struct sandbox *s, struct guest **guest, struct error *err)
+{
+	struct local *l = own(s);
+	struct stat st;
+
+	*guest = NULL;
+	if (stat(l->box.path, &st))
+		return 0;
+	return box_make(&l->box, err) ? -1 : box_adopt(&l->box, guest, err);
+}
+
+static int local_ended(const struct sandbox *s)
+{
+	return own(s)->box.pidfd;
+}
+
+/* ---- the end ---- */
+
+/* The last line of the guest's own record (docs/guest-protocol.md). */
+static enum sandbox_end_kind read_end(struct box *box, char why[256])
+{
+	cleanup_buffer struct buffer record = BUFFER(RECORD_MAX);
+	struct error ignored;
+	const char *last;
+
+	why[0] = '\0';
+	if (box->ctl >= 0)
+		(void)file_read(box->ctl, "exit", &record, &ignored);
+	while (record.length && record.data[record.length - 1] == '\n')
+		record.data[--record.length] = '\0';
+	last = record.length ? strrchr(record.data, '\n') : NULL;
+	last = last ? last + 1 : record.length ? record.data : "";
+	if (strstr(last, " timeout"))
+		return SANDBOX_TIMEOUT;
+	if (strstr(last, " stopped"))
+		return SANDBOX_STOPPED;
+	(void)snprintf(why, 256, "%s", strstr(last, " terminated")
+			? "the sandbox's first process was told to end by somebody outside"
+			: "the sandbox's first process was killed (out of memory, or from outside)");
+	return SANDBOX_DIED;
+}
+
+static int local_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *kind, char why[256], struct error *err)
+{
+	struct local *l = own(s);
+
+	if (box_end(&l->box, timeout_ms, err) || box_reap(&l->box, err))
+		return -1;
+	*kind = read_end(&l->box, why);
+	return 0;
+}
+
+static int local_remove(struct sandbox *s, struct error *err)
+{
+	struct local *l = own(s);
+
+	layers_sweep(s->state);
+	return box_remove(&l->box, err);
+}
+
+/* ---- what is in force ---- */
+
+static int add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how)
+{
+	cJSON *limit = cJSON_AddObjectToObject(info, name);
+
+	if (!limit ||
+	    !(asked > 0 ? cJSON_AddNumberToObject(limit, "asked", asked) : cJSON_AddNullToObject(limit, "asked")) ||
+	    !(in_force > 0 ? cJSON_AddNumberToObject(limit, "in_force", in_force) : cJSON_AddNullToObject(limit, "in_force")) ||
+	    !(how ? cJSON_AddStringToObject(limit, "how", how) : cJSON_AddNullToObject(limit, "how")))
+		return -1;
+	return 0;
+}
+
+/* Enforced: the kernel says a limit that is no laxer than what was asked (it rounds to pages). */
+static const char *judge_limit(double asked, double in_force)
+{
+	if (asked <= 0)
+		return in_force > 0 ? "enforced" : NULL;
+	return in_force > 0 && in_force <= asked * 1.001 + 4096 ? "enforced" : "not available";
+}
+
+static int describe_limits(const struct sandbox *s, const struct local *l, cJSON *info)
+{
+	struct cgroup_limits limits;
+	struct rlimit processes;
+	double cpu = sandbox_number(s, "cpu", 0), memory = sandbox_number(s, "memory", 0);
+	const char *how;
+	cpu_set_t set;
+
+	cgroup_read(l->box.pid, &limits);
+	if (geteuid() && !prlimit(l->box.pid, RLIMIT_NPROC, NULL, &processes) && processes.rlim_cur == BUNDLE_PIDS)
+		limits.pids = processes.rlim_cur;
+	how = cpu > 0 && !(limits.cpu > 0 && limits.cpu <= cpu * 1.001) ? "not available" : judge_limit(cpu, limits.cpu);
+	if (how && !strcmp(how, "not available") && !sched_getaffinity(l->box.pid, sizeof set, &set) &&
+	    CPU_COUNT(&set) <= (int)ceil(cpu)) {
+		limits.cpu = CPU_COUNT(&set);
+		how = "advisory";
+	}
+	if (add_limit(info, "memory", memory, (double)limits.memory, judge_limit(memory, (double)limits.memory)) ||
+	    add_limit(info, "cpu", cpu, limits.cpu, how) ||
+	    add_limit(info, "pids", BUNDLE_PIDS, (double)limits.pids, judge_limit(BUNDLE_PIDS, (double)limits.pids)))
+		return -1;
+	return 0;
+}
+
+static int local_describe(struct sandbox *s, cJSON *info, struct error *err)
+{
+	struct local *l = own(s);
+	cJSON *python;
+
+	if (!cJSON_AddStringToObject(info, "backend", "local") || !cJSON_AddNumberToObject(info, "pid", l->box.pid) ||
+	    !cJSON_AddStringToObject(info, "runtime", l->runtime) ||
+	    !cJSON_AddStringToObject(info, "network", network_told(&l->network)))
+		return error_memory(err);
+	python = l->python.exe ? cJSON_AddObjectToObject(info, "python") : cJSON_AddNullToObject(info, "python");
+	if (!python || (l->python.exe && (!cJSON_AddStringToObject(python, "version", l->python.version) ||
+					  !cJSON_AddStringToObject(python, "interpreter", l->python.exe) ||
+					  !cJSON_AddStringToObject(python, "inside", l->layers.paths[0]
+								   ? PLAN_VENV "/bin/python" : l->python.exe))))
+		return error_memory(err);
+	return describe_limits(s, l, info) ? error_memory(err) : 0;
+}
+
+static int local_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err)
+{
+	struct local *l = own(s);
+
+	if (!l->runtime) {
+		l->runtime = runtime_find(s->state, err);
+		if (!l->runtime)
+			return -1;
+	}
+	if (!l->layers.paths[0] && find_layers(s, l, NULL, true, err))
+		return -1;
+	return layers_jupyter(s, l->runtime, &l->python, &l->layers, sandbox_field(s, "notebook_packages"), jupyter, err);
+}
+
+const struct sandbox_backend sandbox_local = {
+	.name = "local",
+	.probe = local_probe,
+	.open = local_open,
+	.close = local_close,
+	.prepare = local_prepare,
+	.start = local_start,
+	.adopt = local_adopt,
+	.ended = local_ended,
+	.end = local_end,
+	.remove = local_remove,
+	.describe = local_describe,
+	.jupyter = local_jupyter,
+};

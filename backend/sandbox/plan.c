@@ -1,0 +1,255 @@
+#include "backend/sandbox/plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/mask.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/program.h"
+
+#define MASK_MAX (4u << 20)
+#define ETC_FILE_MAX (1u << 20)
+#define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* Makes room for one more; NULL without memory. */
+static void *grown(void *array, size_t count, size_t size)
+{
+	return reallocarray(array, count + 2, size);
+}
+
+static char *keep(struct plan *plan, char *owned)
+{
+	char **more = owned ? grown(plan->strings, plan->string_count, sizeof *more) : NULL;
+
+	if (!more) {
+		free(owned);
+		return NULL;
+	}
+	plan->strings = more;
+	plan->strings[plan->string_count++] = owned;
+	return owned;
+}
+
+static char *kept_format(struct plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static char *kept_format(struct plan *plan, const char *format, ...)
+{
+	va_list args;
+	char *text = NULL;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	return keep(plan, text);
+}
+
+int plan_env(struct plan *plan, const char *name, const char *value, struct error *err)
+{
+	char *text = kept_format(plan, "%s=%s", name, value), **more;
+	size_t n = strlen(name);
+
+	if (!text)
+		return error_memory(err);
+	for (size_t i = 0; i < plan->env_count; i++)
+		if (!strncmp(plan->env[i], name, n) && plan->env[i][n] == '=') {
+			plan->env[i] = text;
+			return 0;
+		}
+	more = grown(plan->env, plan->env_count, sizeof *more);
+	if (!more)
+		return error_memory(err);
+	plan->env = more;
+	plan->env[plan->env_count++] = text;
+	plan->env[plan->env_count] = NULL;
+	return 0;
+}
+
+int plan_bind(struct plan *plan, const char *source, const char *destination, bool writable, struct error *err)
+{
+	struct bundle_bind *more = grown(plan->binds, plan->bind_count, sizeof *more);
+	char *from = kept_format(plan, "%s", source), *to = kept_format(plan, "%s", destination);
+
+	if (more)
+		plan->binds = more;
+	if (!more || !from || !to)
+		return error_memory(err);
+	plan->binds[plan->bind_count++] = (struct bundle_bind){ from, to, writable };
+	return 0;
+}
+
+int plan_overlay(struct plan *plan, const char *destination, const char *name, const char *const *lowers,
+		 struct error *err)
+{
+	struct bundle_overlay *more = grown(plan->overlays, plan->overlay_count, sizeof *more);
+	char *to = kept_format(plan, "%s", destination), *own = kept_format(plan, "%s", name);
+	const char **list;
+	size_t n = 0;
+
+	if (more)
+		plan->overlays = more;
+	while (lowers[n])
+		n++;
+	list = calloc(n + 1, sizeof *list);
+	if (!keep(plan, (char *)list) || !more || !to || !own)
+		return error_memory(err);
+	for (size_t i = 0; i < n; i++) {
+		list[i] = kept_format(plan, "%s", lowers[i]);
+		if (!list[i])
+			return error_memory(err);
+	}
+	plan->overlays[plan->overlay_count++] = (struct bundle_overlay){ to, own, list };
+	return 0;
+}
+
+/* One of the host's folders below its mask. */
+static int add_host_folder(struct plan *plan, const struct state *state, const char *name, struct error *err)
+{
+	cleanup_buffer struct buffer list = BUFFER(MASK_MAX);
+	cleanup_free char *host = NULL, *mask = NULL, *cache = NULL;
+	const char *lowers[3] = { NULL };
+
+	if (asprintf(&host, "/%s", name) < 0 || asprintf(&mask, "%s/mask/%s", plan->box->path, name) < 0 ||
+	    asprintf(&cache, "%s/mask-usr", state->path) < 0)
+		return error_memory(err);
+	if (access(host, F_OK))
+		return 0;
+	if (!strcmp(name, "usr") ? mask_find_usr(cache, &list, err) : mask_find(host, "", NULL, &list, err))
+		return -1;
+	if (list.length && mask_make(host, &list, mask, err))
+		return -1;
+	lowers[0] = list.length ? mask : host;
+	lowers[1] = list.length ? host : NULL;
+	return plan_overlay(plan, host, name, lowers, err);
+}
+
+/* The box's own /etc files. As a user the host's belong to nobody, so root inside could not
+ * change them: those that programs change are copied. */
+static int put_etc(struct plan *plan, const char *hostname, const struct network *network, struct error *err)
+{
+	static const char *const copied[] = { "/etc/passwd", "/etc/group" };
+	cleanup_free char *hosts = NULL, *resolver = network_resolver(network), *name = NULL;
+	struct stat st;
+
+	if (asprintf(&hosts, "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 %s\n", hostname) < 0)
+		return error_memory(err);
+	if (asprintf(&name, "%s\n", hostname) < 0)
+		return error_memory(err);
+	if (resolver && box_put(plan->box, "/etc/resolv.conf", resolver, strlen(resolver), 0644, err))
+		return -1;
+	if (!fstatat(plan->box->folder, "up/etc/hosts", &st, AT_SYMLINK_NOFOLLOW))
+		return 0; /* an earlier start's, perhaps changed inside since */
+	for (size_t i = 0; geteuid() && i < sizeof copied / sizeof *copied; i++) {
+		cleanup_buffer struct buffer text = BUFFER(ETC_FILE_MAX);
+
+		if (file_read(AT_FDCWD, copied[i], &text, err) ||
+		    box_put(plan->box, copied[i], text.data ? text.data : "", text.length, 0644, err))
+			return -1;
+	}
+	if (box_put(plan->box, "/etc/hostname", name, strlen(name), 0644, err))
+		return -1;
+	return box_put(plan->box, "/etc/hosts", hosts, strlen(hosts), 0644, err);
+}
+
+/* The package manager's records, so that apt works for root; and for a user the folders that
+ * "pip install --prefix /usr/local" and the like write to. */
+static int add_records(struct plan *plan, struct error *err)
+{
+	static const char *const of_root[] = { "root/var/lib/apt/lists/partial", "root/var/cache/apt/archives/partial",
+					       "root/var/lib/dpkg", NULL };
+	static const char *const of_user[] = { "up/usr/local/bin", "up/usr/local/lib", "up/usr/local/share",
+					       "up/usr/local/include", "up/usr/local/etc", NULL };
+	static const char *const dpkg[] = { "/var/lib/dpkg", NULL };
+	const char *const *folders = geteuid() ? of_user : of_root;
+
+	for (; *folders; folders++)
+		if (file_make_folders(plan->box->folder, *folders, 0755, err))
+			return -1;
+	if (geteuid() || access(dpkg[0], F_OK))
+		return 0;
+	return plan_overlay(plan, dpkg[0], "var-lib-dpkg", dpkg, err);
+}
+
+int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *hostname,
+		const struct network *network, struct error *err)
+{
+	static const char *const folders[] = { "usr", "etc", "opt" };
+	static const char *const env[][2] = {
+		{ "PATH", SYSTEM_PATH }, { "HOME", "/root" }, { "LANG", "C.UTF-8" }, { "TERM", "dumb" },
+	};
+	char *guest_program = keep(plan, program_guest());
+
+	plan->box = box;
+	if (!guest_program)
+		return error_memory(err);
+	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+		if (add_host_folder(plan, state, folders[i], err))
+			return -1;
+	for (size_t i = 0; i < sizeof env / sizeof *env; i++)
+		if (plan_env(plan, env[i][0], env[i][1], err))
+			return -1;
+	plan->bundle = (struct bundle){
+		.box = box->path,
+		.guest = guest_program,
+		.hostname = kept_format(plan, "%s", hostname),
+		.user = geteuid() != 0,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.host_network = network->kind == NETWORK_HOST,
+		.cgroup = kept_format(plan, CGROUP_PARENT "/%s", box->id),
+	};
+	if (!plan->bundle.hostname || !plan->bundle.cgroup)
+		return error_memory(err);
+	return put_etc(plan, hostname, network, err) ? -1 : add_records(plan, err);
+}
+
+int plan_layers(struct plan *plan, const char *const *layers, struct error *err)
+{
+	/* As a user /opt itself is the host's root's: the mount point is made from outside. */
+	if (file_make_folders(plan->box->folder, "up/opt/interpfs", 0755, err) ||
+	    plan_overlay(plan, PLAN_LAYERS, "opt-interpfs", layers, err) ||
+	    plan_env(plan, "PATH", PLAN_VENV "/bin:" SYSTEM_PATH, err))
+		return -1;
+	return plan_env(plan, "VIRTUAL_ENV", PLAN_VENV, err);
+}
+
+int plan_python(struct plan *plan, const struct python *python, struct error *err)
+{
+	if (python->prefix && plan_bind(plan, python->prefix, python->prefix, false, err))
+		return -1;
+	return python->exec_prefix ? plan_bind(plan, python->exec_prefix, python->exec_prefix, false, err) : 0;
+}
+
+int plan_start(struct plan *plan, const char *runtime, const struct network *network, int cpus,
+	       struct guest **guest, struct error *err)
+{
+	const struct box_start start = { .runtime = runtime, .bundle = &plan->bundle, .network = network, .cpus = cpus };
+
+	plan->bundle.env = (const char *const *)plan->env;
+	plan->bundle.overlays = plan->overlays;
+	plan->bundle.overlay_count = plan->overlay_count;
+	plan->bundle.binds = plan->binds;
+	plan->bundle.bind_count = plan->bind_count;
+	return box_start(plan->box, &start, guest, err);
+}
+
+void plan_free(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->string_count; i++)
+		free(plan->strings[i]);
+	free(plan->strings);
+	free(plan->env);
+	free(plan->binds);
+	free(plan->overlays);
+	*plan = (struct plan){ .box = NULL };
+}

@@ -1,0 +1,49 @@
+/* A bundle in the making: what a box shall see and be, gathered piece by piece, with the memory
+ * of all its strings. The same for a sandbox and for the box in which its layers are built. */
+#ifndef INTERPFS_BACKEND_SANDBOX_PLAN_H
+#define INTERPFS_BACKEND_SANDBOX_PLAN_H
+
+#include <stddef.h>
+
+#include "backend/sandbox/box.h"
+#include "backend/sandbox/bundle.h"
+#include "backend/sandbox/network.h"
+#include "backend/sandbox/python.h"
+#include "base/error.h"
+#include "fs/state.h"
+
+#define PLAN_LAYERS "/opt/interpfs"            /* the layers' overlay inside */
+#define PLAN_VENV PLAN_LAYERS "/venv"
+#define PLAN_JUPYTER "/run/interpfs/jupyter"
+
+struct plan {
+	struct box *box;
+	struct bundle bundle;       /* complete after plan_finish; points into what follows */
+	struct bundle_overlay *overlays;
+	struct bundle_bind *binds;
+	char **env;
+	char **strings;             /* everything owned */
+	size_t overlay_count, bind_count, env_count, string_count;
+};
+
+/* The system: /usr, /etc, /opt (and what apt needs) with fresh masks, the network's files, the
+ * environment that every sandbox has. The box is made. */
+int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *hostname,
+		const struct network *network, struct error *err);
+
+/* Layers, topmost first, NULL-terminated host folders; and the venv in them first on the PATH. */
+int plan_layers(struct plan *plan, const char *const *layers, struct error *err);
+/* What the interpreter needs that is not in /usr or /opt. */
+int plan_python(struct plan *plan, const struct python *python, struct error *err);
+
+int plan_env(struct plan *plan, const char *name, const char *value, struct error *err); /* replaces */
+int plan_bind(struct plan *plan, const char *source, const char *destination, bool writable, struct error *err);
+/* lowers is copied. */
+int plan_overlay(struct plan *plan, const char *destination, const char *name, const char *const *lowers,
+		 struct error *err);
+
+int plan_start(struct plan *plan, const char *runtime, const struct network *network, int cpus,
+	       struct guest **guest, struct error *err);
+void plan_free(struct plan *plan);
+
+#endif

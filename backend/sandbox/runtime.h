@@ -1,0 +1,13 @@
+/* Which container runtime this machine can use: the first of crun and runc that really starts a
+ * container, or the one that the mount's `runtime=` names. Found once a boot. */
+#ifndef INTERPFS_BACKEND_SANDBOX_RUNTIME_H
+#define INTERPFS_BACKEND_SANDBOX_RUNTIME_H
+
+#include "base/error.h"
+#include "fs/state.h"
+
+/* The program's path, owned by the caller. NULL with why none works and what would mend it. The
+ * choice is INTERPFS_RUNTIME's, else "runtime" in STATE/options.json, else the first that works. */
+char *runtime_find(const struct state *state, struct error *err);
+
+#endif

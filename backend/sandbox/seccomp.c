@@ -1,0 +1,124 @@
+/* Our seccomp profile: everything is allowed but what reaches the kernel's rarely used and often
+ * broken parts, or would undo the sandbox's mounts and namespaces. Root inside has eleven
+ * capabilities and no CAP_SYS_ADMIN; this is the second wall behind that.
+ *
+ * A call that is refused fails with the errno that a kernel without it would give where programs
+ * have a way round (clone3 and io_uring: ENOSYS), else EPERM. */
+#include "backend/sandbox/seccomp.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+static const char *const refused[] = {
+	/* mounts and namespaces */
+	"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsmount",
+	"fsconfig", "fspick", "mount_setattr", "setns", "unshare", "chroot",
+	/* files without a path: around every mount */
+	"open_by_handle_at", "name_to_handle_at",
+	/* the kernel itself */
+	"kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot",
+	"swapon", "swapoff", "syslog", "acct", "quotactl", "quotactl_fd", "nfsservctl",
+	"lookup_dcookie", "iopl", "ioperm", "vm86", "vm86old",
+	/* large surfaces that few programs need */
+	"bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
+	"process_vm_readv", "process_vm_writev",
+	/* clocks */
+	"settimeofday", "clock_settime", "clock_settime64", "adjtimex", "clock_adjtime", "stime",
+};
+
+static const char *const absent[] = { "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register" };
+
+/* Calls that are refused for one value of an argument. */
+static const struct conditional {
+	const char *name;
+	int error;
+	unsigned argument;
+	double value;
+	double mask; /* 0: equal; else the argument's bits under the mask equal value */
+} conditional[] = {
+	{ "clone", EPERM, 0, CLONE_NEWUSER, CLONE_NEWUSER },
+	{ "ioctl", EPERM, 1, TIOCSTI, 0xffffffff },     /* typing into a terminal that is not its own */
+	{ "ioctl", EPERM, 1, TIOCLINUX, 0xffffffff },
+	{ "socket", EAFNOSUPPORT, 0, AF_VSOCK, 0 },     /* the hypervisor's side */
+	{ "socket", EAFNOSUPPORT, 0, AF_ALG, 0 },
+};
+
+static const char *architecture(void)
+{
+#if defined(__x86_64__)
+	return "SCMP_ARCH_X86_64";
+#elif defined(__aarch64__)
+	return "SCMP_ARCH_AARCH64";
+#elif defined(__riscv) && __riscv_xlen == 64
+	return "SCMP_ARCH_RISCV64";
+#elif defined(__powerpc64__)
+	return "SCMP_ARCH_PPC64LE";
+#else
+#error "name this machine's seccomp architecture"
+#endif
+}
+
+static cJSON *add_rule(cJSON *rules, const char *const *names, size_t count, int error)
+{
+	cJSON *rule = cJSON_CreateObject(), *list;
+
+	if (!rule || !cJSON_AddItemToArray(rules, rule)) {
+		cJSON_Delete(rule);
+		return NULL;
+	}
+	list = cJSON_CreateStringArray(names, (int)count);
+	if (!list || !cJSON_AddItemToObject(rule, "names", list)) {
+		cJSON_Delete(list);
+		return NULL;
+	}
+	if (!cJSON_AddStringToObject(rule, "action", "SCMP_ACT_ERRNO") ||
+	    !cJSON_AddNumberToObject(rule, "errnoRet", error))
+		return NULL;
+	return rule;
+}
+
+static bool add_condition(cJSON *rules, const struct conditional *c)
+{
+	cJSON *rule = add_rule(rules, &c->name, 1, c->error);
+	cJSON *args = rule ? cJSON_AddArrayToObject(rule, "args") : NULL;
+	cJSON *arg = cJSON_CreateObject();
+
+	if (!args || !arg || !cJSON_AddItemToArray(args, arg)) {
+		cJSON_Delete(arg);
+		return false;
+	}
+	if (!cJSON_AddNumberToObject(arg, "index", c->argument))
+		return false;
+	if (!c->mask)
+		return cJSON_AddNumberToObject(arg, "value", c->value) &&
+		       cJSON_AddStringToObject(arg, "op", "SCMP_CMP_EQ");
+	return cJSON_AddNumberToObject(arg, "value", c->mask) &&
+	       cJSON_AddNumberToObject(arg, "valueTwo", c->value) &&
+	       cJSON_AddStringToObject(arg, "op", "SCMP_CMP_MASKED_EQ");
+}
+
+cJSON *seccomp_profile(void)
+{
+	const char *arch = architecture();
+	cJSON *profile = cJSON_CreateObject(), *rules, *archs;
+	bool good;
+
+	if (!profile)
+		return NULL;
+	archs = cJSON_CreateStringArray(&arch, 1);
+	good = cJSON_AddStringToObject(profile, "defaultAction", "SCMP_ACT_ALLOW") && archs &&
+	       cJSON_AddItemToObject(profile, "architectures", archs);
+	rules = good ? cJSON_AddArrayToObject(profile, "syscalls") : NULL;
+	good = rules && add_rule(rules, refused, sizeof refused / sizeof *refused, EPERM) &&
+	       add_rule(rules, absent, sizeof absent / sizeof *absent, ENOSYS);
+	for (size_t i = 0; good && i < sizeof conditional / sizeof *conditional; i++)
+		good = add_condition(rules, &conditional[i]);
+	if (good)
+		return profile;
+	cJSON_Delete(profile);
+	return NULL;
+}
