@@ -7,7 +7,9 @@
  *   hang           nothing, until it is closed    refuse         ENOTCONN with a sentence
  *   cat            the request itself             big N          N KiB of lines
  *   log N MS       N lines to the log, one each MS ms     fail TEXT  the object fails
- *   rest STATE     the object comes to rest in STATE */
+ *   rest STATE     the object comes to rest in STATE
+ *
+ * With `env: {STARTING_MS: N}` in its config it takes that long to start. */
 #include "backend/selftest.h"
 
 #ifdef INTERPFS_FAILPOINTS
@@ -141,6 +143,34 @@ static int work(struct runner *r, struct job *jobs)
 	return next < 0 ? -1 : (int)(next > 1000 ? 1000 : next);
 }
 
+static int starting_ms(struct runner *r)
+{
+	const cJSON *env = cJSON_GetObjectItemCaseSensitive(runner_fields(r), "env");
+	const char *ms = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(env, "STARTING_MS"));
+
+	return ms ? (int)strtol(ms, NULL, 10) : 0;
+}
+
+/* Starts as slowly as the config says, unless something else is wanted meanwhile. */
+static int starts(struct runner *r, const char *ready, struct error *err)
+{
+	long long end = now_ms() + starting_ms(r);
+	uint64_t generation = runner_want(r)->generation;
+
+	runner_log(r, "started");
+	if (runner_set_state(r, "starting", err) < 0)
+		return -1;
+	while (now_ms() < end && runner_want(r)->generation == generation) {
+		struct runner_event e;
+
+		if (runner_next(r, 10, &e, err) < 0)
+			return -1;
+		if (e.kind == RUNNER_CALL || e.kind == RUNNER_COMMAND)
+			conversation_end(e.conversation, EAGAIN, 0, "the selftest is starting");
+	}
+	return runner_want(r)->generation == generation ? runner_set_state(r, ready, err) : 0;
+}
+
 int selftest_story(struct runner *r, struct error *err)
 {
 	struct job jobs[JOBS] = { { NULL, 0, 0, 0, false, 0 } };
@@ -157,9 +187,10 @@ int selftest_story(struct runner *r, struct error *err)
 				runner_log(r, "stopped");
 				return runner_set_state(r, "stopped", err);
 			}
-			runner_log(r, "started");
-			if (runner_set_state(r, "starting", err) < 0 || runner_set_state(r, ready, err) < 0)
+			if (starts(r, ready, err) < 0)
 				return -1;
+			if (runner_want(r)->generation > runner_status(r)->generation)
+				continue;
 			if (status_resting(runner_kind(r), ready))
 				return 0;
 		}

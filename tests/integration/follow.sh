@@ -80,6 +80,31 @@ same "state" ready "$(cat sandboxes/a/state)"
 fails "unknown" sh -c 'echo dance >sandboxes/a/ctl'
 grep -q "unknown command 'dance'" sandboxes/a/error || fail "error: $(cat sandboxes/a/error)"
 
+# K6, K15: while one waits, others are carried out; a signal ends the waiting, not the command.
+echo stop >sandboxes/a/ctl
+printf 'timeout: 60\nenv: {STARTING_MS: 1500}\n' >sandboxes/a/config || fail "a slow start"
+fails "wait 0.05" sh -c 'echo wait 0.05 >sandboxes/a/ctl'
+fails "wait soon" sh -c 'echo wait soon >sandboxes/a/ctl'
+sh -c 'echo wait >sandboxes/a/ctl' & waiter=$!
+start=$(date +%s%N)
+fails "unknown" sh -c 'echo dance >sandboxes/a/ctl'
+[ $(( ($(date +%s%N) - start) / 1000000 )) -lt 500 ] || fail "a command waited for a wait"
+kill -0 $waiter || fail "the wait has ended"
+python3 - <<'PY' || fail "a signal in a wait"
+import errno, os, signal, time
+f = os.open("sandboxes/a/ctl", os.O_WRONLY)
+def ring(*_): raise InterruptedError
+signal.signal(signal.SIGALRM, ring); signal.setitimer(signal.ITIMER_REAL, 0.1)
+start = time.time()
+try: os.write(f, b"wait\n"); raise SystemExit("it was not interrupted")
+except InterruptedError: pass
+assert time.time() - start < 1, time.time() - start
+os.write(f, b"wait\n") # rejoins
+assert open("sandboxes/a/state").read() == "ready\n"
+PY
+wait $waiter || fail "the wait"
+same "a call waited for its start" hello "$(call 'echo hello' sandboxes/a/exec)"
+
 # A call closed unread runs; a hold ends with its holder.
 exec 3<>sandboxes/a/exec; echo 'log 1 1' >&3; exec 3>&-
 n=$(grep -c 'line 1$' sandboxes/a/log)
