@@ -32,6 +32,7 @@ struct guest_operation {
 	uint64_t owed;           /* bytes received whose credit has not gone back */
 	uint64_t credit;         /* bytes that the guest may still send */
 	bool passed;             /* at most one descriptor an operation */
+	bool forgotten;
 };
 
 struct guest {
@@ -255,7 +256,7 @@ struct guest_operation *guest_exec(struct guest *g, const struct guest_command *
 	o->input_closed = false;
 	if (buffer_append(&o->input, command->input, command->input_length) < 0 || send_input(o) < 0) {
 		(void)error_set(err, errno, "the command's input");
-		o->callbacks = (struct guest_callbacks){ NULL, NULL, NULL };
+		guest_forget(o);
 		guest_signal(o, 9);
 		return NULL;
 	}
@@ -274,6 +275,13 @@ static void send_number(struct guest_operation *o, uint8_t type, uint32_t number
 void guest_signal(struct guest_operation *o, int signal)
 {
 	send_number(o, GUEST_SIGNAL, (uint32_t)signal);
+}
+
+void guest_forget(struct guest_operation *o)
+{
+	o->callbacks = (struct guest_callbacks){ NULL, NULL, NULL };
+	o->forgotten = true;
+	guest_consumed(o, GUEST_CREDIT - (size_t)(o->credit < GUEST_CREDIT ? o->credit : GUEST_CREDIT) - (size_t)o->owed);
 }
 
 void guest_consumed(struct guest_operation *o, size_t n)
@@ -313,6 +321,10 @@ static int take_descriptor(struct guest *g, struct guest_operation *o, struct er
 	fd = g->passed[0];
 	g->passed_count--;
 	memmove(g->passed, g->passed + 1, g->passed_count * sizeof *g->passed);
+	if (o && o->forgotten) {
+		close(fd);
+		return 0;
+	}
 	if (!o || o->passed || !o->callbacks.passed || fstat(fd, &st) < 0 ||
 	    (!S_ISSOCK(st.st_mode) && !(S_ISDIR(st.st_mode) && (fcntl(fd, F_GETFL) & O_PATH)))) {
 		close(fd);

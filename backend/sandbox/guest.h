@@ -65,6 +65,8 @@ struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const 
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 
 void guest_signal(struct guest_operation *operation, int signal); /* to the command's process group */
+/* No callback of it comes any more: what it still sends is dropped. It is not ended by this. */
+void guest_forget(struct guest_operation *operation);
 void guest_consumed(struct guest_operation *operation, size_t n); /* gives back n bytes of credit */
 
 #endif

@@ -1,0 +1,447 @@
+#include "backend/sandbox/calls_own.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/talk.h"
+
+/* A longer text goes in by standard input: the kernel takes 128 KiB as one argument at most, and
+ * a request to the guest is one frame. */
+#define ARGUMENT_MAX 49152u
+#define ARGUMENTS 256
+
+double calls_now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- a call's life ---- */
+
+static struct call *call_new(struct calls *calls, const struct runner_event *event)
+{
+	struct call *call = calloc(1, sizeof *call);
+
+	if (!call)
+		return NULL;
+	call->calls = calls;
+	call->conversation = event->conversation;
+	call->name = strdup(event->text);
+	call->request = malloc(event->length + 1);
+	call->length = event->length;
+	call->passed = -1;
+	if (!call->name || !call->request) {
+		free(call->name);
+		free(call->request);
+		free(call);
+		return NULL;
+	}
+	if (event->length)
+		memcpy(call->request, event->request, event->length);
+	call->request[event->length] = '\0';
+	conversation_set_data(event->conversation, call);
+	/* Behind the others: what waits begins in the order in which it came. */
+	for (struct call **at = &calls->list;; at = &(*at)->next)
+		if (!*at) {
+			*at = call;
+			break;
+		}
+	return call;
+}
+
+void call_end(struct call *call, int code, int status, const char *text)
+{
+	struct call **at = &call->calls->list;
+
+	while (*at != call)
+		at = &(*at)->next;
+	*at = call->next;
+	if (!code && call->passed >= 0)
+		conversation_send(call->conversation, TALK_STDOUT, "", 0, call->passed);
+	if (call->passed >= 0)
+		close(call->passed);
+	conversation_set_data(call->conversation, NULL);
+	conversation_end(call->conversation, code, status, "%s", text);
+	free(call->name);
+	free(call->request);
+	free(call);
+}
+
+static void output(void *context, int channel, const void *data, size_t n)
+{
+	struct call *call = context;
+	struct error ignored;
+
+	if (call->gone) {
+		(void)runner_append(call->calls->runner, "log", data, n, &ignored);
+		guest_consumed(call->operation, n);
+		return;
+	}
+	conversation_send(call->conversation, channel, data, n, -1);
+	if (conversation_full(call->conversation))
+		call->held += n;
+	else
+		guest_consumed(call->operation, n);
+}
+
+static void passed(void *context, int fd)
+{
+	struct call *call = context;
+
+	if (call->passed >= 0)
+		close(call->passed);
+	call->passed = fd;
+}
+
+static void ended(void *context, int code, int status, const char *text)
+{
+	struct call *call = context;
+
+	call->operation = NULL;
+	if (call->timed_out)
+		call_end(call, ETIMEDOUT, status, "the command did not end within its timeout and was ended");
+	else
+		call_end(call, code, status, text);
+}
+
+static const struct guest_callbacks callbacks = { output, passed, ended };
+
+/* ---- what is asked ---- */
+
+void calls_free_environment(char **environment)
+{
+	for (char **v = environment; v && *v; v++) {
+		explicit_bzero(*v, strlen(*v));
+		free(*v);
+	}
+	free(environment);
+}
+
+char **calls_environment(struct calls *calls, const cJSON *extra)
+{
+	const cJSON *names = cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "secrets"), *item;
+	size_t used = 0, size = (size_t)cJSON_GetArraySize(names) + (size_t)cJSON_GetArraySize(extra) + 1;
+	char **environment = calloc(size, sizeof *environment);
+
+	if (!environment)
+		return NULL;
+	cJSON_ArrayForEach(item, names) {
+		const char *value = cJSON_IsString(item) ? runner_secret(calls->runner, item->valuestring) : NULL;
+
+		if (value && asprintf(&environment[used++], "%s=%s", item->valuestring, value) < 0)
+			goto bad;
+	}
+	cJSON_ArrayForEach(item, extra)
+		if (cJSON_IsString(item) && asprintf(&environment[used++], "%s=%s", item->string, item->valuestring) < 0)
+			goto bad;
+	return environment;
+bad:
+	environment[used - 1] = NULL;
+	calls_free_environment(environment);
+	return NULL;
+}
+
+/* Starts a command of the call. `code` is text for a program that takes it as the argument behind
+ * `option`, or by standard input (with `from_input` in its place) when it is too long. */
+static int start(struct call *call, const char *const *argv, const void *input, size_t input_length, const char *cwd,
+		 const cJSON *env, struct error *err)
+{
+	char **environment = calls_environment(call->calls, env);
+	struct guest_command command = { .argv = argv, .env = (const char *const *)environment, .cwd = cwd,
+					 .input = input, .input_length = input_length };
+
+	if (!environment)
+		return error_memory(err);
+	call->operation = guest_exec(call->calls->guest, &command, &callbacks, call, err);
+	calls_free_environment(environment);
+	return call->operation ? 0 : -1;
+}
+
+static int start_text(struct call *call, bool python, const char *text, const char *cwd, const cJSON *env,
+		      const char *input, struct error *err)
+{
+	const char *const by_argument[2][5] = { { "/bin/sh", "-c", text }, { "python3", "-u", "-c", text } };
+	static const char *const by_input[2][4] = { { "/bin/sh", "-s" }, { "python3", "-u", "-" } };
+
+	if (strlen(text) <= ARGUMENT_MAX)
+		return start(call, by_argument[python], input, input ? strlen(input) : 0, cwd, env, err);
+	if (input)
+		return error_set(err, E2BIG, "a command of more than %u bytes cannot have input as well", ARGUMENT_MAX);
+	return start(call, by_input[python], text, strlen(text), cwd, env, err);
+}
+
+static const char *text_member(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+static int start_json(struct call *call, const cJSON *request, struct error *err)
+{
+	const cJSON *argv = cJSON_GetObjectItemCaseSensitive(request, "argv"), *item;
+	const cJSON *timeout = cJSON_GetObjectItemCaseSensitive(request, "timeout");
+	const cJSON *env = cJSON_GetObjectItemCaseSensitive(request, "env");
+	const char *shell = text_member(request, "shell"), *python = text_member(request, "python");
+	const char *cwd = text_member(request, "cwd"), *input = text_member(request, "input");
+	const char *arguments[ARGUMENTS + 1] = { NULL };
+	size_t n = 0;
+
+	if (cJSON_IsNumber(timeout) && timeout->valuedouble > 0)
+		call->deadline = calls_now() + timeout->valuedouble;
+	if (!cJSON_IsObject(env))
+		env = NULL;
+	if (shell || python)
+		return start_text(call, !shell, shell ? shell : python, cwd, env, input, err);
+	cJSON_ArrayForEach(item, argv) {
+		if (!cJSON_IsString(item) || n == ARGUMENTS)
+			return error_set(err, EINVAL, "argv is a list of at most %d texts", ARGUMENTS);
+		arguments[n++] = item->valuestring;
+	}
+	if (!n)
+		return error_set(err, EINVAL, "run takes a JSON object with argv, shell or python");
+	return start(call, arguments, input, input ? strlen(input) : 0, cwd, env, err);
+}
+
+static int begin_exec(struct call *call, struct error *err)
+{
+	return start_text(call, false, call->request, NULL, NULL, NULL, err);
+}
+
+static int begin_python(struct call *call, struct error *err)
+{
+	return start_text(call, true, call->request, NULL, NULL, NULL, err);
+}
+
+static int begin_run(struct call *call, struct error *err)
+{
+	cJSON *request = cJSON_ParseWithLength(call->request, call->length);
+	int result = cJSON_IsObject(request) ? start_json(call, request, err) :
+					       error_set(err, EINVAL, "run takes a JSON object");
+
+	cJSON_Delete(request);
+	return result;
+}
+
+static int begin_root(struct call *call, struct error *err)
+{
+	call->operation = guest_root(call->calls->guest, &callbacks, call, err);
+	return call->operation ? 0 : -1;
+}
+
+static int begin_connect(struct call *call, struct error *err)
+{
+	call->operation = guest_connect(call->calls->guest, call->request, &callbacks, call, err);
+	return call->operation ? 0 : -1;
+}
+
+static int begin_jupyter(struct call *call, struct error *err)
+{
+	(void)err;
+	call->jupyter = true;
+	return 0; /* calls_attach and calls_event go on once it is marked */
+}
+
+static const struct {
+	const char *name;
+	int (*begin)(struct call *call, struct error *err); /* starts call->operation, or -1 */
+	bool text;                                          /* the request is text: no NUL in it */
+} kinds[] = {
+	{ "exec", begin_exec, true },       { "python", begin_python, true }, { "run", begin_run, false },
+	{ "root", begin_root, false },      { "connect", begin_connect, true }, { "jupyter", begin_jupyter, false },
+};
+
+static int find_kind(const char *name)
+{
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (!strcmp(kinds[i].name, name))
+			return (int)i;
+	return -1;
+}
+
+static void begin(struct call *call)
+{
+	struct calls *calls = call->calls;
+	int kind = find_kind(call->name);
+	struct error err;
+
+	if (kinds[kind].text && strlen(call->request) != call->length)
+		(void)error_set(&err, EINVAL, "the request of %s has a NUL in it", call->name);
+	else if (!kinds[kind].begin(call, &err)) {
+		if (call->jupyter)
+			jupyter_asked(calls);
+		return;
+	}
+	call_end(call, err.code, 0, err.text);
+}
+
+/* ---- events ---- */
+
+/* After anything that may have queued a request: the guest's descriptor is watched for writing. */
+static void rearm(struct calls *calls)
+{
+	struct error ignored;
+
+	if (calls->guest)
+		(void)runner_watch(calls->runner, guest_fd(calls->guest), guest_events(calls->guest), &ignored);
+	calls_set_timer(calls);
+}
+
+static void closed(struct call *call, bool gone)
+{
+	if (gone && call->operation) {
+		call->gone = true;
+		guest_consumed(call->operation, call->held);
+		call->held = 0;
+	} else if (call->operation) {
+		guest_signal(call->operation, SIGTERM);
+		guest_consumed(call->operation, call->held);
+		call->held = 0;
+	} else {
+		call_end(call, ECANCELED, 0, "nobody waits for it any more");
+	}
+}
+
+void calls_event(struct calls *calls, const struct runner_event *event)
+{
+	struct call *call = event->kind == RUNNER_CALL ? NULL : conversation_data(event->conversation);
+
+	switch (event->kind) {
+	case RUNNER_CALL:
+		if (find_kind(event->text) < 0) {
+			conversation_end(event->conversation, EINVAL, 0, "a sandbox has no call '%.64s'", event->text);
+		} else if (!(call = call_new(calls, event))) {
+			conversation_end(event->conversation, ENOMEM, 0, "out of memory");
+		} else if (calls->guest) {
+			begin(call);
+		}
+		break;
+	case RUNNER_CLOSED:
+		if (call)
+			closed(call, event->gone);
+		break;
+	case RUNNER_DRAINED:
+		if (call && call->operation) {
+			guest_consumed(call->operation, call->held);
+			call->held = 0;
+		}
+		break;
+	default:
+		break;
+	}
+	rearm(calls);
+}
+
+void calls_set_timer(struct calls *calls)
+{
+	double due = jupyter_due(calls);
+	struct itimerspec at = { 0 };
+
+	for (struct call *c = calls->list; c; c = c->next)
+		if (c->deadline && c->operation && !c->timed_out && (!due || c->deadline < due))
+			due = c->deadline;
+	if (due) {
+		at.it_value.tv_sec = (time_t)due;
+		at.it_value.tv_nsec = (long)((due - (double)at.it_value.tv_sec) * 1e9) + 1;
+		if (at.it_value.tv_nsec > 999999999)
+			at.it_value.tv_nsec = 999999999;
+	}
+	(void)timerfd_settime(calls->timer, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void timer(struct calls *calls)
+{
+	double now = calls_now();
+	uint64_t times;
+
+	if (read(calls->timer, &times, sizeof times) < 0 && errno != EAGAIN)
+		return;
+	for (struct call *c = calls->list; c; c = c->next)
+		if (c->deadline && c->operation && !c->timed_out && c->deadline <= now) {
+			c->timed_out = true;
+			guest_signal(c->operation, SIGTERM); /* the guest follows with SIGKILL */
+			guest_consumed(c->operation, c->held);
+			c->held = 0;
+		}
+	jupyter_timer(calls);
+}
+
+bool calls_descriptor(struct calls *calls, int fd, short revents)
+{
+	bool ours = fd == calls->timer;
+
+	if (ours)
+		timer(calls);
+	else
+		ours = jupyter_descriptor(calls, fd, revents);
+	if (ours)
+		rearm(calls);
+	return ours;
+}
+
+void calls_attach(struct calls *calls, struct guest *guest)
+{
+	calls->guest = guest;
+	jupyter_attach(calls);
+	for (struct call *c = calls->list, *next; c; c = next) {
+		next = c->next;
+		if (!c->operation && !c->jupyter)
+			begin(c);
+		else if (c->jupyter)
+			jupyter_asked(calls);
+	}
+	rearm(calls);
+}
+
+void calls_detach(struct calls *calls, int code, const char *reason)
+{
+	jupyter_detach(calls);
+	for (struct call *c = calls->list, *next; c; c = next) {
+		next = c->next;
+		if (c->operation)
+			guest_forget(c->operation);
+		call_end(c, code, 0, reason);
+	}
+	calls->guest = NULL;
+	calls_set_timer(calls);
+}
+
+int calls_open(struct calls **calls, struct runner *runner, struct error *err)
+{
+	struct calls *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return error_memory(err);
+	c->runner = runner;
+	c->timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (c->timer < 0) {
+		(void)error_errno(err, "a timer");
+		free(c);
+		return -1;
+	}
+	if (runner_watch(runner, c->timer, POLLIN, err) < 0) {
+		close(c->timer);
+		free(c);
+		return -1;
+	}
+	jupyter_open(c);
+	*calls = c;
+	return 0;
+}
+
+void calls_close(struct calls *calls)
+{
+	calls_detach(calls, ENOTCONN, "the sandbox does not run");
+	jupyter_close(calls);
+	runner_unwatch(calls->runner, calls->timer);
+	close(calls->timer);
+	free(calls);
+}

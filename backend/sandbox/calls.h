@@ -1,0 +1,40 @@
+/* What a sandbox's runner answers over the guest's stream, written once for every backend:
+ *
+ *   exec     a shell command          python  Python code         run  either or an argv, as JSON
+ *   root     a descriptor of the sandbox's root folder            connect  one to what listens inside
+ *   jupyter  starts Jupyter Server (calls_jupyter.c) and tells where it can be reached: a relay
+ *            (relay.c) from run/jupyter.sock and from a port on the host's loopback
+ *
+ * A call that comes while there is no guest waits for it, or for calls_detach() to refuse it. */
+#ifndef INTERPFS_BACKEND_SANDBOX_CALLS_H
+#define INTERPFS_BACKEND_SANDBOX_CALLS_H
+
+#include <stdbool.h>
+
+#include "backend/runner.h"
+#include "backend/sandbox/backend.h"
+#include "backend/sandbox/guest.h"
+#include "base/error.h"
+
+struct calls;
+
+int calls_open(struct calls **calls, struct runner *runner, struct error *err);
+void calls_close(struct calls *calls); /* refuses what still waits */
+
+/* The guest answers: what waits begins. Borrowed until calls_detach. */
+void calls_attach(struct calls *calls, struct guest *guest);
+/* There is no guest any more (or there will not be one): what runs and what waits ends with this
+ * errno and sentence. Before guest_detach(). */
+void calls_detach(struct calls *calls, int code, const char *reason);
+
+/* RUNNER_CALL, RUNNER_CLOSED, RUNNER_DRAINED. */
+void calls_event(struct calls *calls, const struct runner_event *event);
+/* RUNNER_FD: whether the descriptor was one of theirs. */
+bool calls_descriptor(struct calls *calls, int fd, short revents);
+
+/* Whether Jupyter Server is asked for and has to be made available first. The answer is
+ * calls_jupyter: what was made, or NULL and why not. */
+bool calls_want_jupyter(const struct calls *calls);
+void calls_jupyter(struct calls *calls, const struct sandbox_jupyter *made, const char *why);
+
+#endif

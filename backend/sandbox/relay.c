@@ -1,0 +1,318 @@
+#include "backend/sandbox/relay.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PIECE 65536u
+#define SOCKET_NAME "run/jupyter.sock"
+
+/* One direction: from one descriptor to the other. */
+struct flow {
+	char bytes[PIECE];
+	size_t length, sent;
+	bool ended; /* nothing more comes */
+};
+
+struct passage {
+	struct passage *next;
+	struct relay *relay;
+	int outer, inner;                /* inner -1 until the guest has passed it out */
+	short outer_events, inner_events;
+	struct guest_operation *connecting;
+	struct flow in, out;             /* outer -> inner, inner -> outer */
+};
+
+struct relay {
+	struct runner *runner;
+	struct guest *guest;
+	char inside[108];
+	int unix_fd, tcp_fd;
+	struct passage *passages;
+	struct passage **by_fd;          /* by descriptor; NULL where it is none of ours */
+	size_t by_fd_size;
+};
+
+static void drop(struct passage *p);
+
+static int remember(struct relay *r, int fd, struct passage *p)
+{
+	if ((size_t)fd >= r->by_fd_size) {
+		size_t size = (size_t)fd + 64;
+		struct passage **grown = realloc(r->by_fd, size * sizeof(*grown));
+
+		if (!grown)
+			return -1;
+		memset(grown + r->by_fd_size, 0, (size - r->by_fd_size) * sizeof(*grown));
+		r->by_fd = grown;
+		r->by_fd_size = size;
+	}
+	r->by_fd[fd] = p;
+	return 0;
+}
+
+static void forget(struct relay *r, int fd)
+{
+	runner_unwatch(r->runner, fd);
+	if ((size_t)fd < r->by_fd_size)
+		r->by_fd[fd] = NULL;
+	close(fd);
+}
+
+/* Watches a descriptor for what its flows can do now; -1 ends the passage. */
+static int watch(struct relay *r, int fd, short wanted, short *events)
+{
+	struct error ignored;
+
+	if (fd < 0 || wanted == *events)
+		return 0;
+	if (!wanted)
+		runner_unwatch(r->runner, fd);
+	else if (runner_watch(r->runner, fd, wanted, &ignored) < 0)
+		return -1;
+	*events = wanted;
+	return 0;
+}
+
+static int watch_both(struct passage *p)
+{
+	short outer = (short)((!p->in.length && !p->in.ended && p->inner >= 0 ? POLLIN : 0) | (p->out.length ? POLLOUT : 0));
+	short inner = (short)((!p->out.length && !p->out.ended ? POLLIN : 0) | (p->in.length ? POLLOUT : 0));
+
+	return watch(p->relay, p->outer, outer, &p->outer_events) < 0 ||
+	       watch(p->relay, p->inner, inner, &p->inner_events) < 0 ? -1 : 0;
+}
+
+/* Moves what can be moved without waiting. -1: the passage is over. */
+static int move(struct flow *flow, int from, int to)
+{
+	for (int turn = 0; turn < 8; turn++) {
+		ssize_t n;
+
+		if (!flow->length) {
+			if (flow->ended)
+				return 0;
+			n = recv(from, flow->bytes, sizeof flow->bytes, MSG_DONTWAIT);
+			if (n < 0 && (errno == EAGAIN || errno == EINTR))
+				return 0;
+			if (n < 0)
+				return -1;
+			if (n == 0) {
+				flow->ended = true;
+				(void)shutdown(to, SHUT_WR);
+				return 0;
+			}
+			flow->length = (size_t)n;
+			flow->sent = 0;
+		}
+		n = send(to, flow->bytes + flow->sent, flow->length - flow->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return 0;
+		if (n < 0)
+			return -1;
+		flow->sent += (size_t)n;
+		if (flow->sent == flow->length)
+			flow->length = 0;
+	}
+	return 0;
+}
+
+static void go_on(struct passage *p)
+{
+	if (p->inner < 0)
+		return;
+	if (move(&p->in, p->outer, p->inner) < 0 || move(&p->out, p->inner, p->outer) < 0 ||
+	    (p->in.ended && p->out.ended && !p->in.length && !p->out.length) || watch_both(p) < 0)
+		drop(p);
+}
+
+static void drop(struct passage *p)
+{
+	struct passage **at = &p->relay->passages;
+
+	if (p->connecting) { /* its callbacks come later and free it */
+		if (p->outer >= 0)
+			forget(p->relay, p->outer);
+		p->outer = -1;
+		return;
+	}
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	if (p->outer >= 0)
+		forget(p->relay, p->outer);
+	if (p->inner >= 0)
+		forget(p->relay, p->inner);
+	free(p);
+}
+
+static void connected(void *context, int fd)
+{
+	struct passage *p = context;
+
+	if (p->inner >= 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || remember(p->relay, fd, p) < 0)
+		close(fd);
+	else
+		p->inner = fd;
+}
+
+static void connect_ended(void *context, int code, int status, const char *text)
+{
+	struct passage *p = context;
+
+	(void)code;
+	(void)status;
+	(void)text;
+	p->connecting = NULL;
+	if (p->inner < 0 || p->outer < 0)
+		drop(p);
+	else
+		go_on(p);
+}
+
+static void accept_one(struct relay *r, int listening)
+{
+	static const struct guest_callbacks callbacks = { NULL, connected, connect_ended };
+	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), one = 1;
+	struct passage *p;
+	struct error ignored;
+
+	if (fd < 0)
+		return;
+	p = r->guest ? calloc(1, sizeof *p) : NULL;
+	if (!p || remember(r, fd, p) < 0) {
+		free(p);
+		close(fd);
+		return;
+	}
+	if (listening == r->tcp_fd)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	p->relay = r;
+	p->outer = fd;
+	p->inner = -1;
+	p->next = r->passages;
+	r->passages = p;
+	p->connecting = guest_connect(r->guest, r->inside, &callbacks, p, &ignored);
+	if (!p->connecting)
+		drop(p);
+}
+
+bool relay_descriptor(struct relay *r, int fd, short revents)
+{
+	struct passage *p;
+
+	(void)revents;
+	if (fd == r->unix_fd || fd == r->tcp_fd) {
+		accept_one(r, fd);
+		return true;
+	}
+	p = (size_t)fd < r->by_fd_size ? r->by_fd[fd] : NULL;
+	if (!p)
+		return false;
+	go_on(p);
+	return true;
+}
+
+/* Bound through the folder's descriptor, since a state directory's path may be long. */
+static int listen_unix(struct relay *r, struct error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int folder = runner_folder(r->runner);
+	mode_t before;
+	int bound;
+
+	r->unix_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (r->unix_fd < 0)
+		return error_errno(err, SOCKET_NAME);
+	if (unlinkat(folder, SOCKET_NAME, 0) < 0 && errno != ENOENT)
+		return error_errno(err, SOCKET_NAME);
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/" SOCKET_NAME, folder);
+	before = umask(0177);
+	bound = bind(r->unix_fd, (struct sockaddr *)&address, sizeof address);
+	(void)umask(before);
+	if (bound < 0 || listen(r->unix_fd, 1024) < 0)
+		return error_errno(err, SOCKET_NAME);
+	return runner_watch(r->runner, r->unix_fd, POLLIN, err);
+}
+
+static int listen_tcp(struct relay *r, int *port, struct error *err)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				       .sin_port = htons((uint16_t)*port) };
+	socklen_t size = sizeof address;
+	int one = 1;
+
+	r->tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (r->tcp_fd < 0)
+		return error_errno(err, "a port for Jupyter");
+	(void)setsockopt(r->tcp_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(r->tcp_fd, (struct sockaddr *)&address, sizeof address) < 0) {
+		address.sin_port = 0; /* the port of the last time is taken: another will do */
+		if (bind(r->tcp_fd, (struct sockaddr *)&address, sizeof address) < 0)
+			return error_errno(err, "a port for Jupyter");
+	}
+	if (listen(r->tcp_fd, 1024) < 0 || getsockname(r->tcp_fd, (struct sockaddr *)&address, &size) < 0)
+		return error_errno(err, "a port for Jupyter");
+	*port = ntohs(address.sin_port);
+	return runner_watch(r->runner, r->tcp_fd, POLLIN, err);
+}
+
+int relay_open(struct relay **relay, struct runner *runner, const char *inside, int *port, struct error *err)
+{
+	struct relay *r = calloc(1, sizeof *r);
+
+	if (!r)
+		return error_memory(err);
+	r->runner = runner;
+	r->unix_fd = r->tcp_fd = -1;
+	(void)snprintf(r->inside, sizeof r->inside, "%s", inside);
+	if (listen_unix(r, err) < 0 || listen_tcp(r, port, err) < 0) {
+		relay_close(r);
+		return -1;
+	}
+	*relay = r;
+	return 0;
+}
+
+void relay_attach(struct relay *r, struct guest *guest)
+{
+	r->guest = guest;
+	if (guest)
+		return;
+	/* What is connecting ends with the guest's link; the rest has lost its other end. */
+	for (struct passage *p = r->passages, *next; p; p = next) {
+		next = p->next;
+		drop(p);
+	}
+}
+
+void relay_close(struct relay *r)
+{
+	if (!r)
+		return;
+	while (r->passages) {
+		r->passages->connecting = NULL;
+		drop(r->passages);
+	}
+	if (r->unix_fd >= 0) {
+		runner_unwatch(r->runner, r->unix_fd);
+		close(r->unix_fd);
+		(void)unlinkat(runner_folder(r->runner), SOCKET_NAME, 0);
+	}
+	if (r->tcp_fd >= 0) {
+		runner_unwatch(r->runner, r->tcp_fd);
+		close(r->tcp_fd);
+	}
+	free(r->by_fd);
+	free(r);
+}
