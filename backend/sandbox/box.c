@@ -627,7 +627,7 @@ int box_end(struct box *box, int timeout_ms, struct error *err)
 	if (await_end(box, timeout_ms, err))
 		return -1;
 	if (box->helper > 0) {
-		(void)kill(box->helper, SIGTERM);
+		(void)kill(box->helper, SIGKILL); /* it has nothing to put in order */
 		(void)waitpid(box->helper, NULL, 0);
 		box->helper = 0;
 	}

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@
 
 #define DEPTH_MAX 64      /* folders within folders: one descriptor each */
 #define KEY_MAX 4096
+#define CACHE_MAX (64u << 20)
 
 struct walk {
 	dev_t device;
@@ -26,10 +28,37 @@ struct walk {
 	const char *skip;     /* of the first level */
 	char path[4096];      /* of the entry under work, relative to the top */
 	struct buffer *list;
+	struct buffer *folders; /* NULL, or where each folder that was entered is noted */
 	struct error *err;
 };
 
+/* What changes when something is made in a folder or it is made private itself. */
+struct folder_stamp {
+	int64_t modified, changed; /* ns */
+	uint64_t inode;
+};
+
 static int walk_folder(struct walk *w, int folder, size_t length, int depth);
+
+static struct folder_stamp stamp_of(const struct stat *st)
+{
+	return (struct folder_stamp){
+		.modified = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+		.changed = (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
+		.inode = st->st_ino,
+	};
+}
+
+/* PATH NUL STAMP; the top's path is empty. */
+static int note_folder(struct walk *w, const struct stat *st)
+{
+	struct folder_stamp stamp = stamp_of(st);
+
+	if (w->folders && (buffer_append(w->folders, w->path, strlen(w->path) + 1) ||
+			   buffer_append(w->folders, &stamp, sizeof stamp)))
+		return error_set(w->err, errno, "there are too many folders");
+	return 0;
+}
 
 static int walk_entry(struct walk *w, int folder, size_t length, const struct stat *st, int depth)
 {
@@ -46,6 +75,8 @@ static int walk_entry(struct walk *w, int folder, size_t length, const struct st
 	}
 	if (!S_ISDIR(st->st_mode))
 		return 0;
+	if (note_folder(w, st))
+		return -1;
 	sub = openat(folder, name ? name + 1 : w->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return sub < 0 ? 0 : walk_folder(w, sub, length, depth + 1);
 }
@@ -83,9 +114,10 @@ static int walk_folder(struct walk *w, int folder, size_t length, int depth)
 	return errno ? error_errno(w->err, "cannot list the host's files") : 0;
 }
 
-int mask_find(const char *host, const char *prefix, const char *skip, struct buffer *list, struct error *err)
+static int find(const char *host, const char *prefix, const char *skip, struct buffer *list, struct buffer *folders,
+		struct error *err)
 {
-	struct walk w = { .prefix = prefix, .skip = skip, .list = list, .err = err };
+	struct walk w = { .prefix = prefix, .skip = skip, .list = list, .folders = folders, .err = err };
 	struct stat st;
 	int top = open(host, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -96,9 +128,69 @@ int mask_find(const char *host, const char *prefix, const char *skip, struct buf
 		return error_errno(err, "cannot look at %s", host);
 	}
 	w.device = st.st_dev;
+	if (note_folder(&w, &st)) {
+		(void)close(top);
+		return -1;
+	}
 	if (walk_folder(&w, top, 0, 0))
 		return error_wrap(err, "cannot find the host's private files in %s", host);
 	return 0;
+}
+
+int mask_find(const char *host, const char *prefix, const char *skip, struct buffer *list, struct error *err)
+{
+	return find(host, prefix, skip, list, NULL, err);
+}
+
+/* Whether every folder noted in the cache is as it was. */
+static bool unchanged(const char *host, const char *folders, size_t n)
+{
+	cleanup_close int top = open(host, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	for (const char *p = folders, *end = folders + n; top >= 0 && p < end;) {
+		size_t length = strnlen(p, (size_t)(end - p));
+		struct folder_stamp then, now;
+		struct stat st;
+
+		if (length + 1 + sizeof then > (size_t)(end - p) ||
+		    fstatat(top, p, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+			return false;
+		memcpy(&then, p + length + 1, sizeof then);
+		now = stamp_of(&st);
+		if (memcmp(&then, &now, sizeof now))
+			return false;
+		p += length + 1 + sizeof then;
+	}
+	return top >= 0;
+}
+
+/* The cache: how long the folders' part is, that, the list. */
+int mask_find_cached(const char *host, const char *prefix, const char *skip, const char *cache,
+		     struct buffer *list, struct error *err)
+{
+	cleanup_buffer struct buffer kept = BUFFER(CACHE_MAX), folders = BUFFER(CACHE_MAX);
+	struct error ignored;
+	size_t before = list->length;
+	uint64_t size;
+
+	if (!file_read(AT_FDCWD, cache, &kept, &ignored) && kept.length >= sizeof size) {
+		memcpy(&size, kept.data, sizeof size);
+		if (size <= kept.length - sizeof size && unchanged(host, kept.data + sizeof size, size)) {
+			const char *rest = kept.data + sizeof size + size;
+
+			return buffer_append(list, rest, kept.length - sizeof size - size) ? error_memory(err) : 0;
+		}
+	}
+	if (find(host, prefix, skip, list, &folders, err))
+		return -1;
+	buffer_clear(&kept);
+	size = folders.length;
+	if (!size)
+		return 0; /* there is no such folder */
+	if (buffer_append(&kept, &size, sizeof size) || buffer_append(&kept, folders.data, folders.length) ||
+	    buffer_append(&kept, list->data ? list->data + before : "", list->length - before))
+		return error_memory(err);
+	return file_replace(AT_FDCWD, cache, kept.data, kept.length, 0600, false, err);
 }
 
 /* What changes when /usr does: a boot, the package manager's records, its top folders. */
@@ -130,7 +222,7 @@ int mask_find_usr(const char *cache, struct buffer *list, struct error *err)
 	struct error ignored;
 	size_t before = list->length;
 
-	if (usr_key(&key, err) || mask_find("/usr/local", "local/", NULL, list, err))
+	if (usr_key(&key, err))
 		return -1;
 	if (!file_read(AT_FDCWD, cache, &kept, &ignored) && kept.length >= key.length &&
 	    !memcmp(kept.data, key.data, key.length)) {
@@ -138,7 +230,6 @@ int mask_find_usr(const char *cache, struct buffer *list, struct error *err)
 			return error_memory(err);
 		return 0;
 	}
-	before = list->length;
 	if (mask_find("/usr", "", "local", list, err))
 		return -1;
 	buffer_clear(&kept);

@@ -17,8 +17,14 @@
  * name directly in host that is left out. */
 int mask_find(const char *host, const char *prefix, const char *skip, struct buffer *list, struct error *err);
 
-/* The same for the whole of /usr, without /usr/local kept in the file `cache` (absolute): that
- * walk takes a second. It is made again after a boot and when the package manager changed something. */
+/* The same, kept in the file `cache` (absolute) while none of host's folders changes: for trees
+ * that are too large to be looked at in whole at each start. A file that was public and becomes
+ * private stays visible until its folder changes; what is made private is hidden at once. */
+int mask_find_cached(const char *host, const char *prefix, const char *skip, const char *cache,
+		     struct buffer *list, struct error *err);
+
+/* The same for /usr without /usr/local, which has 15,000 folders that only the package manager
+ * changes: found again after a boot and when that has changed something. */
 int mask_find_usr(const char *cache, struct buffer *list, struct error *err);
 
 /* Makes the mask of `host` in the folder `into` (absolute), which is emptied first. */

@@ -116,15 +116,24 @@ int plan_overlay(struct plan *plan, const char *destination, const char *name, c
 static int add_host_folder(struct plan *plan, const struct state *state, const char *name, struct error *err)
 {
 	cleanup_buffer struct buffer list = BUFFER(MASK_MAX);
-	cleanup_free char *host = NULL, *mask = NULL, *cache = NULL;
+	cleanup_free char *host = NULL, *mask = NULL, *cache = NULL, *local = NULL;
 	const char *lowers[3] = { NULL };
+	int failed;
 
 	if (asprintf(&host, "/%s", name) < 0 || asprintf(&mask, "%s/mask/%s", plan->box->path, name) < 0 ||
-	    asprintf(&cache, "%s/mask-usr", state->path) < 0)
+	    asprintf(&cache, "%s/mask-%s", state->path, name) < 0 ||
+	    asprintf(&local, "%s/mask-usr-local", state->path) < 0)
 		return error_memory(err);
 	if (access(host, F_OK))
 		return 0;
-	if (!strcmp(name, "usr") ? mask_find_usr(cache, &list, err) : mask_find(host, "", NULL, &list, err))
+	if (!strcmp(name, "usr"))
+		failed = mask_find_usr(cache, &list, err) ||
+			 mask_find_cached("/usr/local", "local/", NULL, local, &list, err);
+	else if (!strcmp(name, "etc"))
+		failed = mask_find(host, "", NULL, &list, err);
+	else
+		failed = mask_find_cached(host, "", NULL, cache, &list, err);
+	if (failed)
 		return -1;
 	if (list.length && mask_make(host, &list, mask, err))
 		return -1;
