@@ -134,6 +134,8 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	if (!strcmp(type, "end")) {
 		s->open = false;
 		s->usage.seconds += number(event, "seconds");
+		snprintf(s->ended, sizeof s->ended, "%s", session_word(event, "state"));
+		snprintf(s->ended_text, sizeof s->ended_text, "%s", session_word(event, "error"));
 	}
 	return 0;
 }

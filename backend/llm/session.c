@@ -281,9 +281,7 @@ static int end_turn(struct session *s, const struct ending *ending, struct error
 	failpoint("session-end");
 	if (runner_sync(s->runner, "messages", err) < 0)
 		return -1;
-	if (session_show_usage(s, err) < 0 || runner_set_failure(s->runner, ending->text, err) < 0)
-		return -1;
-	return 0;
+	return session_show_usage(s, err);
 }
 
 static void answer_commands(struct session *s)
@@ -302,35 +300,32 @@ static int look_around(struct session *s, struct error *err)
 static int live(struct session *s, struct error *err)
 {
 	struct ending ending = { .state = NULL };
-	const char *state = runner_status(s->runner)->state;
-	char rest[STATUS_STATE_SIZE];
-	int got;
 
 	look_at_want(s);
 	if (session_load(s, err) < 0)
 		return -1;
-	snprintf(rest, sizeof rest, "%s", status_resting(OBJECT_SESSION, state) ? state : "interrupted");
 	for (;;) {
 		if (s->quit)
 			return 0;
 		if (!s->open && !s->stop) {
-			got = take_inbox(s, err);
-			if (got < 0)
+			if (take_inbox(s, err) < 0)
 				return -1;
 		}
 		if (!s->open)
 			break;
+		answer_commands(s);
 		if (session_turn(s, &ending, err) < 0 || end_turn(s, &ending, err) < 0)
 			return -1;
 		session_release(s);
 		if (!ending.state)
 			return 0;
-		snprintf(rest, sizeof rest, "%s", ending.state);
-		answer_commands(s);
 		if (look_around(s, err) < 0)
 			return -1;
 	}
-	return runner_set_state(s->runner, rest, err);
+	/* As the last turn ended, also when that was in another process. */
+	if (runner_set_failure(s->runner, s->ended_text, err) < 0)
+		return -1;
+	return runner_set_state(s->runner, *s->ended ? s->ended : "interrupted", err);
 }
 
 int session_story(struct runner *runner, struct error *err)

@@ -34,6 +34,8 @@ struct session {
 	bool asked;             /* a request has neither answer nor end */
 	double asked_at;        /* size of `messages` when it was sent */
 	unsigned calls, requests;
+	char ended[STATUS_STATE_SIZE]; /* the state in which the last turn ended, "" before */
+	char ended_text[ERROR_TEXT_SIZE];
 	char taken[128];        /* the inbox file that was taken last, with its time */
 
 	/* This turn. */

@@ -1,0 +1,798 @@
+"""The agent loop as a process (`interpfs runner STATE session N`) against the strict Messages API and
+stand-ins for notebooks: every fault of the API, limits, interrupts, crashes at every failpoint.
+INTERPFS names a test build. Alone: INTERPFS=build/asan/interpfs python3 tests/session/test_session.py [-k PATTERN]"""
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "mcp"))
+import fake_runner  # noqa: E402
+
+PROGRAM = os.path.abspath(os.environ.get("INTERPFS", "build/asan/interpfs"))
+KEY = "sk-ant-secret-of-the-test-0123456789"
+WAIT = 60
+FIELDS = {"notebook": None, "sandbox": None, "workspace": None, "provider": "claude", "model": "claude-opus-5-5",
+          "preamble": ["model_info", "docs"], "limits": {"turns": None, "usd": None}, "tool_timeout": 120, "options": {},
+          "replay": None, "retry": {"attempts": 8, "seconds": 900}}
+CALL = {"thinking": "I should look.", "text": "I will look.", "tool": "execute_code", "input": {"code": "print"}}
+
+
+def frame(kind, payload):
+    return struct.pack("<IIBxxx", len(payload), 0, ord(kind)) + payload
+
+
+def connect(folder):
+    here = os.open(folder + "/run", os.O_PATH)
+    try:
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(f"/proc/self/fd/{here}/sock")
+        return s
+    finally:
+        os.close(here)
+
+
+class Api:
+    def __init__(self, folder):
+        self.log = folder + "/api.log"
+        self.p = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "..", "api", "server.py"), "--log", self.log,
+                                   "--key", KEY], stdout=subprocess.PIPE, text=True)
+        self.url = self.p.stdout.readline().strip()
+
+    def steps(self, *steps):
+        urllib.request.urlopen(self.url + "/control", json.dumps({"steps": steps}).encode()).read()
+
+    def events(self, kind):
+        with open(self.log) as f:
+            return [e for e in map(json.loads, f) if e["event"] == kind]
+
+    def bodies(self):
+        return [e["body"] for e in self.events("request")]
+
+    def refusals(self):
+        return [e["refusal"] for e in self.events("answer") if e.get("refusal")]
+
+    def close(self):
+        self.p.kill()
+        self.p.wait()
+        self.p.stdout.close()
+
+
+class Session:
+    def __init__(self, state, serial, env, secrets, **fields):
+        self.state, self.serial, self.env, self.secrets = state, serial, env, secrets
+        self.folder = f"{state}/sessions/{serial}"
+        self.generation = 0
+        self.references = {}
+        os.makedirs(self.folder + "/inbox")
+        os.symlink(f"../{serial}", f"{state}/sessions/names/s{serial}")
+        self.fields = {**FIELDS, **fields}
+        self.write("status", "0 draft 1\n")
+        self.configure()
+
+    def write(self, name, text):
+        with open(f"{self.folder}/.new", "w") as f:
+            f.write(text)
+        os.rename(f"{self.folder}/.new", f"{self.folder}/{name}")
+
+    def configure(self, **fields):
+        self.fields.update(fields)
+        self.write("spec.json", json.dumps({"generation": self.generation, "fields": self.fields,
+                                            "references": self.references}))
+
+    def want(self, what):
+        self.generation += 1
+        self.write("want", f"{self.generation} {what}\n")
+
+    def put(self, message):
+        self.write(f"inbox/{self.generation + 1:06d}.json", json.dumps(message))
+        self.want("run")
+
+    def say(self, text):
+        self.put({"kind": "message", "content": text})
+
+    def start(self):
+        env = {k: v for k, v in self.env.items() if not k.startswith("ANTHROPIC")}
+        self.p = subprocess.Popen([PROGRAM, "runner", self.state, "session", str(self.serial)], stdout=subprocess.PIPE,
+                                  env=env)
+        self.p.stdout.read()
+        self.p.stdout.close()
+        try:
+            self.watcher = connect(self.folder)
+            self.watcher.sendall(frame("W", json.dumps({"secrets": self.secrets}).encode()))
+            threading.Thread(target=self.drain, args=(self.watcher,), daemon=True).start()
+        except OSError:
+            pass  # it has ended already
+        return self
+
+    @staticmethod
+    def drain(s):
+        try:
+            while s.recv(65536):
+                pass
+        except OSError:
+            pass
+        s.close()
+
+    def poke(self):
+        self.watcher.sendall(frame("P", b""))
+
+    def command(self, line):
+        with connect(self.folder) as s:
+            s.sendall(frame("C", line.encode()))
+            s.settimeout(WAIT)
+            answer = b""
+            while len(answer) < 12 or len(answer) < 12 + struct.unpack("<I", answer[:4])[0]:
+                piece = s.recv(65536)
+                if not piece:
+                    raise EOFError
+                answer += piece
+            return json.loads(answer[12:])
+
+    def end(self):
+        code = self.p.wait(WAIT)
+        if code < 0:
+            raise AssertionError(f"the runner died of signal {-code}")
+        return self.status()
+
+    def run(self, text=None):
+        if text is not None:
+            self.say(text)
+        return self.start().end()
+
+    def read(self, name):
+        try:
+            with open(f"{self.folder}/{name}") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def status(self):
+        return self.read("status").split()[1]
+
+    def failure(self):
+        return self.read("failure").strip()
+
+    def events(self, kind=None):
+        events = [json.loads(line) for line in self.read("messages.jsonl").splitlines()]
+        return [e for e in events if kind in (None, e["type"])]
+
+    def wait_for(self, name, text, seconds=WAIT):
+        until = time.monotonic() + seconds
+        while text not in self.read(name):
+            if time.monotonic() > until or self.p.poll() is not None:
+                raise AssertionError(f"{text!r} did not come into {name}:\n{self.read(name)}")
+            time.sleep(0.01)
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.tmp = tempfile.mkdtemp(prefix="interpfs-session.")
+        self.addCleanup(shutil.rmtree, self.tmp, True)
+        self.state = self.tmp + "/state"
+        self.count = 0
+        self.env = dict(os.environ)
+        os.mkdir(self.state, 0o700)
+        subprocess.run([PROGRAM, "runner", self.state, "session", "1"], stderr=subprocess.DEVNULL)  # makes the layout
+        for kind in ("sandboxes", "notebooks", "workspaces", "sessions"):
+            os.makedirs(f"{self.state}/{kind}/names", exist_ok=True)
+        self.api = Api(self.tmp)
+        self.addCleanup(self.api.close)
+        self.secrets = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": self.api.url}
+
+    def session(self, **fields):
+        self.count += 1
+        return Session(self.state, self.count, self.env, self.secrets, **fields)
+
+    def with_notebook(self, **fields):
+        s = self.session(notebook="probe", **fields)
+        serial = 100 + self.count
+        self.notebook = fake_runner.FakeNotebook(f"{self.state}/notebooks/{serial}")
+        self.addCleanup(self.notebook.stop)
+        s.references = {"notebook": {"kind": "notebook", "serial": serial, "name": "probe"}}
+        s.configure()
+        return s
+
+    def check(self, s):
+        """What must hold of every session."""
+        script = """h=%064d; while IFS= read -r l; do case $l in *'"prev":"'$h'"'*) ;; *) exit 1;; esac
+            h=$(printf %%s "$l" | sha256sum | cut -c1-64); done < %s/messages.jsonl""" % (0, s.folder)
+        self.assertEqual(subprocess.run(["sh", "-c", script]).returncode, 0, "the chain is broken")
+        found = subprocess.run(["grep", "-rl", KEY, s.folder], capture_output=True, text=True).stdout
+        self.assertEqual(found, "", "the key was written")
+        answered = {e["id"] for e in s.events("result")}
+        asked = {c["id"] for e in s.events("assistant") for c in e["calls"]}
+        self.assertEqual(asked, answered, "a call without result")
+
+    def done(self, s, state="done"):
+        self.assertEqual((s.status(), s.failure() if state == "done" else ""), (state, ""),
+                         s.failure() + "\n" + s.read("messages"))
+        self.check(s)
+
+
+class Turns(Case):
+    def test_turn_with_a_call(self):
+        self.api.steps(CALL, {"text": "It is two."}, {"text": "Yes."})
+        s = self.with_notebook()
+        s.write("prompt", "Be brief.\n")
+        with open(f"{self.state}/notebooks/101/model_info.md", "w") as f:
+            f.write("# Models\n")
+        s.run("What is it?\n")
+        self.done(s)
+        shown = s.read("messages")
+        for text in ("── user  ", "What is it?", "── thinking  ", "I should look.", "── assistant  ", "I will look.",
+                     "── call 1 execute_code  ", "── result 1 (", "a\nb\n", "It is two."):
+            self.assertIn(text, shown)
+        self.assertEqual(s.read("result"), "It is two.\n")
+        self.assertEqual(s.read("system"), "# Models\n\nBe brief.\n")
+        self.assertEqual(s.read("calls/1/name"), "execute_code\n")
+        self.assertEqual(s.read("calls/1/arguments"), '{"code":"print"}\n')
+        self.assertEqual(s.read("calls/1/state"), "done\n")
+        self.assertIn("a\nb", s.read("calls/1/result"))
+        self.assertEqual(json.loads(s.read("requests/1.json")), self.api.bodies()[0])
+        usage = json.loads(s.read("usage"))
+        self.assertEqual(usage["turns"], 2)
+        self.assertGreater(usage["cost"], 0)
+        head = json.loads(s.read("info.json"))["head"].split()[0]
+        self.assertEqual(int(head), len(s.events()))
+
+        # The next turn extends the conversation; the frozen part stays and is marked for the cache.
+        s.write("prompt", "Changed.\n")
+        s.run("Sure?")
+        self.done(s)
+        first, second, third = self.api.bodies()
+        for body in (first, second, third):
+            self.assertEqual(body["system"], [{"type": "text", "text": "# Models\n\nBe brief.",
+                                               "cache_control": {"type": "ephemeral"}}])
+            self.assertEqual(body["messages"][-1]["content"][-1]["cache_control"], {"type": "ephemeral"})
+            self.assertEqual(json.dumps(body).count("cache_control"), 2)
+            self.assertEqual(body["thinking"], {"type": "adaptive", "display": "summarized"})
+            self.assertNotIn("temperature", body)
+        self.assertEqual([t["name"] for t in first["tools"]], sorted(t["name"] for t in first["tools"]))
+        self.assertEqual([m["role"] for m in third["messages"]], ["user", "assistant", "user", "assistant", "user"])
+        self.assertEqual(self.api.refusals(), [])
+        self.assertGreater(json.loads(s.read("usage"))["cache_read_tokens"], 0)
+
+    def test_queue(self):
+        self.api.steps({"text": "One."}, {"text": "Two."})
+        s = self.session()
+        s.say("a")
+        s.say("b")
+        self.assertEqual(s.start().end(), "done")
+        self.done(s)
+        self.assertEqual([len(b["messages"]) for b in self.api.bodies()], [1, 3])
+        self.assertEqual(os.listdir(s.folder + "/inbox"), [])
+
+    def test_start_without_words(self):
+        s = self.session()
+        s.put({"kind": "start"})
+        s.run()
+        self.done(s)
+        self.assertEqual(self.api.bodies()[0]["messages"][0]["content"][0]["text"], "(no content)")
+        s.put({"kind": "start"})  # nothing waits for an answer
+        self.assertEqual(s.run(), "done")
+        self.assertEqual(len(self.api.bodies()), 1)
+
+    def test_blocks(self):
+        s = self.session()
+        s.run([{"type": "text", "text": "See:"}, {"type": "image", "source": {
+            "type": "base64", "media_type": "image/png", "data": fake_runner.PNG}}])
+        self.done(s)
+        self.assertIn("See:\n[image]", s.read("messages"))
+
+    def test_picture(self):
+        self.api.steps({"tool": "execute_code", "input": {"code": "png"}}, {"text": "A picture."})
+        s = self.with_notebook()
+        s.run("draw")
+        self.done(s)
+        with open(s.folder + "/outputs/call-1-1.png", "rb") as f:
+            self.assertEqual(f.read(4), b"\x89PNG")
+        self.assertIn("[picture: outputs/call-1-1.png]", s.read("messages"))
+        kinds = [b["type"] for b in self.api.bodies()[1]["messages"][-1]["content"][0]["content"]]
+        self.assertIn("image", kinds)
+        os.unlink(s.folder + "/outputs/call-1-1.png")  # people may: the conversation does not need it
+        s.run("again")
+        self.done(s)
+
+    def test_parallel_calls_in_order(self):
+        self.api.steps({"content": [{"tool": "execute_code", "input": {"code": "second"}},
+                                    {"tool": "execute_code", "input": {"code": "print"}},
+                                    {"tool": "add_markdown", "input": {"content": "# x"}}]}, {"text": "Good."})
+        s = self.with_notebook()
+        s.run("go")
+        self.done(s)
+        self.assertEqual([e["call"] for e in s.events("result")], [1, 2, 3])
+        self.assertEqual(len(self.api.bodies()[1]["messages"][-1]["content"]), 3)
+
+    def test_pause(self):
+        self.api.steps("pause_turn", {"text": "Now."})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.api.steps(*["pause_turn"] * 9)
+        s.run("go on")
+        self.assertEqual((s.status(), s.failure()), ("failed", "the model paused 6 times in a row"))
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_options(self):
+        s = self.session(options={"max_tokens": 123, "metadata": {"user_id": "u"}})
+        s.run("go")
+        self.done(s)
+        self.assertEqual(self.api.bodies()[0]["max_tokens"], 123)
+        s = self.session(options={"messages": []})
+        s.run("go")
+        self.assertIn("options may not hold messages", s.failure())
+
+    def test_no_key(self):
+        self.secrets = {}
+        s = self.session()
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        self.assertIn("ANTHROPIC_API_KEY is not set", s.failure())
+
+    def test_token(self):
+        self.secrets = {"ANTHROPIC_AUTH_TOKEN": KEY, "ANTHROPIC_BASE_URL": self.api.url + "/"}
+        s = self.session()
+        s.run("go")
+        self.done(s)
+
+
+class Faults(Case):
+    def retried(self, step, reason):
+        self.api.steps(step, {"text": "It is two."})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.assertIn("── retry  ", s.read("messages"))
+        self.assertIn(reason, s.read("messages"))
+        self.assertEqual(len(s.events("retry")), 1)
+        self.assertEqual(s.read("result"), "It is two.\n")
+        # The request is the same, byte for byte.
+        self.assertEqual(self.api.bodies()[0], self.api.bodies()[1])
+        self.assertEqual(self.api.refusals(), [])
+        return s
+
+    def test_429(self):
+        s = self.retried({"status": 429, "retry_after_ms": 10}, "429 rate_limit_error")
+        self.assertEqual(s.events("retry")[0]["delay"], 0.01)
+
+    def test_500(self):
+        self.retried({"status": 500}, "500 api_error")
+
+    def test_529(self):
+        self.retried({"status": 529}, "529 overloaded_error")
+
+    def test_asked_to_retry(self):
+        self.retried({"status": 400, "should_retry": "true"}, "400 invalid_request_error")
+
+    def test_closed(self):
+        self.retried({"close": True}, "trying again")
+
+    def test_cut(self):
+        s = self.retried({"text": "It is two, and that is long enough to be cut.", "cut": 900}, "the stream was cut")
+        self.assertEqual(len(s.events("aborted")), 1)
+
+    def test_ends_early(self):
+        s = self.retried({"text": "It is two, and more.", "end": 4}, "the stream was cut before its end")
+        self.assertIn("It is two", s.events("aborted")[0]["text"])
+
+    def test_error_in_the_stream(self):
+        self.retried({"text": "It is two, and more.", "error": "overloaded_error", "after": 3},
+                     "error in the stream: overloaded_error")
+
+    def test_answers_nothing(self):
+        self.retried({"empty": True}, "the model answered nothing")
+        self.api.steps(*[{"empty": True}] * 4)
+        s = self.session()
+        s.run("go")
+        self.assertEqual((s.status(), s.failure()), ("failed", "the model answered nothing"))
+        self.check(s)
+
+    def test_stalls(self):
+        self.env["INTERPFS_STALL_SECONDS"] = "0.4"
+        self.api.steps({"text": "It is two, and more.", "stall": 30, "after": 4}, {"text": "Two."})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.assertIn("── stalled  ", s.read("messages"))
+        self.api.steps(*[{"text": "x", "stall": 30}] * 3)
+        s = self.session(retry={"attempts": 1, "seconds": 900})
+        s.run("go")
+        self.assertEqual(s.status(), "stalled")
+        self.assertIn("nothing came for", s.failure())
+
+    def fails(self, step, text):
+        self.api.steps(step, {"text": "never"})
+        s = self.session()
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        self.assertIn(text, s.failure())
+        self.assertIn(text, s.read("messages"))
+        self.check(s)
+        return s
+
+    def test_400(self):
+        s = self.fails({"status": 400, "message": "bad thing"}, "400 invalid_request_error: bad thing (request req_")
+        # start asks again what has no answer yet
+        self.api.steps({"text": "Better."})
+        s.put({"kind": "start"})
+        s.run()
+        self.done(s)
+        self.assertEqual(len(self.api.bodies()[-1]["messages"]), 1)
+
+    def test_401(self):
+        self.fails({"status": 401}, "401 authentication_error")
+
+    def test_error_in_the_stream_that_stays(self):
+        self.fails({"text": "x", "error": "invalid_request_error", "after": 1}, "invalid_request_error")
+
+    def test_too_long_to_wait(self):
+        self.fails({"status": 429, "retry_after": 5000}, "given up: the next attempt would come too late")
+
+    def test_given_up(self):
+        self.api.steps(*[{"status": 529, "retry_after_ms": 1}] * 5)
+        s = self.session(retry={"attempts": 3, "seconds": 900})
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        self.assertEqual(len(self.api.bodies()), 4)
+        self.assertIn("given up", s.failure())
+
+    def test_nobody_listens(self):
+        self.secrets["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:1"
+        s = self.session(retry={"attempts": 1, "seconds": 900})
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        self.assertIn("Failed to connect", s.failure())
+
+    def test_refusal(self):
+        s = self.fails("refusal", "the model refused: cyber: This was refused for a test.")
+        self.api.steps({"text": "Gladly."})
+        s.run("Something else.")
+        self.done(s)
+        self.assertEqual([m["role"] for m in self.api.bodies()[-1]["messages"]], ["user", "user"])
+        self.assertEqual(self.api.refusals(), [])
+
+    def tool(self, step, text):
+        self.api.steps(step, {"text": "I see."})
+        s = self.with_notebook()
+        s.run("go")
+        self.done(s)
+        result = self.api.bodies()[1]["messages"][-1]["content"][0]
+        self.assertTrue(result["is_error"])
+        self.assertIn(text, result["content"][0]["text"])
+        self.assertIn(text, s.read("messages"))
+        self.assertEqual(s.read("calls/1/state"), "failed\n")
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_no_such_tool(self):
+        self.tool({"tool": "nosuch", "input": {}}, "there is no tool 'nosuch'; there are: add_markdown, ")
+
+    def test_arguments_missing(self):
+        self.tool({"tool": "execute_code", "input": {}}, "the arguments do not fit")
+
+    def test_arguments_of_another_type(self):
+        self.tool({"tool": "execute_code", "input": {"code": 7}}, "the arguments do not fit")
+
+    def test_arguments_that_are_no_json(self):
+        self.tool({"tool": "execute_code", "raw": '{"code": "x'}, "the arguments are not a JSON object")
+
+    def test_cell_fails(self):
+        self.tool({"tool": "execute_code", "input": {"code": "error"}}, "NameError")
+
+    def test_notebook_refuses(self):
+        self.tool({"tool": "execute_code", "input": {"code": "refused"}}, "the kernel has died")
+
+    def test_cut_call_is_not_run(self):
+        self.api.steps({"tool": "execute_code", "input": {"code": "print"}, "stop": "max_tokens"}, {"text": "I see."})
+        s = self.with_notebook()
+        s.run("go")
+        self.done(s)
+        self.assertIn("not run", s.read("calls/1/result"))
+        self.assertEqual([n for n in self.notebook.notes if n.startswith("run ")], [])
+        self.api.steps({"text": "It was", "stop": "max_tokens"})
+        s.run("more")
+        self.assertEqual(s.status(), "limited")
+        self.assertIn("max_tokens", s.failure())
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_window(self):
+        self.api.steps({"text": "It was", "stop": "model_context_window_exceeded"})
+        s = self.session()
+        s.run("go")
+        self.assertEqual((s.status(), s.failure()), ("limited", "the context window of claude-opus-5-5 is full"))
+
+    def test_tool_timeout(self):
+        self.api.steps({"tool": "execute_code", "input": {"code": "slow"}}, {"text": "Too slow."})
+        s = self.with_notebook(tool_timeout=1)
+        s.run("go")
+        self.done(s)
+        self.assertIn("timed out after 1 s", s.read("calls/1/result"))
+
+
+class Limits(Case):
+    def test_turns(self):
+        self.api.steps(CALL, {"text": "Done."})
+        s = self.with_notebook(limits={"turns": 1, "usd": None})
+        s.run("go")
+        self.assertEqual(s.status(), "limited")
+        self.assertIn("limits: turns is 1", s.failure())
+        self.check(s)
+        s.configure(limits={"turns": 2, "usd": None})
+        s.put({"kind": "start"})
+        s.run()
+        self.done(s)
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_dollars(self):
+        self.api.steps(CALL, {"text": "Done."})
+        s = self.with_notebook(limits={"turns": None, "usd": 0.000001})
+        s.run("go")
+        self.assertEqual(s.status(), "limited")
+        self.assertEqual(len(self.api.bodies()), 1)
+
+    def test_dollars_without_a_price(self):
+        s = self.session(model="test:text=x", limits={"turns": None, "usd": 5})
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        self.assertIn("none is known for test:text=x", s.failure())
+        self.assertEqual(self.api.events("request"), [])
+        s.configure(limits={"turns": None, "usd": None})
+        s.put({"kind": "start"})
+        s.run()
+        self.done(s)
+        self.assertIsNone(json.loads(s.read("usage"))["cost"])
+
+
+class Interrupts(Case):
+    def test_while_it_streams(self):
+        self.api.steps({"text": "It is a long answer of many words, and it takes its time.", "delay": 0.2, "chunk": 5},
+                       {"text": "As you like."})
+        s = self.session()
+        s.say("go")
+        s.start().wait_for("messages", "It is")
+        self.assertEqual(s.command("interrupt")["errno"], 0)
+        self.assertEqual(s.end(), "interrupted")
+        self.check(s)
+        self.assertIn("It is", s.events("aborted")[0]["text"])
+        s.run("Shorter.")
+        self.done(s)
+        content = self.api.bodies()[-1]["messages"][-1]["content"]
+        self.assertIn("interrupted this answer. It had said: It is", content[0]["text"])
+        self.assertEqual(content[1]["text"], "Shorter.")
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_while_a_tool_runs(self):
+        self.api.steps({"content": [{"tool": "execute_code", "input": {"code": "while_running slow"}},
+                                    {"tool": "execute_code", "input": {"code": "print"}}]}, {"text": "As you like."})
+        s = self.with_notebook()
+        s.say("go")
+        s.start()
+        self.assertTrue(self.notebook.wait_note("begun"))
+        self.assertEqual(s.command("interrupt")["errno"], 0)
+        self.assertEqual(s.end(), "interrupted")
+        self.check(s)
+        self.assertIn("command interrupt", self.notebook.notes)
+        self.assertEqual(s.read("calls/1/state"), "interrupted\n")
+        self.assertIn("not run", s.read("calls/2/result"))
+        s.run("Again.")
+        self.done(s)
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_while_it_waits_to_retry(self):
+        self.api.steps({"status": 529, "retry_after": 600})
+        s = self.session()
+        s.say("go")
+        s.start().wait_for("status", "retrying")
+        self.assertIn("529 overloaded_error: overloaded error; trying again at 20", s.failure())
+        s.command("interrupt")
+        self.assertEqual(s.end(), "interrupted")
+        self.assertEqual(s.failure(), "")
+
+    def test_message_in_the_queue_comes_next(self):
+        self.api.steps({"text": "It is a long answer of many words.", "delay": 0.2, "chunk": 5}, {"text": "Two."})
+        s = self.session()
+        s.say("one")
+        s.start().wait_for("messages", "It is")
+        s.say("two")
+        s.poke()
+        s.command("interrupt")
+        self.assertEqual(s.end(), "done")
+        self.done(s)
+
+    def test_stop_keeps_the_queue(self):
+        self.api.steps({"text": "It is a long answer of many words.", "delay": 0.2, "chunk": 5}, {"text": "Two."})
+        s = self.session()
+        s.say("one")
+        s.start().wait_for("messages", "It is")
+        s.say("two")
+        s.want("stopped")
+        s.poke()
+        self.assertEqual(s.end(), "interrupted")
+        self.assertEqual(len(os.listdir(s.folder + "/inbox")), 1)
+        s.want("run")
+        s.run()
+        self.done(s)
+        self.assertEqual(s.read("result"), "Two.\n")
+
+    def test_removal(self):
+        self.api.steps({"text": "It is a long answer of many words.", "delay": 0.2, "chunk": 5})
+        s = self.session()
+        s.say("one")
+        s.start().wait_for("messages", "It is")
+        s.want("removed")
+        s.poke()
+        s.p.wait(WAIT)
+        self.assertFalse(os.path.exists(s.folder))
+
+
+class References(Case):
+    def test_waits_for_the_notebook(self):
+        s = self.with_notebook()
+        with open(f"{self.notebook.folder}/status", "w") as f:
+            f.write("1 starting 0\n")
+        self.api.steps(CALL, {"text": "Done."})
+        s.say("go")
+        s.start().wait_for("status", "waiting")
+        with open(f"{self.notebook.folder}/status", "w") as f:
+            f.write("1 idle 0\n")
+        self.assertEqual(s.end(), "done")
+        self.done(s)
+
+    def test_fails_with_the_notebook(self):
+        s = self.with_notebook()
+        with open(f"{self.notebook.folder}/status", "w") as f:
+            f.write("1 failed 0\n")
+        with open(f"{self.notebook.folder}/failure", "w") as f:
+            f.write("no such package: nump\n")
+        s.run("go")
+        self.assertEqual((s.status(), s.failure()), ("failed", "notebook probe: no such package: nump"))
+
+    def test_sandbox(self):
+        s = self.session(sandbox="lab")
+        sandbox = fake_runner.FakeSandbox(f"{self.state}/sandboxes/55")
+        self.addCleanup(sandbox.stop)
+        s.references = {"sandbox": {"kind": "sandbox", "serial": 55, "name": "lab"}}
+        s.configure()
+        self.api.steps({"tool": "run_command", "input": {"command": "echo $((6*7))"}}, {"text": "42"})
+        s.run("go")
+        self.done(s)
+        self.assertIn("42", s.read("calls/1/result"))
+
+
+class Replays(Case):
+    def record(self, *turns):
+        path = self.tmp + "/recording.jsonl"
+        with open(path, "w") as f:
+            for content in turns:
+                f.write(json.dumps({"role": "assistant", "content": content}) + "\n")
+        return path
+
+    def test_tools_run_for_real(self):
+        path = self.record([{"type": "text", "text": "I look."}, {"type": "tool_use", "id": "toolu_1",
+                            "name": "execute_code", "input": {"code": "value"}}], [{"type": "text", "text": "End."}])
+        s = self.with_notebook(provider="replay", model=None, replay=path)
+        s.run("go")
+        self.done(s)
+        self.assertIn("array([1])", s.read("calls/1/result"))
+        self.assertEqual(s.read("result"), "End.\n")
+        self.assertEqual(json.loads(s.read("usage"))["cost"], 0)
+        # A session is a recording too, and what its tools return is new.
+        again = self.with_notebook(provider="replay", model=None, replay="s1")
+        again.run("go")
+        self.done(again)
+        self.assertEqual([e["content"] for e in again.events("assistant")], [e["content"] for e in s.events("assistant")])
+        folder = self.with_notebook(provider="replay", model=None, replay=self.tmp)
+        folder.run("go")
+        self.done(folder)
+        folder.run("and then?")
+        self.assertEqual((folder.status(), folder.failure()), ("failed", "the recording has ended: it has 2 turns"))
+
+    def test_bad_recordings(self):
+        for replay, text in ((self.tmp + "/none.jsonl", "No such file"), ("nobody", "there is no session 'nobody'"),
+                             (self.tmp + "/state", "holds no messages.jsonl"), (None, "needs the field replay")):
+            s = self.session(provider="replay", model=None, replay=replay)
+            s.run("go")
+            self.assertEqual(s.status(), "failed")
+            self.assertIn(text, s.failure())
+
+    def test_recording_that_ships(self):
+        path = os.path.join(HERE, "..", "..", "share", "demo", "recording.jsonl")
+        s = self.with_notebook(provider="replay", model=None, replay=os.path.abspath(path))
+        s.run("Find what the vectors do.")
+        self.done(s)
+        self.assertGreaterEqual(len(s.events("call")), 3)
+        self.assertTrue(all(e["name"] in ("execute_code", "add_markdown") for e in s.events("call")))
+
+
+POINTS = ("session-inbox", "session-request", "session-answer", "session-call", "session-tool", "session-result",
+          "session-end", "runner-append", "runner-appended")
+
+
+class Crashes(Case):
+    def crash(self, point, skip=0):
+        self.api.steps(CALL, {"text": "It is two."}, {"text": "It is two."}, {"text": "It is two."})
+        flag = f"{self.tmp}/flag-{point}"
+        self.env["INTERPFS_FAILPOINT"] = f"{point}:{flag}"
+        s = self.with_notebook()
+        s.say("What is it?")
+        s.start()
+        code = s.p.wait(WAIT)
+        self.assertEqual(code, -signal.SIGKILL, f"{point} was not reached")
+        s.start().end()
+        self.done(s)
+        self.assertEqual(s.read("result"), "It is two.\n")
+        self.assertEqual(self.api.refusals(), [])
+        users = [e for e in s.events("user") if not e.get("note")]
+        self.assertEqual(len(users), 1, "the message was lost or taken twice")
+        runs = [n for n in self.notebook.notes if n.startswith("run ")]
+        self.assertLessEqual(len(runs), 1 if point != "session-answer" else 1, "a tool ran twice")
+        return s
+
+    def test_failpoints(self):
+        for point in POINTS:
+            with self.subTest(point=point):
+                s = self.crash(point)
+                if point == "session-tool":
+                    self.assertIn("interrupted: the session's process ended while this ran", s.read("messages"))
+                if point == "session-request":
+                    self.assertEqual(s.events("aborted")[0]["reason"], "its process ended")
+
+    def test_killed_while_it_streams(self):
+        self.api.steps({"text": "It is a long answer of many words.", "delay": 0.1, "chunk": 5}, {"text": "It is two."})
+        s = self.session()
+        s.say("go")
+        s.start().wait_for("messages", "It is a")
+        s.p.kill()
+        s.p.wait()
+        s.start().end()
+        self.done(s)
+        self.assertIn("It is a", s.events("aborted")[0]["text"])
+        self.assertIn("[interrupted]", s.read("messages"))
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_torn_line(self):
+        s = self.session()
+        s.run("go")
+        with open(s.folder + "/messages.jsonl", "a") as f:
+            f.write('{"seq":99,"prev":"')
+        s.run("again")
+        self.done(s)
+
+    def test_altered_history(self):
+        s = self.session()
+        s.run("go")
+        text = s.read("messages.jsonl").replace('"text":"go"', '"text":"no"')
+        s.write("messages.jsonl", text)
+        s.say("again")
+        s.start()
+        s.p.wait(WAIT)
+        self.assertEqual(s.status(), "failed")
+        self.assertIn("does not continue the chain", s.failure())
+        self.assertEqual(s.read("messages.jsonl"), text)
+
+    def test_terminated(self):
+        self.api.steps({"text": "It is a long answer of many words.", "delay": 0.1, "chunk": 5}, {"text": "It is two."})
+        s = self.session()
+        s.say("go")
+        s.start().wait_for("messages", "It is a")
+        s.p.terminate()
+        self.assertEqual(s.end(), "running")
+        s.start().end()
+        self.done(s)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
