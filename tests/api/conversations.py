@@ -55,9 +55,17 @@ class Memory:
     def __init__(self):
         self.lock = threading.Lock()
         self.asked = {}   # prefix -> list of [content, whole]
+        self.paused = set()  # assistants' messages that ended with pause_turn
         self.places = {}  # (number of messages, messages alone) -> prefix
 
-    def remember(self, body, content, whole):
+    def has_paused(self, message):
+        with self.lock:
+            return fingerprint(normal(message)) in self.paused
+
+    def remember(self, body, content, whole, stop=None):
+        if stop == "pause_turn":
+            with self.lock:
+                self.paused.add(fingerprint({"role": "assistant", "content": content}))
         place = prefix(body, len(body["messages"]))
         with self.lock:
             self.asked.setdefault(place, []).append([content, whole])

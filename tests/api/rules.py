@@ -171,7 +171,7 @@ def check_message(message, i):
     return sum(check_block(b, allowed, f"{where}.content.{j}") for j, b in enumerate(blocks(content)))
 
 
-def check_turns(messages):
+def check_turns(messages, paused):
     """Tool results answer, all of them and at once, the tool uses of the message before."""
     seen = set()
     if messages[0]["role"] != "user":
@@ -182,7 +182,7 @@ def check_turns(messages):
         if message["role"] == "system" and before["role"] == "assistant":
             raise invalid(f"messages.{i}: a \"system\" message must follow a \"user\" message")
         if message["role"] == "assistant":
-            if before["role"] == "assistant":
+            if before["role"] == "assistant" and not paused(before):
                 raise invalid(f"messages.{i}: roles must alternate; two \"assistant\" messages follow each other")
             for block in content:
                 if block["type"] == "tool_use":
@@ -316,8 +316,9 @@ def check_headers(headers, key):
         raise invalid("content-type: application/json is required")
 
 
-def check(body, version, counting=False):
-    """A body of POST /v1/messages, or of count_tokens."""
+def check(body, version, counting=False, paused=lambda message: False):
+    """A body of POST /v1/messages, or of count_tokens. paused: whether an assistant's message ended with pause_turn;
+    such a one is sent back as the last, and the answer goes on from there."""
     if not isinstance(body, dict):
         raise invalid("Input should be a valid dictionary")
     for field in body:
@@ -361,6 +362,6 @@ def check(body, version, counting=False):
     if not counting:
         check_thinking(body, model)
     check_tool_choice(body, model)
-    check_turns(body["messages"])
-    if body["messages"][-1]["role"] == "assistant" and model.no_prefill:
+    check_turns(body["messages"], paused)
+    if body["messages"][-1]["role"] == "assistant" and model.no_prefill and not paused(body["messages"][-1]):
         raise invalid("This model does not support assistant message prefill. The conversation must end with a user message.")

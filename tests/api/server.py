@@ -136,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
                 rules.check(body, headers["anthropic-version"], counting=True)
                 self.give_json(200, {"input_tokens": tokens(body)})
             elif path == "/v1/messages":
-                rules.check(body, headers["anthropic-version"])
+                rules.check(body, headers["anthropic-version"], paused=self.server.memory.has_paused)
                 self.server.memory.check(body)
                 self.answer(body, outcome)
             else:
@@ -238,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
             self.sleep(step["stall"])
         shown = {**message, "content": [{k: v for k, v in b.items() if k[0] != "_"} for b in message["content"]]}
         data = json.dumps(shown).encode()
-        self.server.memory.remember(body, message["content"], "cut" not in step)
+        self.server.memory.remember(body, message["content"], "cut" not in step, message["stop_reason"])
         if "error" in step:
             raise rules.Refusal(529 if step["error"] == "overloaded_error" else 500, step["error"],
                                 step.get("message", step["error"]))
@@ -274,7 +274,7 @@ class Handler(BaseHTTPRequestHandler):
                     self.sleep(step["delay"])
                 if event["type"] == "message_stop":  # who has it may send the message back at once
                     finished = True
-                    memory.remember(body, content, True)
+                    memory.remember(body, content, True, message["stop_reason"])
                 self.event(event, step)
             self.wfile.write(b"0\r\n\r\n")
         finally:
