@@ -14,7 +14,6 @@
 		(void)r; \
 		return error_set(err, ENOSYS, "a " noun " cannot be started: it is not built"); \
 	}
-NOT_BUILT(sandbox_story, "sandbox")
 NOT_BUILT(workspace_story, "workspace")
 
 static runner_story *const stories[OBJECT_KINDS] = {
