@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <libgen.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,16 +171,12 @@ void mount_is_ready(void)
 	mounted.ready = -1;
 }
 
-/* Whether a dead mount of interpfs lies on the folder. */
-static bool is_stale(const char *directory)
+/* Whether a mount of interpfs, alive or dead, lies on the folder. */
+static bool is_mounted(const char *directory)
 {
-	cleanup_file FILE *mounts = NULL;
+	cleanup_file FILE *mounts = fopen("/proc/self/mountinfo", "re");
 	char line[8192];
-	struct stat st;
 
-	if (!stat(directory, &st) || errno != ENOTCONN)
-		return false;
-	mounts = fopen("/proc/self/mountinfo", "re");
 	while (mounts && fgets(line, sizeof line, mounts)) {
 		/* id parent dev root POINT options … - TYPE source … */
 		char *at = line, *point = NULL, *type = strstr(line, " - ");
@@ -190,6 +187,14 @@ static bool is_stale(const char *directory)
 			return true;
 	}
 	return false;
+}
+
+/* A dead one. */
+static bool is_stale(const char *directory)
+{
+	struct stat st;
+
+	return stat(directory, &st) < 0 && errno == ENOTCONN && is_mounted(directory);
 }
 
 static void clean_stale(const char *directory)
@@ -210,6 +215,32 @@ static void clean_stale(const char *directory)
 			;
 }
 
+/* Who unmounts and mounts again at once meets the daemon before, which is on its way out: it has the
+ * lock still, and its mount is gone. */
+static bool lock_is_let_go(void)
+{
+	cleanup_buffer struct buffer lock = BUFFER(PATH_MAX + 64);
+	struct error ignored;
+	char *where;
+
+	if (file_read(mounted.state.fd, "lock", &lock, &ignored) < 0 || !lock.data || !(where = strchr(lock.data, ' ')))
+		return false;
+	where[1 + strcspn(where + 1, "\n")] = '\0';
+	return !is_mounted(where + 1);
+}
+
+static int lock_state(struct error *err)
+{
+	static const struct timespec pause = { .tv_nsec = 20000000 };
+
+	for (int tries = 0; state_lock(&mounted.state, mounted.options.directory, err) < 0; tries++) {
+		if (err->code != EBUSY || tries == 250 || !lock_is_let_go())
+			return -1;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 static int open_state(struct error *err)
 {
 	cleanup_free char *path = NULL;
@@ -221,7 +252,7 @@ static int open_state(struct error *err)
 	}
 	if (state_open(&mounted.state, mounted.options.state ? mounted.options.state : path, err) < 0)
 		return -1;
-	return state_lock(&mounted.state, mounted.options.directory, err);
+	return lock_state(err);
 }
 
 static int open_runners(struct error *err)
@@ -295,9 +326,9 @@ static void take_down(void)
 {
 	storage_stop();
 	if (mounted.session) {
+		treefile_stop(); /* its replies need the session */
 		fuse_session_unmount(mounted.session);
 		notify_stop();
-		treefile_stop();
 		fuse_session_destroy(mounted.session);
 		mounted.session = NULL;
 	}
