@@ -95,8 +95,8 @@ int file_sync_folder(int dir, const char *path, struct error *err)
 	return 0;
 }
 
-int file_replace(int dir, const char *path, const void *data, size_t n, mode_t mode, bool durable,
-		 struct error *err)
+static int replace(int dir, const char *path, const void *data, size_t n, mode_t mode, bool durable,
+		   bool swap, struct error *err)
 {
 	cleanup_close int folder = -1;
 	cleanup_close int fd = -1;
@@ -121,6 +121,13 @@ int file_replace(int dir, const char *path, const void *data, size_t n, mode_t m
 		goto failed;
 	}
 	failpoint("file-written");
+	/* ext4 writes out what is renamed over another file before rename(2) returns; what is
+	 * exchanged with it, it does not. */
+	if (swap && renameat2(folder, temporary, folder, name, RENAME_EXCHANGE) == 0) {
+		if (unlinkat(folder, temporary, 0) < 0)
+			return error_errno(err, "%s", path);
+		return 0;
+	}
 	if (renameat(folder, temporary, folder, name) < 0) {
 		(void)error_errno(err, "rename");
 		goto failed;
@@ -133,6 +140,17 @@ int file_replace(int dir, const char *path, const void *data, size_t n, mode_t m
 failed:
 	(void)unlinkat(folder, temporary, 0);
 	return error_wrap(err, "%s", path);
+}
+
+int file_replace(int dir, const char *path, const void *data, size_t n, mode_t mode, bool durable,
+		 struct error *err)
+{
+	return replace(dir, path, data, n, mode, durable, false, err);
+}
+
+int file_swap(int dir, const char *path, const void *data, size_t n, mode_t mode, struct error *err)
+{
+	return replace(dir, path, data, n, mode, false, true, err);
 }
 
 int file_make_folder(int dir, const char *path, mode_t mode, struct error *err)

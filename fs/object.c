@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -145,6 +146,17 @@ int status_read(int folder, struct status *status, struct error *err)
 	return 0;
 }
 
+/* Writes over a line of the same length ("idle" over "busy"), which after a power cut is the old
+ * one or the new. Whoever reads in this moment is told of the change right after it. */
+static bool overwrite(int folder, const struct buffer *line)
+{
+	cleanup_close int fd = openat(folder, "status", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_size == (off_t)line->length &&
+	       pwrite(fd, line->data, line->length, 0) == (ssize_t)line->length;
+}
+
 int status_write(int folder, const struct status *status, bool durable, struct error *err)
 {
 	cleanup_buffer struct buffer b = BUFFER(512);
@@ -153,7 +165,8 @@ int status_write(int folder, const struct status *status, bool durable, struct e
 			  status->since) < 0)
 		return error_memory(err);
 	failpoint("status-write");
-	if (file_replace(folder, "status", b.data, b.length, 0600, durable, err) < 0)
+	if ((durable || !overwrite(folder, &b)) &&
+	    file_replace(folder, "status", b.data, b.length, 0600, durable, err) < 0)
 		return -1;
 	failpoint("status-written");
 	return 0;

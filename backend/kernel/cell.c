@@ -270,6 +270,8 @@ static int take_stream(struct cell *cell, struct json content, struct error *err
 		return errno == EINVAL ? 0 : error_errno(err, "cell %u", cell->number);
 	if (!text.length)
 		return 0;
+	if (buffer_reserve(&record, text.length + text.length / 8 + 128) < 0)
+		return error_errno(err, "cell %u", cell->number);
 	if (goes_on ? buffer_text(&record, ",") < 0
 		    : begin_output(cell, &record) < 0 ||
 		      buffer_format(&record, "{\"output_type\":\"stream\",\"name\":\"%s\",\"text\":[", name) < 0)

@@ -61,7 +61,7 @@ int notebook_write(struct notebook *nb, unsigned int cell, const char *name, con
 	char path[CELL_PATH_SIZE];
 
 	cell_path(path, cell, name);
-	if (file_replace(nb->folder, path, data, n, 0600, false, err) < 0)
+	if (file_swap(nb->folder, path, data, n, 0600, err) < 0)
 		return -1;
 	nb->changed(nb->context, path);
 	return 0;
@@ -187,7 +187,7 @@ static int add(struct notebook *nb, bool code, const char *text, size_t n, unsig
 	    write_new(nb, next, "source", text, n, err) < 0 ||
 	    write_new(nb, next, "state", state, strlen(state), err) < 0 ||
 	    write_new(nb, next, "output", "", 0, err) < 0 ||
-	    notebook_write(nb, next, "fragment", fragment.data, fragment.length, err) < 0) {
+	    write_new(nb, next, "fragment", fragment.data, fragment.length, err) < 0) {
 		struct error ignored;
 
 		(void)file_remove_tree(nb->folder, path, &ignored);

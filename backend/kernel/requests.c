@@ -438,7 +438,6 @@ static void take_probe(struct story *s, const struct wire_message *message)
 
 void requests_message(struct story *s, const struct wire_message *message)
 {
-	struct json state = json_get(message->content, "execution_state");
 	struct request *r = s->first;
 	uint64_t number;
 	unsigned int cell;
@@ -446,7 +445,7 @@ void requests_message(struct story *s, const struct wire_message *message)
 
 	if (!*message->parent) {
 		if (message->type == WIRE_STATUS)
-			kernel_status(s, state);
+			kernel_status(s, json_get(message->content, "execution_state"));
 		return;
 	}
 	if (!read_id(s, message->parent, &number, &cell))
@@ -469,7 +468,7 @@ void requests_message(struct story *s, const struct wire_message *message)
 	if (message->type == WIRE_EXECUTE_REPLY)
 		take_reply(r, message->content);
 	else if (message->type == WIRE_STATUS)
-		r->idle |= json_is(state, "idle");
+		r->idle |= json_is(json_get(message->content, "execution_state"), "idle");
 	else if (cell_take(&r->cell, message, &err) < 0)
 		trouble(s, &err);
 	if (r->replied && r->idle)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -439,6 +440,10 @@ int notebook_story(struct runner *r, struct error *err)
 {
 	int result;
 
+	/* A printing kernel sends a hundred kilobytes at a time; fetching and clearing fresh pages for
+	 * each buffer would cost more than all else that is done with them. */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
 	/* Restarted is stopped and run again; a removed one's folder is deleted by the skeleton. */
 	do {
 		result = act(r, err);
