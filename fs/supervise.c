@@ -204,9 +204,25 @@ static void write_for_runner(struct supervisor *s, struct object *o, int folder,
 	set_status(s, o, &next);
 }
 
+/* A runner deletes want last but for the folder itself: it was killed in between. */
+static bool finish_removal(struct supervisor *s, struct object *o)
+{
+	struct error err;
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[o->kind], o->serial);
+	if (file_remove_tree(s->state->fd, path, &err) < 0) {
+		supervise_log(s, o, "%s", err.text);
+		return false;
+	}
+	forget(s, o);
+	return true;
+}
+
 /* Reads want and status. -1 when the folder is gone; then the object is, too. */
 static int read_object(struct supervisor *s, struct object *o, int *folder)
 {
+	bool removing = o->want.what == WANT_REMOVED;
 	struct error err;
 	struct status status;
 
@@ -221,6 +237,8 @@ static int read_object(struct supervisor *s, struct object *o, int *folder)
 	}
 	if (want_read(*folder, &o->want, &err) < 0)
 		supervise_log(s, o, "%s", err.text);
+	else if (removing && !o->want.generation && finish_removal(s, o))
+		return -1;
 	if (status_read(*folder, &status, &err) < 0) {
 		supervise_log(s, o, "%s", err.text);
 		return 0;
@@ -385,8 +403,10 @@ static int attach(struct supervisor *s, struct object *o, int folder, struct err
 		talk_close(&l->talk);
 		return error_memory(err);
 	}
+	/* One that was started just now has read all there is; another may have been told nothing of
+	 * what a mount wrote before it was killed. */
 	if (talk_send(&l->talk, TALK_WATCH, text, strlen(text), err) < 0 ||
-	    (l->poked && talk_send(&l->talk, TALK_POKE, NULL, 0, err) < 0)) {
+	    ((l->poked || o->phase != PHASE_SPAWNING) && talk_send(&l->talk, TALK_POKE, NULL, 0, err) < 0)) {
 		talk_close(&l->talk);
 		return -1;
 	}
