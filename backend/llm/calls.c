@@ -415,7 +415,7 @@ static int do_call(struct session *s, const struct tool_call *call, bool cut, st
 	cJSON_Delete(running.result);
 	if (!rc && set_file(s, number, "result", whole.data ? whole.data : "", err) == 0)
 		rc = session_result(s, number, call->id, call->name, content, is_error,
-				    failure.code == EINTR ? "interrupted" : is_error ? "failed" : "done",
+				    failure.code == EINTR ? "interrupted" : is_error ? "error" : "done",
 				    session_clock() - begun, err);
 	else
 		rc = -1;

@@ -158,13 +158,30 @@ static int say_content(struct session *s, const cJSON *content, struct error *er
 	return 0;
 }
 
+/* Blocks that no server takes would stay in the conversation and spoil every request after them. */
+static bool fit(const cJSON *content)
+{
+	const cJSON *block;
+
+	cJSON_ArrayForEach(block, content) {
+		const char *type = session_word(block, "type"), *text = session_word(block, "text");
+		bool sourced = cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(block, "source"));
+
+		if (!(!strcmp(type, "text") && text[strspn(text, " \t\r\n\f\v")]) &&
+		    !((!strcmp(type, "image") || !strcmp(type, "document")) && sourced))
+			return false;
+	}
+	return cJSON_GetArraySize(content) > 0;
+}
+
 static int take_message(struct session *s, const cJSON *content, const char *inbox, struct error *err)
 {
 	cleanup_free char *text = NULL, *members = NULL;
 	size_t n;
 	int rc;
+	bool blocks = cJSON_IsArray(content) && fit(content);
 
-	if (cJSON_IsArray(content) && cJSON_GetArraySize(content)) {
+	if (blocks) {
 		text = cJSON_PrintUnformatted(content);
 		if (!text || asprintf(&members, "\"inbox\":\"%s\",\"content\":%s", inbox, text) < 0) {
 			members = NULL;
@@ -172,7 +189,7 @@ static int take_message(struct session *s, const cJSON *content, const char *inb
 		}
 		rc = session_event(s, "user", members, err);
 	} else {
-		text = strdup(cJSON_IsString(content) ? content->valuestring : "");
+		text = cJSON_IsString(content) ? strdup(content->valuestring) : cJSON_PrintUnformatted(content);
 		if (!text)
 			return error_memory(err);
 		for (n = strlen(text); n && strchr(" \t\r\n", text[n - 1]); n--) /* echo's own newline, too */
@@ -181,7 +198,7 @@ static int take_message(struct session *s, const cJSON *content, const char *inb
 	}
 	if (rc < 0 || session_heading(s, err, "user") < 0)
 		return -1;
-	if (cJSON_IsArray(content))
+	if (blocks)
 		return say_content(s, content, err);
 	return session_say_line(s, err, "%s", *text ? text : NOTHING_SAID);
 }
@@ -236,7 +253,7 @@ static int take_inbox(struct session *s, struct error *err)
 				runner_log(s->runner, "%s is not JSON and is dropped", path);
 			else if (!strcmp(session_word(message, "kind"), "start"))
 				rc = take_start(s, identity, err);
-			else
+			else if (cJSON_GetObjectItemCaseSensitive(message, "content"))
 				rc = take_message(s, cJSON_GetObjectItemCaseSensitive(message, "content"), identity, err);
 			cJSON_Delete(message);
 			if (rc < 0 || (s->journal.seq && session_sync(s, err) < 0))

@@ -292,6 +292,10 @@ class Turns(Case):
             "type": "base64", "media_type": "image/png", "data": fake_runner.PNG}}])
         self.done(s)
         self.assertIn("See:\n[image]", s.read("messages"))
+        # What the API would refuse for ever is said as the text that it is.
+        s.run([{"type": "text", "text": " "}, {"type": "nonsense"}])
+        self.done(s)
+        self.assertIn("nonsense", self.api.bodies()[-1]["messages"][-1]["content"][0]["text"])
 
     def test_picture(self):
         self.api.steps({"tool": "execute_code", "input": {"code": "png"}}, {"text": "A picture."})
@@ -474,7 +478,7 @@ class Faults(Case):
         self.assertTrue(result["is_error"])
         self.assertIn(text, result["content"][0]["text"])
         self.assertIn(text, s.read("messages"))
-        self.assertEqual(s.read("calls/1/state"), "failed\n")
+        self.assertEqual(s.read("calls/1/state"), "error\n")
         self.assertEqual(self.api.refusals(), [])
 
     def test_no_such_tool(self):
