@@ -1,11 +1,13 @@
-/* The guest's own parts: the loop (main.c), connections (link.c), commands (job.c) and what else
- * it answers (inside.c). One thread, one poll loop, nothing that waits. */
+/* The guest's own parts: its beginning and end (main.c), the loop (loop.c), connections (link.c),
+ * commands (job.c) and what else it answers (inside.c). One thread, one poll loop, nothing that
+ * waits. */
 #ifndef INTERPFS_BACKEND_GUEST_GUEST_H
 #define INTERPFS_BACKEND_GUEST_GUEST_H
 
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "backend/guest/protocol.h"
@@ -42,9 +44,17 @@ struct job {
 extern struct link links[LINKS];
 extern struct job jobs[JOBS];
 extern int root_folder;        /* O_PATH descriptor of / */
+extern struct rlimit job_descriptors; /* RLIMIT_NOFILE of commands; rlim_max 0: the guest's */
+
+struct loop {
+	int listening, signals, timer; /* -1: none */
+	void (*signalled)(int signals);
+	void (*due)(void);
+	int64_t deaf_until;            /* ms of CLOCK_MONOTONIC, 0: it listens */
+};
 
 /* link.c */
-void link_accept(int listening);
+bool link_accept(int listening);         /* false: there is no descriptor for who wants in */
 void link_readable(struct link *link);   /* reads and handles frames; closes on nonsense */
 void link_writable(struct link *link);
 void link_close(struct link *link);
@@ -58,11 +68,12 @@ bool link_full(const struct link *link);
 struct fields { char **arguments; char **variables; char *folder; bool input; };
 void job_start(struct link *link, uint32_t stream, const struct fields *fields);
 struct job *job_find(const struct link *link, uint32_t stream);
-void job_input(struct job *job, const void *data, size_t n);
+int job_input(struct job *job, const void *data, size_t n); /* -1: it had no credit for that */
 void job_input_end(struct job *job);
 void job_signal(struct job *job, int signal);
 void job_window(struct job *job, uint32_t more);
 void job_reaped(pid_t pid, int status);
+void jobs_reap(void);                    /* every process that has ended, also those that nobody started */
 void job_readable(struct job *job, int which);
 void job_writable(struct job *job);
 bool job_wants(const struct job *job, int which);
@@ -74,7 +85,11 @@ void inside_connect(struct link *link, uint32_t stream, const char *address);
 void inside_root(struct link *link, uint32_t stream);
 void inside_processes(struct link *link, uint32_t stream);
 
+/* loop.c */
+void loop_turn(struct loop *loop, int timeout_ms); /* waits at most so long, -1: for ever */
+
 /* main.c */
+int parse_seconds(const char *text, uint64_t *seconds); /* -1 (EINVAL): no decimal number */
 void guest_set_deadline(uint64_t seconds);
 void guest_leave(const char *why, int code, const char *text) __attribute__((noreturn));
 int64_t guest_now(void);                 /* ms of CLOCK_MONOTONIC */

@@ -109,6 +109,14 @@ static size_t slurp(const char *path, char *text, size_t n)
 	return k > 0 ? (size_t)k : 0;
 }
 
+/* A process chooses its names: none of them may begin a line of the table. */
+static void make_printable(char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 127)
+			text[i] = ' ';
+}
+
 static void process_line(struct buffer *out, const char *pid, double uptime, double ticks, long page_kb)
 {
 	char path[64], stat[1024], command[512], *after;
@@ -126,14 +134,13 @@ static void process_line(struct buffer *out, const char *pid, double uptime, dou
 		return;
 	(void)snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
 	n = slurp(path, command, sizeof command);
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)command[i] < ' ' || command[i] == 127)
-			command[i] = ' ';
+	make_printable(command, n);
 	while (n && command[n - 1] == ' ')
 		command[--n] = '\0';
 	if (!n && strchr(stat, '(')) {
 		*after = '\0';
 		(void)snprintf(command, sizeof command, "[%s]", strchr(stat, '(') + 1);
+		make_printable(command, strlen(command));
 	}
 	(void)buffer_format(out, "%s %d %c %.0f %ld %s\n", pid, parent, state, uptime - (double)start / ticks,
 			    rss * page_kb, command);

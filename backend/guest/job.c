@@ -20,6 +20,7 @@
 #define TERM_GRACE_MS 2000
 
 struct job jobs[JOBS];
+struct rlimit job_descriptors;
 
 struct job *job_find(const struct link *link, uint32_t stream)
 {
@@ -84,6 +85,8 @@ static void __attribute__((noreturn)) run_child(const struct fields *fields, cha
 		(void)signal(s, SIG_DFL);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (job_descriptors.rlim_max)
+		(void)setrlimit(RLIMIT_NOFILE, &job_descriptors);
 	(void)setsid();
 	if (dup2(pipes[0], 0) < 0 || dup2(pipes[1], 1) < 0 || dup2(pipes[2], 2) < 0)
 		goto out;
@@ -173,15 +176,17 @@ void job_start(struct link *link, uint32_t stream, const struct fields *fields)
 			     .input = BUFFER(GUEST_INPUT_CREDIT), .credit = GUEST_CREDIT };
 }
 
-void job_input(struct job *job, const void *data, size_t n)
+int job_input(struct job *job, const void *data, size_t n)
 {
-	if (job->in < 0 || job->input_ended)
-		return;
-	if (buffer_append(&job->input, data, n) < 0) { /* more than was asked for, or no memory */
-		close_pipe(&job->in);
-		return;
-	}
-	job_writable(job);
+	if (job->in < 0)
+		return 0; /* it reads no more, which its sender may not know yet */
+	if (job->input_ended || n > job->input.limit - job->input.length)
+		return -1;
+	if (buffer_append(&job->input, data, n) < 0)
+		close_pipe(&job->in); /* no memory: better an early end of file than a gap */
+	else
+		job_writable(job);
+	return 0;
 }
 
 void job_input_end(struct job *job)
@@ -283,6 +288,15 @@ void job_reaped(pid_t pid, int status)
 	}
 }
 
+void jobs_reap(void)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		job_reaped(pid, status);
+}
+
 bool job_wants(const struct job *job, int which)
 {
 	if (job->out[which] < 0 || (job->exited && job->left[which] <= 0))
@@ -321,8 +335,8 @@ void job_readable(struct job *job, int which)
 		}
 		if (job->exited) {
 			end_if_drained(job);
-		} else if ((size_t)n < want) {
-			return;
+		} else if ((size_t)n < want || !job->link) {
+			return; /* what nobody limits by credit must not keep the loop */
 		}
 	}
 }

@@ -16,14 +16,14 @@
 
 struct link links[LINKS];
 
-void link_accept(int listening)
+bool link_accept(int listening)
 {
 	for (;;) {
 		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		struct link *link = NULL;
 
 		if (fd < 0)
-			return;
+			return errno != EMFILE && errno != ENFILE;
 		for (size_t i = 0; i < LINKS && !link; i++)
 			if (links[i].fd < 0)
 				link = &links[i];
@@ -68,6 +68,8 @@ bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payl
 
 bool link_pass(struct link *link, uint32_t stream, int fd)
 {
+	if (link->fd >= 0 && link->passed_count == LINK_FDS)
+		link_writable(link);
 	if (link->fd < 0 || link->passed_count == LINK_FDS) {
 		close(fd);
 		return false;
@@ -146,7 +148,7 @@ void link_writable(struct link *link)
 }
 
 /* Cuts an OPEN's fields into a command. The strings are copies in one piece of memory that
- * `arguments` owns. -1 when they are none. */
+ * `arguments` owns. -1 with errno EPROTO when they are none, or ENOMEM. */
 static int parse_fields(const uint8_t *p, size_t n, struct fields *fields)
 {
 	size_t argument = 0, variable = 0;
@@ -154,28 +156,31 @@ static int parse_fields(const uint8_t *p, size_t n, struct fields *fields)
 	char *text = malloc(n + 1), *out = text;
 
 	*fields = (struct fields){ .arguments = table, .variables = table ? table + FIELDS_MAX + 1 : NULL };
-	if (!table || !text)
+	if (!table || !text) {
+		errno = ENOMEM;
 		goto bad;
+	}
+	errno = EPROTO;
 	table[2 * FIELDS_MAX + 1] = text; /* behind both lists' ends: freed with the table */
 	while (n) {
 		size_t length;
 
 		if (n < 5)
-			goto bad_owned;
+			goto bad;
 		length = guest_get32(p + 1);
 		if (length > n - 5 || memchr(p + 5, '\0', length))
-			goto bad_owned;
+			goto bad;
 		memcpy(out, p + 5, length);
 		out[length] = '\0';
 		switch (p[0]) {
 		case GUEST_ARGUMENT:
 			if (argument == FIELDS_MAX - 1)
-				goto bad_owned;
+				goto bad;
 			fields->arguments[argument++] = out;
 			break;
 		case GUEST_VARIABLE:
 			if (variable == FIELDS_MAX - 1)
-				goto bad_owned;
+				goto bad;
 			fields->variables[variable++] = out;
 			break;
 		case GUEST_FOLDER:
@@ -185,7 +190,7 @@ static int parse_fields(const uint8_t *p, size_t n, struct fields *fields)
 			fields->input = true;
 			break;
 		default:
-			goto bad_owned;
+			goto bad;
 		}
 		out += length + 1; /* a field has 5 bytes before it, so this never passes n + 1 */
 		p += 5 + length;
@@ -193,10 +198,6 @@ static int parse_fields(const uint8_t *p, size_t n, struct fields *fields)
 	}
 	return 0;
 bad:
-	free(text);
-	free(table);
-	return -1;
-bad_owned:
 	free(text);
 	free(table);
 	return -1;
@@ -212,12 +213,17 @@ static void free_fields(struct fields *fields)
 static int open_stream(struct link *link, const struct frame *frame)
 {
 	struct fields fields;
+	uint64_t seconds;
 	const char *first;
 
 	if (!frame->length || !frame->stream || job_find(link, frame->stream))
 		return -1;
-	if (parse_fields(frame->payload + 1, frame->length - 1, &fields) < 0)
-		return -1;
+	if (parse_fields(frame->payload + 1, frame->length - 1, &fields) < 0) {
+		if (errno == EPROTO)
+			return -1;
+		link_end(link, frame->stream, ENOMEM, 0, "the guest has no memory left");
+		return 0;
+	}
 	first = fields.arguments[0] ? fields.arguments[0] : "";
 	switch (frame->payload[0]) {
 	case GUEST_PING:
@@ -236,8 +242,12 @@ static int open_stream(struct link *link, const struct frame *frame)
 		inside_processes(link, frame->stream);
 		break;
 	case GUEST_DEADLINE:
-		guest_set_deadline(strtoull(first, NULL, 10));
-		link_end(link, frame->stream, 0, 0, "");
+		if (parse_seconds(first, &seconds) < 0) {
+			link_end(link, frame->stream, EINVAL, 0, "a deadline is a number of seconds");
+		} else {
+			guest_set_deadline(seconds);
+			link_end(link, frame->stream, 0, 0, "");
+		}
 		break;
 	case GUEST_QUIT:
 		link_end(link, frame->stream, 0, 0, "");
@@ -259,9 +269,7 @@ static int handle(struct link *link, const struct frame *frame)
 	job = job_find(link, frame->stream);
 	switch (frame->type) {
 	case GUEST_INPUT:
-		if (job)
-			job_input(job, frame->payload, frame->length);
-		return 0;
+		return job ? job_input(job, frame->payload, frame->length) : 0;
 	case GUEST_INPUT_END:
 		if (job)
 			job_input_end(job);

@@ -7,7 +7,7 @@
  *
  *   1764090000.123 started 1        SECONDS.MS WHY CODE; why is started, stopped (asked to),
  *   1764093600.125 timeout 0        timeout (the deadline), terminated (SIGTERM from outside).
- *                                   No last line: it was killed.
+ *                                   No last line: it was killed. failed: it could not begin.
  *
  * It reaps, runs commands, passes descriptors out and keeps the deadline, by itself, whoever else
  * of interpfs is alive. It is static and uses nothing of the sandbox but /proc. */
@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -41,6 +42,19 @@ int64_t guest_now(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+int parse_seconds(const char *text, uint64_t *seconds)
+{
+	char *end;
+
+	errno = 0;
+	*seconds = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno) {
+		errno = EINVAL;
+		return -1;
+	}
+	return 0;
+}
+
 static void record(const char *why, int code)
 {
 	char line[128];
@@ -58,15 +72,6 @@ void guest_set_deadline(uint64_t seconds)
 	struct itimerspec at = { .it_value.tv_sec = (time_t)(seconds > INT32_MAX ? INT32_MAX : seconds) };
 
 	(void)timerfd_settime(deadline_timer, 0, &at, NULL);
-}
-
-static void reap(void)
-{
-	int status;
-	pid_t pid;
-
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		job_reaped(pid, status);
 }
 
 void guest_leave(const char *why, int code, const char *text)
@@ -90,11 +95,43 @@ void guest_leave(const char *why, int code, const char *text)
 	_exit(code);
 }
 
-static void prepare(int argc, char **argv, int *signals)
+static void deadline_reached(void)
+{
+	guest_leave("timeout", 124, "the sandbox reached its timeout");
+}
+
+/* A pipe that got the number 0, 1 or 2 would be in the way of a command's own. */
+static void occupy_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		(void)close(fd);
+}
+
+/* Room for every command's pipes; commands themselves get what the sandbox was given. */
+static void raise_limits(void)
+{
+	struct rlimit mine;
+
+	if (getrlimit(RLIMIT_NOFILE, &job_descriptors) < 0)
+		return;
+	mine = job_descriptors;
+	mine.rlim_cur = mine.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &mine);
+}
+
+static void prepare(int argc, char **argv, struct loop *loop)
 {
 	sigset_t all;
+	uint64_t seconds = 0;
 
 	(void)prctl(PR_SET_DUMPABLE, 0);
+	occupy_standard_descriptors();
+	raise_limits();
 	(void)fcntl(LISTENING, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(RECORD, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(LISTENING, F_SETFL, O_NONBLOCK);
@@ -105,14 +142,13 @@ static void prepare(int argc, char **argv, int *signals)
 	root_folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
-	*signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-	deadline_timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (root_folder < 0 || *signals < 0 || deadline_timer < 0) {
+	loop->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+	loop->timer = deadline_timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (root_folder < 0 || loop->signals < 0 || loop->timer < 0 || (argc > 1 && parse_seconds(argv[1], &seconds) < 0)) {
 		record("failed", errno);
 		_exit(1);
 	}
-	if (argc > 1)
-		guest_set_deadline(strtoull(argv[1], NULL, 10));
+	guest_set_deadline(seconds);
 	record("started", (int)getpid());
 }
 
@@ -122,101 +158,25 @@ static void handle_signals(int signals)
 	bool child = false;
 
 	while (read(signals, &info, sizeof info) == sizeof info) {
-		if (info.ssi_signo == SIGTERM)
+		/* The sender is 0 when it is outside of this process namespace: `kill 1` inside means nothing. */
+		if (info.ssi_signo == SIGTERM && !info.ssi_pid)
 			guest_leave("terminated", 0, "the sandbox was terminated");
 		child |= info.ssi_signo == SIGCHLD;
 	}
 	if (child)
-		reap();
-}
-
-enum what { LISTEN, SIGNALS, DEADLINE, LINK, JOB_OUT, JOB_ERR, JOB_IN };
-
-static struct pollfd polled[3 + LINKS + 3 * JOBS];
-static struct { enum what what; void *of; } meaning[3 + LINKS + 3 * JOBS];
-static nfds_t count;
-
-static void ask(int fd, short events, enum what what, void *of)
-{
-	if (fd < 0)
-		return;
-	polled[count] = (struct pollfd){ .fd = fd, .events = events };
-	meaning[count].what = what;
-	meaning[count].of = of;
-	count++;
-}
-
-static void ask_all(int signals)
-{
-	count = 0;
-	ask(LISTENING, POLLIN, LISTEN, NULL);
-	ask(signals, POLLIN, SIGNALS, NULL);
-	ask(deadline_timer, POLLIN, DEADLINE, NULL);
-	for (size_t i = 0; i < LINKS; i++)
-		if (links[i].fd >= 0)
-			ask(links[i].fd, link_events(&links[i]), LINK, &links[i]);
-	for (size_t i = 0; i < JOBS; i++) {
-		struct job *job = &jobs[i];
-
-		if (!job->pid)
-			continue;
-		if (job_wants(job, 0))
-			ask(job->out[0], POLLIN, JOB_OUT, job);
-		if (job_wants(job, 1))
-			ask(job->out[1], POLLIN, JOB_ERR, job);
-		if (job->in >= 0 && job->input.length)
-			ask(job->in, POLLOUT, JOB_IN, job);
-	}
-}
-
-/* An earlier event of the same turn may have ended what a later one is about: the descriptor of a
- * job or link that was freed is -1 by then, or another job's, which is polled again next turn. */
-static void handle_one(const struct pollfd *p, enum what what, void *of, int signals)
-{
-	struct link *link = of;
-	struct job *job = of;
-
-	switch (what) {
-	case LISTEN:
-		link_accept(LISTENING);
-		return;
-	case SIGNALS:
-		handle_signals(signals);
-		return;
-	case DEADLINE:
-		guest_leave("timeout", 124, "the sandbox reached its timeout");
-	case LINK:
-		if (link->fd == p->fd && (p->revents & POLLOUT))
-			link_writable(link);
-		if (link->fd == p->fd && (p->revents & (POLLIN | POLLHUP | POLLERR)))
-			link_readable(link);
-		return;
-	case JOB_OUT:
-	case JOB_ERR:
-		if (job->pid && job->out[what == JOB_ERR] == p->fd)
-			job_readable(job, what == JOB_ERR);
-		return;
-	case JOB_IN:
-		if (job->pid && job->in == p->fd)
-			job_writable(job);
-		return;
-	}
+		jobs_reap();
 }
 
 int main(int argc, char **argv)
 {
-	int signals;
+	struct loop loop = { .listening = LISTENING, .signalled = handle_signals, .due = deadline_reached };
 
-	prepare(argc, argv, &signals);
-	for (;;) {
-		ask_all(signals);
-		if (poll(polled, count, jobs_timers()) < 0)
-			continue;
-		for (nfds_t i = 0; i < count; i++)
-			if (polled[i].revents)
-				handle_one(&polled[i], meaning[i].what, meaning[i].of, signals);
-		for (size_t i = 0; i < LINKS; i++)
-			if (links[i].fd >= 0 && links[i].out.length)
-				link_writable(&links[i]);
+	/* Elsewhere its kill(-1) would mean everything that its user runs. */
+	if (getpid() != 1) {
+		(void)fprintf(stderr, "interpfs-guest: this is process 1 of a sandbox and runs nowhere else\n");
+		return 2;
 	}
+	prepare(argc, argv, &loop);
+	for (;;)
+		loop_turn(&loop, -1);
 }

@@ -16,7 +16,8 @@
 #include "base/talk.h"
 
 #define INPUT_MAX (1u << 20)
-#define OUT_MAX (8u << 20)       /* what may wait to be sent: a few requests with their input */
+#define OUT_MAX (8u << 20)       /* past this no new request is taken: the guest does not read */
+#define OUT_LIMIT (2 * OUT_MAX)  /* what belongs to requests under way still finds room */
 #define PASSED_MAX 64            /* descriptors that have come and whose frame has not */
 #define WINDOW_STEP (GUEST_CREDIT / 4)
 
@@ -42,6 +43,8 @@ struct guest {
 	int passed[PASSED_MAX];
 	size_t passed_count;
 	struct guest_operation *operations;
+	bool broken;             /* a frame could not be queued: the link cannot go on */
+	bool closing;
 };
 
 int guest_attach(struct guest **guest, int fd, struct error *err)
@@ -57,7 +60,7 @@ int guest_attach(struct guest **guest, int fd, struct error *err)
 	g->fd = fd;
 	g->next_stream = 1;
 	g->in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX));
-	g->out = BUFFER(OUT_MAX);
+	g->out = BUFFER(OUT_LIMIT);
 	*guest = g;
 	return 0;
 }
@@ -84,6 +87,7 @@ void guest_detach(struct guest *g)
 {
 	if (!g)
 		return;
+	g->closing = true; /* an `ended` may try again: there is nothing to try it on */
 	while (g->operations)
 		end_operation(g->operations, ENOTCONN, 0, "the sandbox is gone");
 	while (g->passed_count)
@@ -150,8 +154,14 @@ static int put_field(struct buffer *b, uint8_t tag, const char *text)
 static struct guest_operation *begin(struct guest *g, const struct buffer *request, const struct guest_callbacks *cb,
 				     void *context, struct error *err)
 {
-	struct guest_operation *o = calloc(1, sizeof *o);
+	struct guest_operation *o;
 
+	if (g->closing || g->broken || g->out.length > OUT_MAX) {
+		(void)error_set(err, g->out.length > OUT_MAX ? EBUSY : ENOTCONN, g->out.length > OUT_MAX ?
+				"the guest does not take any more requests" : "the sandbox is gone");
+		return NULL;
+	}
+	o = calloc(1, sizeof *o);
 	if (!o) {
 		(void)error_memory(err);
 		return NULL;
@@ -263,13 +273,13 @@ struct guest_operation *guest_exec(struct guest *g, const struct guest_command *
 	return o;
 }
 
-/* Both are best effort: when there is no memory the link is about to end anyway. */
 static void send_number(struct guest_operation *o, uint8_t type, uint32_t number)
 {
 	uint8_t payload[4];
 
 	guest_put32(payload, number);
-	(void)frame_append(&o->guest->out, o->stream, type, payload, sizeof payload);
+	if (frame_append(&o->guest->out, o->stream, type, payload, sizeof payload) < 0)
+		o->guest->broken = true;
 }
 
 void guest_signal(struct guest_operation *o, int signal)
@@ -438,7 +448,7 @@ static int receive(struct guest *g, struct error *err)
 	return 1;
 }
 
-static int flush(struct guest *g, struct error *err)
+static void flush(struct guest *g)
 {
 	while (g->out.length) {
 		ssize_t n = send(g->fd, g->out.data, g->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -446,12 +456,14 @@ static int flush(struct guest *g, struct error *err)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
-			return 0;
-		if (n < 0)
-			return error_set(err, ECONNRESET, "the guest is gone");
+			return;
+		if (n < 0) {
+			/* It is gone, and what it said before that is still to be read: receive() comes to the end. */
+			buffer_clear(&g->out);
+			return;
+		}
 		buffer_consume(&g->out, (size_t)n);
 	}
-	return 0;
 }
 
 int guest_step(struct guest *g, struct error *err)
@@ -467,5 +479,6 @@ int guest_step(struct guest *g, struct error *err)
 		if (take_all(g, err) < 0)
 			return -1;
 	}
-	return flush(g, err);
+	flush(g);
+	return g->broken ? error_memory(err) : 0;
 }

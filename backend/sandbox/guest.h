@@ -2,7 +2,8 @@
  * (backend/guest/). docs/guest-protocol.md describes the frames. One link carries any number of
  * operations at once, each with a stream number and credits of its own, so that an unread
  * command holds up nobody else. Nothing here blocks: the owner polls guest_fd() for
- * guest_events() and calls guest_step(). Callbacks run inside guest_step().
+ * guest_events() and calls guest_step(). Callbacks run inside guest_step() and may begin
+ * operations, but not detach the link.
  *
  * What comes from the guest is hostile: sizes are checked, descriptors are fstat'ed, a frame
  * that does not belong ends the link. */
@@ -64,7 +65,8 @@ struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const 
 /* Records that it stops, kills everything, exits; the link then ends. */
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 
-void guest_signal(struct guest_operation *operation, int signal); /* to the command's process group */
+/* To the command's process group. SIGTERM is followed by SIGKILL if it has not ended in 2 s. */
+void guest_signal(struct guest_operation *operation, int signal);
 /* No callback of it comes any more: what it still sends is dropped. It is not ended by this. */
 void guest_forget(struct guest_operation *operation);
 void guest_consumed(struct guest_operation *operation, size_t n); /* gives back n bytes of credit */

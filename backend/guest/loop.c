@@ -1,0 +1,104 @@
+/* One turn of the guest's loop: everything that it waits for in one poll(2), then what is ready.
+ * A turn is bounded, whatever those inside or outside do, so that the deadline is kept. */
+#include "backend/guest/guest.h"
+
+#include <poll.h>
+
+#define DEAF_MS 100 /* without a free descriptor nobody is let in for so long */
+
+enum what { LISTEN, SIGNALS, DEADLINE, LINK, JOB_OUT, JOB_ERR, JOB_IN };
+
+static struct pollfd polled[3 + LINKS + 3 * JOBS];
+static struct { enum what what; void *of; } meaning[3 + LINKS + 3 * JOBS];
+static nfds_t count;
+
+static void ask(int fd, short events, enum what what, void *of)
+{
+	if (fd < 0)
+		return;
+	polled[count] = (struct pollfd){ .fd = fd, .events = events };
+	meaning[count].what = what;
+	meaning[count].of = of;
+	count++;
+}
+
+static void ask_all(const struct loop *loop)
+{
+	count = 0;
+	if (!loop->deaf_until)
+		ask(loop->listening, POLLIN, LISTEN, NULL);
+	ask(loop->signals, POLLIN, SIGNALS, NULL);
+	ask(loop->timer, POLLIN, DEADLINE, NULL);
+	for (size_t i = 0; i < LINKS; i++)
+		if (links[i].fd >= 0)
+			ask(links[i].fd, link_events(&links[i]), LINK, &links[i]);
+	for (size_t i = 0; i < JOBS; i++) {
+		struct job *job = &jobs[i];
+
+		if (!job->pid)
+			continue;
+		if (job_wants(job, 0))
+			ask(job->out[0], POLLIN, JOB_OUT, job);
+		if (job_wants(job, 1))
+			ask(job->out[1], POLLIN, JOB_ERR, job);
+		if (job->in >= 0 && job->input.length)
+			ask(job->in, POLLOUT, JOB_IN, job);
+	}
+}
+
+/* An earlier event of the same turn may have ended what a later one is about: the descriptor of a
+ * job or link that was freed is -1 by then, or another job's, which is polled again next turn. */
+static void handle_one(struct loop *loop, const struct pollfd *p, enum what what, void *of)
+{
+	struct link *link = of;
+	struct job *job = of;
+
+	switch (what) {
+	case LISTEN:
+		if (!link_accept(loop->listening))
+			loop->deaf_until = guest_now() + DEAF_MS;
+		return;
+	case SIGNALS:
+		loop->signalled(loop->signals);
+		return;
+	case DEADLINE:
+		loop->due();
+		return;
+	case LINK:
+		if (link->fd == p->fd && (p->revents & POLLOUT))
+			link_writable(link);
+		if (link->fd == p->fd && (p->revents & (POLLIN | POLLHUP | POLLERR)))
+			link_readable(link);
+		return;
+	case JOB_OUT:
+	case JOB_ERR:
+		if (job->pid && job->out[what == JOB_ERR] == p->fd)
+			job_readable(job, what == JOB_ERR);
+		return;
+	case JOB_IN:
+		if (job->pid && job->in == p->fd)
+			job_writable(job);
+		return;
+	}
+}
+
+void loop_turn(struct loop *loop, int timeout_ms)
+{
+	int next = jobs_timers();
+
+	if (loop->deaf_until && loop->deaf_until <= guest_now())
+		loop->deaf_until = 0;
+	if (loop->deaf_until && (next < 0 || next > DEAF_MS))
+		next = DEAF_MS;
+	if (timeout_ms >= 0 && (next < 0 || next > timeout_ms))
+		next = timeout_ms;
+	ask_all(loop);
+	if (poll(polled, count, next) < 0)
+		return;
+	for (nfds_t i = 0; i < count; i++)
+		if (polled[i].revents)
+			handle_one(loop, &polled[i], meaning[i].what, meaning[i].of);
+	for (size_t i = 0; i < LINKS; i++)
+		if (links[i].fd >= 0 && links[i].out.length)
+			link_writable(&links[i]);
+}
