@@ -675,6 +675,7 @@ static int begin(struct story *s, struct error *err)
 {
 	struct state *state = runner_state(s->runner);
 	struct naming naming = { .serial = runner_serial(s->runner) };
+	char line[ID_SIZE + 2];
 
 	if (state_each_name(state, OBJECT_SANDBOX, is_it, &naming, err) < 0)
 		return -1;
@@ -692,7 +693,8 @@ static int begin(struct story *s, struct error *err)
 		.id = s->id,
 		.host = &s->host,
 	};
-	if (runner_set_text(s->runner, "id", s->id, err))
+	(void)snprintf(line, sizeof line, "%s\n", s->id);
+	if (runner_set_text(s->runner, "id", line, err))
 		return -1;
 	return calls_open(&s->calls, s->runner, err);
 }
