@@ -197,6 +197,17 @@ static int serve(int folder, const struct tool *tools, char *instructions, struc
 	return status;
 }
 
+static int take_limit(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text < '1' || *text > '9' || *end || n < 1024 || n > 4u << 20)
+		return -1;
+	tool_text_max = n;
+	return 0;
+}
+
 int command_mcp(int argc, char **argv)
 {
 	struct target target;
@@ -205,10 +216,15 @@ int command_mcp(int argc, char **argv)
 	char *instructions = NULL;
 	int status;
 
+	if (argc == 4 && !strcmp(argv[1], "--text") && take_limit(argv[2]) == 0) {
+		argv += 2;
+		argc -= 2;
+	}
 	if (argc != 2 || argv[1][0] == '-') {
-		fputs("usage: interpfs mcp PATH\n\n"
+		fputs("usage: interpfs mcp [--text BYTES] PATH\n\n"
 		      "An MCP server over stdin and stdout with the tools of a notebook or a sandbox. PATH is its\n"
-		      "folder in a mount; its mcp.json there is what to give to a client.\n", stderr);
+		      "folder in a mount; its mcp.json there is what to give to a client. Of what a program prints a\n"
+		      "result has at most BYTES (32768; up to 4194304), head and tail.\n", stderr);
 		return 64;
 	}
 	if (target_open(&target, argv[1], &err) < 0) {

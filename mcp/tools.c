@@ -6,14 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+size_t tool_text_max = TOOL_TEXT_MAX;
+
 int tool_call_start(struct tool_call *call, const struct tool *tool, int folder, cJSON *arguments,
 		    struct error *err)
 {
 	*call = (struct tool_call){ .tool = tool, .folder = folder, .arguments = arguments };
 	call->talk.fd = call->talk.passed = -1;
 	call->whole = BUFFER(TOOL_DOCUMENT_MAX);
-	excerpt_init(&call->out, TOOL_TEXT_MAX);
-	excerpt_init(&call->err, TOOL_TEXT_MAX / 2);
+	excerpt_init(&call->out, tool_text_max);
+	excerpt_init(&call->err, tool_text_max / 2);
 	call->content = cJSON_CreateArray();
 	if (!call->content)
 		return error_memory(err);

@@ -194,14 +194,14 @@ static int finish_cell(struct tool_call *call, int exit, struct error *err)
 							     call->whole.length);
 	const char *state = string_of(member(document, "state"), NULL), *ename = "";
 	const cJSON *cell = member(document, "cell");
-	struct buffer text cleanup_buffer = BUFFER(8 * TOOL_TEXT_MAX);
+	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 	struct telling t = { .call = call, .at_line_start = true };
 	int status;
 
 	(void)exit;
 	if (!state)
 		return error_set(err, EPROTO, "the notebook's answer is not understood");
-	excerpt_init(&t.text, TOOL_TEXT_MAX);
+	excerpt_init(&t.text, tool_text_max);
 	status = tell_outputs(&t, member(document, "outputs"), &ename, err);
 	if (status == 0 && excerpt_text(&t.text, &text) < 0)
 		status = error_memory(err);

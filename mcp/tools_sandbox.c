@@ -63,7 +63,7 @@ static int run_program(struct tool_call *call, const char *const *argv, const ch
 /* Standard output, then standard error, then the exit status where it is not 0. */
 static int finish_command(struct tool_call *call, int exit, struct error *err)
 {
-	struct buffer text cleanup_buffer = BUFFER(8 * TOOL_TEXT_MAX);
+	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 
 	if (excerpt_text(&call->out, &text) < 0)
 		return error_memory(err);
@@ -128,7 +128,7 @@ static int finish_read(struct tool_call *call, int exit, struct error *err)
 {
 	const char *data = call->whole.data, *type = picture_type(data ? data : "", call->whole.length);
 	size_t n = call->whole.length;
-	struct buffer text cleanup_buffer = BUFFER(8 * TOOL_TEXT_MAX);
+	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 	struct excerpt kept;
 	int status;
 
@@ -186,7 +186,7 @@ static int write_piece(struct tool_call *call, struct error *err)
 
 static int finish_write(struct tool_call *call, int exit, struct error *err)
 {
-	struct buffer text cleanup_buffer = BUFFER(8 * TOOL_TEXT_MAX);
+	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 
 	if (exit != 0)
 		return finish_command(call, exit, err);

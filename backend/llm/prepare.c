@@ -94,7 +94,8 @@ int session_client(struct session *s, struct error *why, struct error *err)
 		folder = NULL;
 		return error_memory(err), -2;
 	}
-	const char *const argv[] = { program, "mcp", folder, NULL };
+	/* All of what programs print: what the model does not get is kept for it (calls.c). */
+	const char *const argv[] = { program, "mcp", "--text", "4194304", folder, NULL };
 	struct client_server server = { .name = notebook ? "notebook" : "sandbox", .argv = argv };
 
 	if (client_start(&s->client, &server, why) < 0) {

@@ -91,6 +91,11 @@ echo go >"$N/input"
 same "a turn in a sandbox" ok "$(ctl 'wait 120')"
 same "an output" kept "$(cat "$N/outputs/deep/a")"
 [ ! -e "$N/outputs/link" ] || fail "a link was followed"
+same "the whole of a long result is inside" "$(seq 1 40000 | sha256sum)" "$(sha256sum <"$M/sandboxes/lab/fs/workspace/outputs/call-1.txt")"
+grep -q 'bytes are left out here; the whole is in /workspace/outputs/call-1.txt' "$N/messages" || fail "no word of the whole"
+same "the model gets as much as it may" 1 "$(python3 -c 'import json, sys
+t = json.load(open(sys.argv[1]))["messages"][-1]["content"][0]["content"][0]["text"]
+print(int(32000 < len(t) < 34000 and t.endswith("40000\n") and t.startswith("1\n2\n")))' "$N/requests/2.json")"
 same "a call" run_command "$(cat "$N/calls/1/name")"
 same "its state" done "$(cat "$N/calls/1/state")"
 same "its sandbox" ../../sandboxes/lab "$(readlink "$N/sandbox")"
