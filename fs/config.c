@@ -218,6 +218,7 @@ static int submit(struct object *object, char *spec, char *message, enum want_wh
 		step_free(s);
 		return -1;
 	}
+	supervise_expect(mount_supervisor(), object->kind, object->serial);
 	if (what != WANT_NOTHING) {
 		object->want.generation++;
 		object->want.what = what;

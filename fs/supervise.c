@@ -652,6 +652,14 @@ void supervise_step(struct supervisor *s)
 	}
 }
 
+void supervise_expect(struct supervisor *s, enum object_kind kind, uint64_t serial)
+{
+	struct object *o = supervise_make_object(s, kind, serial);
+
+	if (o)
+		o->expected++;
+}
+
 void supervise_poke(struct supervisor *s, enum object_kind kind, uint64_t serial)
 {
 	struct object *o = supervise_make_object(s, kind, serial);
@@ -664,9 +672,16 @@ void supervise_poke(struct supervisor *s, enum object_kind kind, uint64_t serial
 		supervise_log(s, NULL, "out of memory");
 		return;
 	}
+	if (o->expected)
+		o->expected--;
 	l = o->link;
 	if (o->phase == PHASE_REST) {
 		drive(s, o);
+		o = supervise_object(s, kind, serial);
+		if (o && o->phase == PHASE_REST && !o->expected && o->calls) {
+			folder = object_open(s->state, kind, serial, &err);
+			supervise_refuse_calls(s, o, folder);
+		}
 		return;
 	}
 	l->poked = true;

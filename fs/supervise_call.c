@@ -305,7 +305,7 @@ static void launch(struct supervise_call *call)
 
 	if (o && o->phase == PHASE_CONNECTED) {
 		begin(call);
-	} else if (o && o->phase == PHASE_REST) {
+	} else if (o && o->phase == PHASE_REST && !o->expected) {
 		folder = object_open(call->supervisor->state, o->kind, o->serial, &ignored);
 		supervise_refuse_calls(call->supervisor, o, folder);
 		if (folder >= 0)

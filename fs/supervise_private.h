@@ -50,6 +50,7 @@ struct object {
 	bool named, looked;          /* by the scan */
 	bool died;                   /* its runner ended, and nobody asked yet whether it should have */
 	bool driving, again;
+	unsigned int expected;       /* changes of want on their way to the disk: calls wait for them */
 	struct link *link;           /* NULL at rest */
 	int64_t deaths[DEATHS];      /* ms; the oldest is overwritten */
 	struct supervise_call *calls;
