@@ -184,14 +184,9 @@ static int answer_call(struct server *s, struct server_call *call, const struct 
 	cJSON *result = cJSON_CreateObject(), *content = NULL;
 	bool ok;
 
-	if (failure) {
-		cJSON_Delete(call->tool.content);
-		call->tool.content = cJSON_CreateArray();
-		call->tool.is_error = true;
-		if (!call->tool.content || tool_add_text(&call->tool, failure->text, err) < 0) {
-			cJSON_Delete(result);
-			return error_memory(err);
-		}
+	if (failure && tool_call_failed(&call->tool, failure, err) < 0) {
+		cJSON_Delete(result);
+		return -1;
 	}
 	ok = result && cJSON_AddBoolToObject(result, "isError", call->tool.is_error) &&
 	     (!call->modern || add_modern(result));

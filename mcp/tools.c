@@ -73,6 +73,21 @@ int tool_call_step(struct tool_call *call, struct error *err)
 	return got;
 }
 
+int tool_call_failed(struct tool_call *call, const struct error *failure, struct error *err)
+{
+	struct buffer text cleanup_buffer = BUFFER(8 * TOOL_TEXT_MAX);
+
+	cJSON_Delete(call->content);
+	call->content = cJSON_CreateArray();
+	call->is_error = true;
+	if (!call->content ||
+	    (call->tool && call->tool->describe && call->received && call->tool->describe(call, &text) < 0) ||
+	    buffer_format(&text, text.length ? "%s[%s]" : "%s%s",
+			  text.length && text.data[text.length - 1] != '\n' ? "\n" : "", failure->text) < 0)
+		return error_memory(err);
+	return tool_add_text(call, text.data, err);
+}
+
 void tool_call_end(struct tool_call *call)
 {
 	struct error ignored;

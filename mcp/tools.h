@@ -30,6 +30,8 @@ struct tool {
 	enum { TOOL_EXCERPT, TOOL_WHOLE } answer; /* how channel 1 is kept: call->out or call->whole */
 	/* Begins: queues the first CALL or COMMAND (tool_ask). The arguments fit the schema. */
 	int (*begin)(struct tool_call *call, struct error *err);
+	/* What was said before a failure (a timeout) is told with it. NULL: nothing is. */
+	int (*describe)(struct tool_call *call, struct buffer *text);
 	/* The runner's END has come, without an errno: puts the content of the result together, or
 	 * asks again (write_file's next piece) and returns 1. 0 when the result is complete. */
 	int (*finish)(struct tool_call *call, int exit, struct error *err);
@@ -58,8 +60,10 @@ int tool_call_start(struct tool_call *call, const struct tool *tool, int folder,
 int tool_call_fd(const struct tool_call *call);
 short tool_call_events(const struct tool_call *call);
 /* Goes on as far as possible without blocking. 1: content and is_error are the result; 0: later;
- * -1: err is the result. */
+ * -1: err is the result (tool_call_failed). */
 int tool_call_step(struct tool_call *call, struct error *err);
+/* Makes a failure the call's content: what the tool had said so far, and the sentence. */
+int tool_call_failed(struct tool_call *call, const struct error *failure, struct error *err);
 /* Says CLOSE where the tool ends with its client, and frees. Safe at any time after the start. */
 void tool_call_end(struct tool_call *call);
 

@@ -60,16 +60,24 @@ static int run_program(struct tool_call *call, const char *const *argv, const ch
 	return run(call, object, err);
 }
 
-/* Standard output, then standard error, then the exit status where it is not 0. */
+/* Standard output, then standard error. */
+static int describe_command(struct tool_call *call, struct buffer *text)
+{
+	if (excerpt_text(&call->out, text) < 0)
+		return -1;
+	if (!call->err.total)
+		return 0;
+	if (buffer_text(text, text->length && text->data[text->length - 1] != '\n' ? "\n[stderr]\n" : "[stderr]\n") < 0)
+		return -1;
+	return excerpt_text(&call->err, text);
+}
+
+/* The output, then the exit status where it is not 0. */
 static int finish_command(struct tool_call *call, int exit, struct error *err)
 {
 	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 
-	if (excerpt_text(&call->out, &text) < 0)
-		return error_memory(err);
-	if (call->err.total && (buffer_text(&text, text.length && text.data[text.length - 1] != '\n' ?
-					    "\n[stderr]\n" : "[stderr]\n") < 0 ||
-				excerpt_text(&call->err, &text) < 0))
+	if (describe_command(call, &text) < 0)
 		return error_memory(err);
 	if (exit != 0 && buffer_format(&text, "%s[exit %d]", text.length && text.data[text.length - 1] != '\n' ?
 				       "\n" : "", exit) < 0)
@@ -218,6 +226,7 @@ const struct tool sandbox_tools[] = {
 			  "\"command\":{\"type\":\"string\",\"minLength\":1,\"description\":\"The command, as for sh -c.\"},"
 			  TIMEOUT_AND_CWD "},\"required\":[\"command\"],\"additionalProperties\":false}",
 		.ends_with_client = true, .begin = begin_command, .finish = finish_command,
+		.describe = describe_command,
 	},
 	{
 		.name = "run_python", .title = "Run Python code",
@@ -227,6 +236,7 @@ const struct tool sandbox_tools[] = {
 			  "\"code\":{\"type\":\"string\",\"minLength\":1,\"description\":\"The program.\"},"
 			  TIMEOUT_AND_CWD "},\"required\":[\"code\"],\"additionalProperties\":false}",
 		.ends_with_client = true, .begin = begin_python, .finish = finish_command,
+		.describe = describe_command,
 	},
 	{
 		.name = "read_file", .title = "Read a file",
