@@ -105,12 +105,16 @@ void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info 
 	}
 }
 
+/* Of an entry whose inode only a LOOKUP makes. Not 0: glibc's readdir(3) passes over such entries. */
+#define INODE_UNKNOWN 0xffffffffu
+
 /* The entry as readdirplus tells it: what needs a LOOKUP of its own has no inode here. */
 static void entry_of_item(const struct item *item, struct fuse_entry_param *entry)
 {
 	struct node child = { .row = item->row, .index = item->index };
 
 	memset(entry, 0, sizeof *entry);
+	entry->attr.st_ino = INODE_UNKNOWN;
 	if (item->scratch || item->listed) {
 		entry->attr.st_mode = S_IFREG;
 		return;
@@ -131,6 +135,7 @@ static void attributes_of_item(const struct item *item, struct stat *st)
 
 	memset(st, 0, sizeof *st);
 	st->st_mode = S_IFREG;
+	st->st_ino = INODE_UNKNOWN;
 	if (item->scratch || item->listed)
 		return;
 	st->st_ino = tree_inode(&child);

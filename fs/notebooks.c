@@ -273,7 +273,7 @@ static struct row cell_rows[] = {
 	{ .name = "output", .kind = FILE_VALUE, .file = "cells/#/output", .help = "its text output" },
 	{ .name = "outputs", .kind = FILE_DIRECTORY, .file = "cells/#/outputs", .listing = LIST_FILES, .child = &output_row,
 	  .help = "its other outputs, a file each" },
-	{ .name = "state", .kind = FILE_VALUE, .file = "cells/#/state", .help = "queued running ok error interrupted died" },
+	{ .name = "state", .kind = FILE_VALUE, .file = "cells/#/state", .help = "queued busy ok error interrupted died" },
 	{ .name = "duration", .kind = FILE_VALUE, .file = "cells/#/duration", .help = "seconds" },
 	{ .name = "count", .kind = FILE_VALUE, .file = "cells/#/count", .help = "the kernel's number of the execution" },
 	{ .name = NULL },

@@ -12,6 +12,10 @@
 #   fail MESSAGE            ends the test
 #   on_exit CMD             run at the end, whatever happens (last one first)
 #
+#   warm_up                 after mount_it: takes the Python layers that earlier tests made, keeps new ones for
+#                           later tests (they are named by what is in them), so that not each test installs Jupyter
+#   ask FILE TEXT           a call file on one descriptor: writes TEXT, prints the answer
+#
 # At the end everything is unmounted and every runner and sandbox of $S is ended, by the process ids in S.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -62,6 +66,30 @@ mount_it() {
 
 unmount_it() {
 	fusermount3 -u "$M" || fail "unmount"
+}
+
+LAYER_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/interpfs-tests
+copy_layers() { # FROM TO
+	local d
+	for d in "$1"/layers/[0-9a-f]* "$1"/jupyter/[0-9a-f]*/[0-9a-f]*; do
+		[ -d "$d" ] || continue
+		set -- "$1" "$2" "$2${d#"$1"}"
+		[ -d "$3" ] && continue
+		mkdir -p "${3%/*}"
+		{ cp -al "$d" "$3~$$" 2>/dev/null || { rm -rf "$3~$$"; cp -a "$d" "$3~$$"; }; } && mv -T "$3~$$" "$3" 2>/dev/null
+		rm -rf "$3~$$"
+	done
+}
+warm_up() {
+	mkdir -p "$LAYER_CACHE" && copy_layers "$LAYER_CACHE" "$S"
+	on_exit 'copy_layers "$S" "$LAYER_CACHE"'
+}
+
+ask() {
+	exec 9<>"$1" || fail "open $1"
+	printf '%s\n' "$2" >&9 || fail "write $1"
+	cat <&9
+	exec 9>&-
 }
 
 # The runner's process of each object, from run/pid ("PID STARTTIME BOOTID").
