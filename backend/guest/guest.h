@@ -24,6 +24,7 @@ struct link {
 	struct buffer in, out;
 	struct { size_t at; int fd; } passed[LINK_FDS]; /* descriptor and where in `out` its frame begins */
 	size_t passed_count;
+	bool waits;                /* frames lie in `in` until their answers find room */
 };
 
 struct job {
@@ -56,7 +57,8 @@ struct loop {
 /* link.c */
 bool link_accept(int listening);         /* false: there is no descriptor for who wants in */
 void link_readable(struct link *link);   /* reads and handles frames; closes on nonsense */
-void link_writable(struct link *link);
+void link_flush(struct link *link);      /* sends what can be sent */
+void link_go_on(struct link *link);      /* handles what could not be answered before, and sends */
 void link_close(struct link *link);
 short link_events(const struct link *link);
 bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payload, size_t n);

@@ -55,6 +55,12 @@ bool link_full(const struct link *link)
 	return link->out.length >= LINK_OUT / 2;
 }
 
+/* Whoever does not take the answers to its requests is not asked for more. */
+static bool answers_wait(const struct link *link)
+{
+	return link_full(link) || link->passed_count == LINK_FDS;
+}
+
 bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payload, size_t n)
 {
 	if (link->fd < 0)
@@ -68,8 +74,6 @@ bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payl
 
 bool link_pass(struct link *link, uint32_t stream, int fd)
 {
-	if (link->fd >= 0 && link->passed_count == LINK_FDS)
-		link_writable(link);
 	if (link->fd < 0 || link->passed_count == LINK_FDS) {
 		close(fd);
 		return false;
@@ -95,7 +99,7 @@ void link_end(struct link *link, uint32_t stream, int code, int exit_status, con
 
 short link_events(const struct link *link)
 {
-	return (short)((link->in.length < FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX && !link_full(link) ? POLLIN : 0) |
+	return (short)((link->in.length < FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX && !answers_wait(link) ? POLLIN : 0) |
 		       (link->out.length ? POLLOUT : 0));
 }
 
@@ -123,7 +127,7 @@ static ssize_t send_some(struct link *link)
 	return sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void link_writable(struct link *link)
+void link_flush(struct link *link)
 {
 	while (link->fd >= 0 && link->out.length) {
 		ssize_t n = send_some(link);
@@ -288,12 +292,42 @@ static int handle(struct link *link, const struct frame *frame)
 	}
 }
 
-void link_readable(struct link *link)
+/* Handles the frames that are there, as long as their answers find room. */
+static void handle_all(struct link *link)
 {
 	struct frame frame;
 	struct error err;
 	size_t done = 0;
 	long size = 0;
+
+	while (link->fd >= 0 && !answers_wait(link) &&
+	       (size = frame_parse(link->in.data + done, link->in.length - done, &frame, &err)) > 0) {
+		if (handle(link, &frame) < 0) {
+			size = -1;
+			break;
+		}
+		done += (size_t)size;
+	}
+	if (link->fd < 0)
+		return;
+	if (size < 0) {
+		link_close(link);
+		return;
+	}
+	link->waits = answers_wait(link);
+	buffer_consume(&link->in, done);
+}
+
+void link_go_on(struct link *link)
+{
+	do {
+		handle_all(link);
+		link_flush(link);
+	} while (link->fd >= 0 && link->waits && !answers_wait(link));
+}
+
+void link_readable(struct link *link)
+{
 	ssize_t n;
 
 	if (buffer_reserve(&link->in, FRAME_PAYLOAD_MAX) < 0) {
@@ -308,19 +342,5 @@ void link_readable(struct link *link)
 		return;
 	}
 	link->in.length += (size_t)n;
-	while (link->fd >= 0 && (size = frame_parse(link->in.data + done, link->in.length - done, &frame, &err)) > 0) {
-		if (handle(link, &frame) < 0)
-			size = -1;
-		if (size < 0)
-			break;
-		done += (size_t)size;
-	}
-	if (link->fd < 0)
-		return;
-	if (size < 0) {
-		link_close(link);
-		return;
-	}
-	buffer_consume(&link->in, done);
-	link_writable(link);
+	link_go_on(link);
 }

@@ -66,7 +66,7 @@ static void handle_one(struct loop *loop, const struct pollfd *p, enum what what
 		return;
 	case LINK:
 		if (link->fd == p->fd && (p->revents & POLLOUT))
-			link_writable(link);
+			link_go_on(link);
 		if (link->fd == p->fd && (p->revents & (POLLIN | POLLHUP | POLLERR)))
 			link_readable(link);
 		return;
@@ -99,6 +99,6 @@ void loop_turn(struct loop *loop, int timeout_ms)
 		if (polled[i].revents)
 			handle_one(loop, &polled[i], meaning[i].what, meaning[i].of);
 	for (size_t i = 0; i < LINKS; i++)
-		if (links[i].fd >= 0 && links[i].out.length)
-			link_writable(&links[i]);
+		if (links[i].fd >= 0 && (links[i].out.length || links[i].waits))
+			link_go_on(&links[i]);
 }

@@ -90,7 +90,7 @@ void guest_leave(const char *why, int code, const char *text)
 			link_end(jobs[i].link, jobs[i].stream, code ? ETIMEDOUT : ENOTCONN, 0, text);
 	for (size_t i = 0; i < LINKS; i++)
 		if (links[i].fd >= 0)
-			link_writable(&links[i]);
+			link_flush(&links[i]);
 	(void)kill(-1, SIGKILL);
 	_exit(code);
 }
