@@ -7,5 +7,6 @@ int command_runner(int argc, char **argv); /* backend/runners.c */
 int command_mcp(int argc, char **argv);    /* mcp/server.c */
 int command_exec(int argc, char **argv);   /* mcp/exec.c */
 int command_doctor(int argc, char **argv); /* backend/doctor.c */
+int command_help(int argc, char **argv);   /* fs/help.c; `help` alone is main.c's usage */
 
 #endif

@@ -24,7 +24,7 @@ static void usage(FILE *out)
 	for (const struct command *c = commands; c->name; c++)
 		if (c->help)
 			fprintf(out, "  %-8s %s\n", c->name, c->help);
-	fputs("\nman interpfs tells more.\n", out);
+	fputs("\n`interpfs help tree` lists every file, `interpfs help fields` every field of a config.\n", out);
 }
 
 int main(int argc, char **argv)
@@ -39,6 +39,8 @@ int main(int argc, char **argv)
 	for (const struct command *c = commands; c->name; c++)
 		if (!strcmp(c->name, name))
 			return c->run(argc - 1, argv + 1);
+	if (!strcmp(name, "help") && argc > 2)
+		return command_help(argc - 1, argv + 1);
 	if (!strcmp(name, "--help") || !strcmp(name, "help")) {
 		usage(stdout);
 		return 0;
