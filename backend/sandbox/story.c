@@ -111,11 +111,13 @@ static void host_log(void *context, const void *data, size_t n)
 	(void)runner_append(s->runner, "log", data, n, &ignored);
 }
 
+/* A sandbox that is ready stays so while Jupyter's layer is made beside it. */
 static int host_building(void *context, struct error *err)
 {
 	struct story *s = context;
+	const char *state = runner_status(s->runner)->state;
 
-	return strcmp(runner_status(s->runner)->state, "building") ? runner_set_state(s->runner, "building", err) : 0;
+	return strcmp(state, "building") && strcmp(state, "ready") ? runner_set_state(s->runner, "building", err) : 0;
 }
 
 static int watch_guest(struct story *s, struct error *err);
