@@ -4,7 +4,7 @@
  *        |                                  ^                      |
  *        '--no such method--> DISCOVERING --'     (2026-07-28)     '--> ENDED, from any state
  */
-#include "mcp/client.h"
+#include "mcp/client_private.h"
 
 #include <errno.h>
 #include <math.h>
@@ -15,55 +15,16 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "mcp/jsonrpc.h"
-#include "mcp/process.h"
 #include "mcp/text.h"
-
-#define MODERN "2026-07-28"
-#define PREFERRED "2025-11-25"
-#define META "io.modelcontextprotocol/"
-#define TAIL_MAX 4096u
-#define TOOLS_MAX 1000
-#define PAGES_MAX 100
-
-enum phase { INITIALIZING, DISCOVERING, LISTING, READY, ENDED };
-
-struct pending {
-	struct pending *next;
-	uint64_t id;
-	struct client_callbacks callbacks;
-	void *context;
-};
-
-struct client {
-	char *name;
-	struct process process;
-	int epoll;
-	bool writing;          /* epoll watches the server's stdin */
-	enum phase phase;
-	bool modern;           /* every request carries _meta */
-	uint64_t next_id;
-	uint64_t waiting_for;  /* the id of the phase's own request */
-	int pages;
-	char *cursor;          /* of the page before */
-	cJSON *tools;
-	char *instructions;
-	struct pending *calls;
-	struct jsonrpc_reader reader;
-	struct buffer out;
-	struct buffer tail;    /* raw bytes of standard error */
-	struct buffer words;   /* the same, cleaned */
-	struct error end;      /* of ENDED */
-};
 
 static void keep_words(struct client *c, const char *data, size_t n)
 {
-	if (n > TAIL_MAX) {
-		data += n - TAIL_MAX;
-		n = TAIL_MAX;
+	if (n > CLIENT_TAIL_MAX) {
+		data += n - CLIENT_TAIL_MAX;
+		n = CLIENT_TAIL_MAX;
 	}
-	if (c->tail.length + n > TAIL_MAX)
-		buffer_consume(&c->tail, c->tail.length + n - TAIL_MAX);
+	if (c->tail.length + n > CLIENT_TAIL_MAX)
+		buffer_consume(&c->tail, c->tail.length + n - CLIENT_TAIL_MAX);
 	(void)buffer_append(&c->tail, data, n); /* lost words are no error */
 }
 
@@ -156,171 +117,6 @@ static int flush(struct client *c, struct error *err)
 	return watch_writing(c, c->out.length > 0, err);
 }
 
-/* What 2026-07-28 wants in each request. Adds to params; false: no memory. */
-static bool add_meta(cJSON *params)
-{
-	cJSON *meta = cJSON_AddObjectToObject(params, "_meta");
-	cJSON *info = meta ? cJSON_AddObjectToObject(meta, META "clientInfo") : NULL;
-
-	return info && cJSON_AddStringToObject(meta, META "protocolVersion", MODERN) &&
-	       cJSON_AddObjectToObject(meta, META "clientCapabilities") &&
-	       cJSON_AddStringToObject(info, "name", "interpfs") &&
-	       cJSON_AddStringToObject(info, "version", "1");
-}
-
-/* Queues a request; takes params over (NULL: out of memory). *id is its number. */
-static int request(struct client *c, const char *method, cJSON *params, uint64_t *id, struct error *err)
-{
-	if (!params || (c->modern && !add_meta(params))) {
-		cJSON_Delete(params);
-		return error_memory(err);
-	}
-	*id = c->next_id++;
-	return jsonrpc_put_request(&c->out, (double)*id, method, params, err);
-}
-
-static int send_initialize(struct client *c, struct error *err)
-{
-	cJSON *params = cJSON_CreateObject();
-	cJSON *info = params ? cJSON_AddObjectToObject(params, "clientInfo") : NULL;
-
-	if (!info || !cJSON_AddStringToObject(params, "protocolVersion", PREFERRED) ||
-	    !cJSON_AddObjectToObject(params, "capabilities") ||
-	    !cJSON_AddStringToObject(info, "name", "interpfs") ||
-	    !cJSON_AddStringToObject(info, "version", "1")) {
-		cJSON_Delete(params);
-		return error_memory(err);
-	}
-	return request(c, "initialize", params, &c->waiting_for, err);
-}
-
-static int send_list(struct client *c, const char *cursor, struct error *err)
-{
-	cJSON *params = cJSON_CreateObject();
-
-	if (!params || (cursor && !cJSON_AddStringToObject(params, "cursor", cursor))) {
-		cJSON_Delete(params);
-		return error_memory(err);
-	}
-	c->phase = LISTING;
-	return request(c, "tools/list", params, &c->waiting_for, err);
-}
-
-static int keep_instructions(struct client *c, const cJSON *result, struct error *err)
-{
-	const cJSON *text = cJSON_GetObjectItemCaseSensitive(result, "instructions");
-
-	free(c->instructions);
-	c->instructions = strdup(cJSON_IsString(text) ? text->valuestring : "");
-	return c->instructions ? 0 : error_memory(err);
-}
-
-static int initialized(struct client *c, const cJSON *result, struct error *err)
-{
-	static const char *const known[] = { PREFERRED, "2025-06-18", "2025-03-26", "2024-11-05" };
-	const cJSON *version = cJSON_GetObjectItemCaseSensitive(result, "protocolVersion");
-	bool speaks = false;
-
-	if (!cJSON_IsString(version))
-		return error_set(err, EPROTO, "its answer to initialize has no protocolVersion");
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		speaks |= !strcmp(version->valuestring, known[i]);
-	if (!speaks)
-		return error_set(err, EPROTO, "it speaks MCP %.40s, which is not known here", version->valuestring);
-	if (keep_instructions(c, result, err) < 0 ||
-	    jsonrpc_put_notification(&c->out, "notifications/initialized", NULL, err) < 0)
-		return -1;
-	return send_list(c, NULL, err);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	const cJSON *x = *(const cJSON *const *)a, *y = *(const cJSON *const *)b;
-
-	return strcmp(cJSON_GetObjectItemCaseSensitive(x, "name")->valuestring,
-		      cJSON_GetObjectItemCaseSensitive(y, "name")->valuestring);
-}
-
-/* In an order that does not depend on the server's mood: prompts are cached by it. */
-static int sort_tools(cJSON *tools, struct error *err)
-{
-	size_t n = (size_t)cJSON_GetArraySize(tools), i = 0;
-	cJSON **all cleanup_free = calloc(n + 1, sizeof *all);
-
-	if (!all)
-		return error_memory(err);
-	while (tools->child)
-		all[i++] = cJSON_DetachItemViaPointer(tools, tools->child);
-	qsort(all, n, sizeof *all, by_name);
-	for (i = 0; i < n; i++)
-		(void)cJSON_AddItemToArray(tools, all[i]);
-	return 0;
-}
-
-static int listed(struct client *c, const cJSON *result, struct error *err)
-{
-	const cJSON *page = cJSON_GetObjectItemCaseSensitive(result, "tools"), *tool;
-	const cJSON *next = cJSON_GetObjectItemCaseSensitive(result, "nextCursor");
-
-	if (!cJSON_IsArray(page))
-		return error_set(err, EPROTO, "its answer to tools/list has no tools");
-	if (!c->tools && !(c->tools = cJSON_CreateArray()))
-		return error_memory(err);
-	cJSON_ArrayForEach(tool, page) {
-		const cJSON *name = cJSON_GetObjectItemCaseSensitive(tool, "name");
-		cJSON *copy;
-
-		if (!cJSON_IsString(name) || !*name->valuestring ||
-		    !cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(tool, "inputSchema")))
-			return error_set(err, EPROTO, "it lists a tool without name or inputSchema");
-		if (cJSON_GetArraySize(c->tools) >= TOOLS_MAX)
-			return error_set(err, E2BIG, "it lists more than %d tools", TOOLS_MAX);
-		copy = cJSON_Duplicate(tool, true);
-		if (!copy || !cJSON_AddItemToArray(c->tools, copy)) {
-			cJSON_Delete(copy);
-			return error_memory(err);
-		}
-	}
-	if (!cJSON_IsString(next)) {
-		if (sort_tools(c->tools, err) < 0)
-			return -1;
-		c->phase = READY;
-		return 0;
-	}
-	if (++c->pages >= PAGES_MAX || (c->cursor && !strcmp(c->cursor, next->valuestring)))
-		return error_set(err, EPROTO, "its list of tools has no end");
-	free(c->cursor);
-	c->cursor = strdup(next->valuestring);
-	return c->cursor ? send_list(c, c->cursor, err) : error_memory(err);
-}
-
-/* The answer to one of the client's own requests. */
-static int advance(struct client *c, const struct jsonrpc_message *m, struct error *err)
-{
-	if (m->kind == JSONRPC_ERROR) {
-		cJSON *params;
-
-		if (c->phase != INITIALIZING)
-			return error_set(err, EPROTO, "%s failed: %.300s", c->phase == LISTING ? "tools/list" :
-					 "server/discover", m->text);
-		/* Perhaps a server that knows 2026-07-28 alone. */
-		c->phase = DISCOVERING;
-		c->modern = true;
-		params = cJSON_CreateObject();
-		return request(c, "server/discover", params, &c->waiting_for, err);
-	}
-	if (!cJSON_IsObject(m->result))
-		return error_set(err, EPROTO, "an answer is no object");
-	switch (c->phase) {
-	case INITIALIZING:
-		return initialized(c, m->result, err);
-	case DISCOVERING:
-		return keep_instructions(c, m->result, err) < 0 ? -1 : send_list(c, NULL, err);
-	default:
-		return listed(c, m->result, err);
-	}
-}
-
 static struct pending **find(struct client *c, uint64_t id)
 {
 	struct pending **at = &c->calls;
@@ -385,7 +181,7 @@ static int take_message(struct client *c, const struct jsonrpc_message *m, struc
 		return 0;
 	id = (uint64_t)m->id->valuedouble;
 	if (c->phase != READY && id == c->waiting_for)
-		return advance(c, m, err);
+		return client_advance(c, m, err);
 	answered(c, id, m);
 	return 0;
 }
@@ -483,8 +279,8 @@ int client_start(struct client **client, const struct client_server *server, str
 	c->epoll = -1;
 	c->reader = JSONRPC_READER;
 	c->out = BUFFER(4 * (size_t)JSONRPC_LINE_MAX);
-	c->tail = BUFFER(TAIL_MAX);
-	c->words = BUFFER(3 * TAIL_MAX);
+	c->tail = BUFFER(CLIENT_TAIL_MAX);
+	c->words = BUFFER(3 * CLIENT_TAIL_MAX);
 	c->process = (struct process){ .pidfd = -1, .in = -1, .out = -1, .err = -1 };
 	c->name = strdup(server->name);
 	if (!c->name) {
@@ -507,7 +303,7 @@ int client_start(struct client **client, const struct client_server *server, str
 			goto failed;
 		}
 	}
-	if (send_initialize(c, err) < 0 || flush(c, err) < 0)
+	if (client_send_initialize(c, err) < 0 || flush(c, err) < 0)
 		goto failed;
 	*client = c;
 	return 0;
@@ -556,7 +352,7 @@ pid_t client_pid(const struct client *client)
 static cJSON *call_params(const char *tool, const cJSON *arguments, const uint64_t *token, bool modern)
 {
 	cJSON *params = cJSON_CreateObject(), *copy, *meta;
-	bool ok = params && cJSON_AddStringToObject(params, "name", tool) && (!modern || add_meta(params));
+	bool ok = params && cJSON_AddStringToObject(params, "name", tool) && (!modern || client_add_meta(params));
 
 	copy = ok ? (arguments ? cJSON_Duplicate(arguments, true) : cJSON_CreateObject()) : NULL;
 	if (copy && !cJSON_AddItemToObject(params, "arguments", copy)) {
@@ -626,7 +422,7 @@ void client_cancel(struct client *c, uint64_t id, const char *reason)
 	params = cJSON_CreateObject();
 	if (params && cJSON_AddNumberToObject(params, "requestId", (double)id) &&
 	    cJSON_AddStringToObject(params, "reason", reason) &&
-	    (!c->modern || add_meta(params))) {
+	    (!c->modern || client_add_meta(params))) {
 		(void)jsonrpc_put_notification(&c->out, "notifications/cancelled", params, &ignored);
 		(void)flush(c, &ignored); /* a failure shows at the next step */
 	} else {

@@ -1,5 +1,6 @@
 /* Fuzzes the line reader and the parser of JSON-RPC. The first byte says in how large pieces the
  * bytes arrive; what is parsed is printed and must parse again to the same kind. */
+// sources: mcp/jsonrpc.c mcp/text.c base/buffer.c base/error.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 			if (jsonrpc_parse(line, n, &m, &reply, &err) == 0)
 				check_again(&m);
+#ifdef PLANTED
+			if (m.kind == JSONRPC_ERROR && m.text && m.data && m.code != -32700)
+				__builtin_trap();
+#endif
 			jsonrpc_message_free(&m);
 		}
 	}
