@@ -90,14 +90,18 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	if (!strcmp(type, "system"))
 		return take_system(s, event, err);
 	if (!strcmp(type, "user")) {
-		if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "note")))
+		if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "note"))) {
 			s->open = true;
+			s->advanced = false;
+		}
 		return content ? dialogue_add(&s->dialogue, ITEM_USER, content, length, err) : 0;
 	}
-	if (!strcmp(type, "start"))
+	if (!strcmp(type, "start")) {
 		s->open = true;
+		s->advanced = false;
+	}
 	if (!strcmp(type, "request")) {
-		s->asked = true;
+		s->asked = s->advanced = true;
 		s->asked_at = number(event, "messages");
 		s->requests = (unsigned)number(event, "request");
 		return dialogue_add(&s->dialogue, ITEM_ASKED, NULL, 0, err);

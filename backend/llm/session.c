@@ -314,12 +314,26 @@ static int look_around(struct session *s, struct error *err)
 	return session_next(s, 0, err);
 }
 
+/* A turn under way is gone on with; but where the mount says that it is at rest, the machine was
+ * restarted, and nobody has asked for it since. */
+static int leave_old_turn(struct session *s, struct error *err)
+{
+	struct ending ending = { .state = "interrupted" };
+
+	if (!s->open || !s->advanced || !status_resting(OBJECT_SESSION, runner_status(s->runner)->state))
+		return 0;
+	s->started = session_clock();
+	if (session_user_text(s, "[This was interrupted: the machine was restarted.]", true, NULL, err) < 0)
+		return -1;
+	return end_turn(s, &ending, err);
+}
+
 static int live(struct session *s, struct error *err)
 {
 	struct ending ending = { .state = NULL };
 
 	look_at_want(s);
-	if (session_load(s, err) < 0)
+	if (session_load(s, err) < 0 || leave_old_turn(s, err) < 0)
 		return -1;
 	for (;;) {
 		if (s->quit)

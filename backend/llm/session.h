@@ -31,6 +31,7 @@ struct session {
 	cJSON *pending;         /* calls of the last answer without results: [{"id","name","call"}] */
 	bool begun;             /* system prompt and tools are frozen */
 	bool open;              /* a turn has begun and not ended */
+	bool advanced;          /* the open turn has sent a request */
 	bool asked;             /* a request has neither answer nor end */
 	double asked_at;        /* size of `messages` when it was sent */
 	unsigned calls, requests;

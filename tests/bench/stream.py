@@ -1,81 +1,74 @@
-"""How long a provider's event takes to a reader of messages.follow: stream.py MOUNT
-
-Plays a provider on 127.0.0.1:18999 that streams 400 text deltas 5 ms apart and notes when each was
-sent; a reader of messages.follow notes when each arrives. Prints p50, p90 and the private memory
-of the session's runner as JSON."""
-import http.server
+"""From the moment a provider sends an event to the moment a reader of messages.follow has it.
+    stream.py MOUNT      the mount was started with ANTHROPIC_BASE_URL=http://127.0.0.1:18999
+Prints {"p50_ms", "p95_ms", "runner_mb"}."""
 import json
 import os
 import re
-import statistics
+import socket
 import sys
 import threading
 import time
 
-COUNT, PAUSE = 400, 0.005
-sent = {}
-memory = {}
-mount = sys.argv[1]
+MOUNT, EVENTS, PAUSE = sys.argv[1], 200, 0.01
+sent = []
 
 
-class Provider(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+def serve(listener):
+    c, _ = listener.accept()
+    c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += c.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(re.search(rb"content-length: *(\d+)", head, re.I)[1])
+    while len(body) < length:
+        body += c.recv(65536)
 
-    def log_message(self, *args):
-        pass
+    def event(kind, **fields):
+        c.sendall(b"event: %s\ndata: %s\n\n" % (kind.encode(), json.dumps({"type": kind, **fields}).encode()))
 
-    def event(self, name, **data):
-        text = "event: %s\ndata: %s\n\n" % (name, json.dumps(dict(data, type=name)))
-        piece = text.encode()
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        self.wfile.flush()
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        self.event("message_start", message={"id": "msg_bench", "type": "message", "role": "assistant", "model": "bench",
-                                             "content": [], "stop_reason": None, "usage": {"input_tokens": 1, "output_tokens": 1}})
-        self.event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-        for i in range(COUNT):
-            sent[i] = time.monotonic()
-            self.event("content_block_delta", index=0, delta={"type": "text_delta", "text": "<%d>" % i})
-            time.sleep(PAUSE)
-            if i == COUNT // 2:
-                memory["mb"] = private()
-        self.event("content_block_stop", index=0)
-        self.event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": COUNT})
-        self.event("message_stop")
-        self.wfile.write(b"0\r\n\r\n")
+    c.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+    event("message_start", message={"id": "m", "model": "claude-opus-5-5", "usage": {"input_tokens": 1}})
+    event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    for i in range(EVENTS):
+        time.sleep(PAUSE)
+        sent.append(time.monotonic())
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": f"<{i}> "})
+    event("content_block_stop", index=0)
+    event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 5})
+    event("message_stop")
+    c.close()
 
 
-def private():
-    folder = json.loads(open(os.path.join(mount, "sessions/bench/info.json")).read())["folder"]
-    pid = int(open(os.path.join(folder, "run/pid")).read().split()[0])
-    text = open("/proc/%d/smaps_rollup" % pid).read()
-    return sum(int(n) for n in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", text, re.M)) / 1024
+def private_mb(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        return sum(int(n) for n in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", f.read(), re.M)) / 1024
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 18999), Provider)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-session = os.path.join(mount, "sessions/bench")
-os.mkdir(session)
-with open(os.path.join(session, "config"), "w") as f:
-    f.write("provider: claude\nmodel: bench\npreamble: []\n")
-with open(os.path.join(session, "input"), "w") as f:
-    f.write("Go.")
-arrived, text = {}, ""
-fd = os.open(os.path.join(session, "messages.follow"), os.O_RDONLY)
-while piece := os.read(fd, 65536):
-    now = time.monotonic()
-    text += piece.decode()
-    for m in re.finditer(r"<(\d+)>", text):
-        arrived.setdefault(int(m.group(1)), now)
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", 18999))
+listener.listen(5)
+threading.Thread(target=serve, args=(listener,), daemon=True).start()
+fd = os.open(f"{MOUNT}/sessions/new", os.O_RDWR)
+os.write(fd, b"provider: claude\n")
+session = f"{MOUNT}/sessions/" + os.read(fd, 100).decode().strip()
 os.close(fd)
-os.rmdir(session)
-late = sorted((arrived[i] - sent[i]) * 1e3 for i in arrived)
-if len(arrived) != COUNT:
-    sys.exit("only %d of %d events arrived" % (len(arrived), COUNT))
-print(json.dumps({"p50_ms": statistics.median(late), "p90_ms": late[len(late) * 9 // 10], "runner_mb": memory["mb"]}))
+with open(f"{session}/input", "w") as f:
+    f.write("count")
+fd = os.open(f"{session}/messages.follow", os.O_RDONLY)
+text, seen, memory = b"", [], None
+while data := os.read(fd, 65536):
+    now = time.monotonic()
+    text += data
+    while len(seen) < EVENTS and f"<{len(seen)}>".encode() in text:
+        seen.append(now)
+    if len(seen) >= EVENTS // 2 and memory is None:
+        with open(f"{session}/info.json") as f:
+            folder = json.load(f)["folder"]
+        with open(f"{folder}/run/pid") as f:
+            memory = private_mb(f.read().split()[0])
+os.close(fd)
+assert len(seen) == EVENTS, f"{len(seen)} of {EVENTS} events were seen: {text[-500:]}"
+delays = sorted((b - a) * 1000 for a, b in zip(sent, seen))
+print(json.dumps({"p50_ms": delays[EVENTS // 2], "p95_ms": delays[EVENTS * 95 // 100], "runner_mb": memory}))

@@ -767,6 +767,21 @@ class Crashes(Case):
         self.assertIn("[interrupted]", s.read("messages"))
         self.assertEqual(self.api.refusals(), [])
 
+    def test_after_a_reboot(self):
+        self.api.steps({"text": "It is a long answer of many words.", "delay": 0.1, "chunk": 5}, {"text": "New."})
+        s = self.session()
+        s.say("old")
+        s.start().wait_for("messages", "It is a")
+        s.p.kill()
+        s.p.wait()
+        s.write("status", "1 interrupted 5\n")  # as the mount does
+        s.run("new")
+        self.done(s)
+        self.assertEqual(s.read("result"), "New.\n")
+        self.assertEqual(len(self.api.bodies()), 2)
+        self.assertEqual([b["text"] for m in self.api.bodies()[1]["messages"] for b in m["content"]],
+                         ["old", "[This was interrupted: the machine was restarted.]", "new"])
+
     def test_torn_line(self):
         s = self.session()
         s.run("go")
