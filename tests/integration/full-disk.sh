@@ -1,0 +1,34 @@
+#!/bin/bash
+# runs: root
+# A full disk: every write that needs room fails where the writer sees it; what was there stays, and when
+# there is room again everything goes on.
+. "$(dirname "$0")/../functions.sh"
+mkdir "$S" && mount -t tmpfs -o size=1m,mode=0700 tmpfs "$S" || fail "tmpfs"
+on_exit 'fusermount3 -u "$M"; for i in $(seq 50); do umount "$S" 2>/dev/null && break; sleep 0.1; done'
+mount_it
+L=$M/sandboxes/lab
+mkdir "$L"; echo '# first' >"$L/config" || fail "the first config"
+echo 'x = 1' >"$M/workspace/libraries/small.py" && echo wait >"$M/workspace/ctl"
+listed=$(cat "$M/workspace/installed")
+
+head -c 4000000 /dev/zero >"$T/big"
+fails "a file that does not fit" cp "$T/big" "$M/workspace/files/big"
+[ "$(LC_ALL=C cp "$T/big" "$M/workspace/files/big" 2>&1 | grep -c 'No space left')" = 1 ] || fail "the disk's own error"
+dd if=/dev/zero of="$M/workspace/files/rest" bs=512 2>/dev/null
+head -c 20000 /dev/zero | tr '\0' '#' >"$T/config"
+fails "a config that cannot be kept" cp "$T/config" "$L/config"
+same "the config from before" '# first' "$(cat "$L/config")"
+fails "mkdir without room" mkdir "$M/sandboxes/second"
+case $(cat "$M/error") in *"No space left"*|"") ;; *) fail "the root's error: $(cat "$M/error")" ;; esac
+[ ! -e "$M/sandboxes/second" ] || fail "half a sandbox was made"
+same "values can be read" draft "$(cat "$L/state")"
+same "a library is whole" 'x = 1' "$(cat "$M/workspace/libraries/small.py")"
+
+rm "$M/workspace/files/big" "$M/workspace/files/rest" || fail "rm on a full disk"
+echo '# second' >"$L/config" || fail "a config when there is room again"
+same "it is kept" '# second' "$(cat "$L/config")"
+mkdir "$M/sandboxes/second" || fail "mkdir when there is room again"
+echo reload >"$M/workspace/ctl" && echo wait >"$M/workspace/ctl" || fail "the workspace's runner goes on"
+same "installed" "$listed" "$(cat "$M/workspace/installed")"
+unmount_it; mount_it
+same "after a remount" "lab second" "$(ls "$M/sandboxes" | xargs)"
