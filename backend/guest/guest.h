@@ -63,6 +63,7 @@ void link_close(struct link *link);
 short link_events(const struct link *link);
 bool link_put(struct link *link, uint32_t stream, uint8_t type, const void *payload, size_t n);
 bool link_pass(struct link *link, uint32_t stream, int fd); /* takes fd, also when it fails */
+int parse_seconds(const char *text, uint64_t *seconds); /* -1 (EINVAL): no decimal number */
 void link_end(struct link *link, uint32_t stream, int code, int exit_status, const char *text);
 bool link_full(const struct link *link);
 
@@ -91,7 +92,6 @@ void inside_processes(struct link *link, uint32_t stream);
 void loop_turn(struct loop *loop, int timeout_ms); /* waits at most so long, -1: for ever */
 
 /* main.c */
-int parse_seconds(const char *text, uint64_t *seconds); /* -1 (EINVAL): no decimal number */
 void guest_set_deadline(uint64_t seconds);
 void guest_leave(const char *why, int code, const char *text) __attribute__((noreturn));
 int64_t guest_now(void);                 /* ms of CLOCK_MONOTONIC */

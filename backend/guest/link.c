@@ -213,6 +213,19 @@ static void free_fields(struct fields *fields)
 	free(fields->arguments);
 }
 
+int parse_seconds(const char *text, uint64_t *seconds)
+{
+	char *end;
+
+	errno = 0;
+	*seconds = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno) {
+		errno = EINVAL;
+		return -1;
+	}
+	return 0;
+}
+
 /* -1: the connection is to be closed. */
 static int open_stream(struct link *link, const struct frame *frame)
 {
