@@ -76,6 +76,13 @@ static int read_whole_line(int folder, const char *path, struct buffer *b, struc
 	return 0;
 }
 
+/* A new object's first files are not synced one by one, so a power cut may leave them without
+ * their bytes; whatever is written later is. Empty means what they began with. */
+static bool is_empty(const struct buffer *b, const struct error *err)
+{
+	return err->code == EBADMSG && !b->length;
+}
+
 int want_read(int folder, struct want *want, struct error *err)
 {
 	cleanup_buffer struct buffer b = BUFFER(64);
@@ -83,7 +90,7 @@ int want_read(int folder, struct want *want, struct error *err)
 	const char *p;
 
 	if (read_whole_line(folder, "want", &b, err) < 0) {
-		if (err->code != ENOENT)
+		if (err->code != ENOENT && !is_empty(&b, err))
 			return -1;
 		*want = read;
 		return 0;
@@ -122,7 +129,7 @@ int status_read(int folder, struct status *status, struct error *err)
 	char *end;
 
 	if (read_whole_line(folder, "status", &b, err) < 0) {
-		if (err->code != ENOENT)
+		if (err->code != ENOENT && !is_empty(&b, err))
 			return -1;
 		*status = read;
 		return 0;

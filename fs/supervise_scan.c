@@ -36,18 +36,13 @@ static int visit_serial(void *context, uint64_t serial)
 	return supervise_make_object(scan->s, scan->kind, serial) ? 0 : error_memory(scan->err);
 }
 
+/* A name whose folder is gone or will be is forgotten. */
 static int visit_name(void *context, const char *name, uint64_t serial)
 {
 	struct scan *scan = context;
 	struct object *o = supervise_object(scan->s, scan->kind, serial);
-	cleanup_close int folder = object_open(scan->s->state, scan->kind, serial, scan->err);
-	struct want want = { 0, WANT_NOTHING };
 
-	if (folder < 0 && scan->err->code != ENOENT)
-		return -1;
-	if (folder >= 0 && want_read(folder, &want, scan->err) < 0)
-		supervise_log(scan->s, o, "%s", scan->err->text);
-	if (o && folder >= 0 && want.what != WANT_REMOVED) {
+	if (o && o->want.what != WANT_REMOVED) {
 		o->named = true;
 		return 0;
 	}
@@ -118,30 +113,58 @@ static bool finish_removal(struct supervisor *s, struct object *o, int folder)
 	return true;
 }
 
-static void look(struct supervisor *s, struct object *o)
+/* Reads what an object is; false when it is damaged. */
+static bool read_object(struct supervisor *s, struct object *o)
 {
-	enum object_kind kind = o->kind;
-	uint64_t serial = o->serial;
 	struct error err;
-	cleanup_close int folder = object_open(s->state, kind, serial, &err);
+	cleanup_close int folder = object_open(s->state, o->kind, o->serial, &err);
+
+	if (folder >= 0 && want_read(folder, &o->want, &err) == 0 && status_read(folder, &o->status, &err) == 0)
+		return true;
+	supervise_log(s, o, "%s", err.text);
+	return false;
+}
+
+/* Finishes what can be finished. true when the tree has to judge the object's document. */
+static bool look(struct supervisor *s, struct object *o)
+{
+	struct error err;
+	cleanup_close int folder = object_open(s->state, o->kind, o->serial, &err);
 	bool unjudged = false;
 
-	if (folder >= 0 && want_read(folder, &o->want, &err) == 0 && status_read(folder, &o->status, &err) == 0) {
-		if (s->callbacks.status)
-			s->callbacks.status(s->context, kind, serial, &o->status);
-		if (o->named)
-			unjudged = finish_document(s, o, folder);
-		else
-			(void)finish_removal(s, o, folder);
-	} else if (folder >= 0) {
+	if (folder < 0) {
 		supervise_log(s, o, "%s", err.text);
-		if (o->named)
-			return;
+		return false;
 	}
-	supervise_poke(s, kind, serial);
-	/* The object may be gone now. */
-	if (unjudged && s->callbacks.unjudged && supervise_object(s, kind, serial))
-		s->callbacks.unjudged(s->context, kind, serial);
+	if (s->callbacks.status)
+		s->callbacks.status(s->context, o->kind, o->serial, &o->status);
+	if (o->named)
+		unjudged = finish_document(s, o, folder);
+	else
+		(void)finish_removal(s, o, folder);
+	/* What is at rest has nobody to connect to; the next poke looks again. */
+	if (!o->named || o->want.generation != o->status.generation || !status_resting(o->kind, o->status.state))
+		supervise_poke(s, o->kind, o->serial);
+	return unjudged;
+}
+
+/* Calls look for each object once, whatever goes meanwhile. */
+static void look_at_all(struct supervisor *s)
+{
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct object *o = s->buckets[i]; o;) {
+			unsigned before = s->forgotten;
+			enum object_kind kind = o->kind;
+			uint64_t serial = o->serial;
+
+			if (!o->looked) {
+				o->looked = true;
+				if (look(s, o) && s->callbacks.unjudged && supervise_object(s, kind, serial))
+					s->callbacks.unjudged(s->context, kind, serial);
+			}
+			o = before == s->forgotten ? o->next : s->buckets[i];
+		}
+	}
 }
 
 int supervise_scan(struct supervisor *s, struct error *err)
@@ -149,20 +172,19 @@ int supervise_scan(struct supervisor *s, struct error *err)
 	for (int kind = 0; kind < OBJECT_KINDS; kind++) {
 		struct scan scan = { .s = s, .kind = (enum object_kind)kind, .err = err };
 
-		if (state_each_serial(s->state, scan.kind, visit_serial, &scan, err) != 0 ||
-		    state_each_name(s->state, scan.kind, visit_name, &scan, err) != 0)
+		if (state_each_serial(s->state, scan.kind, visit_serial, &scan, err) != 0)
 			return error_wrap(err, "state directory %s", s->state->path);
 	}
-	for (size_t i = 0; i < BUCKETS; i++) {
-		for (struct object *o = s->buckets[i]; o;) {
-			unsigned before = s->forgotten;
+	/* What is damaged is left alone: no step of ours leaves such a thing. */
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct object *o = s->buckets[i]; o; o = o->next)
+			o->looked = !read_object(s, o);
+	for (int kind = 0; kind < OBJECT_KINDS; kind++) {
+		struct scan scan = { .s = s, .kind = (enum object_kind)kind, .err = err };
 
-			if (!o->looked) {
-				o->looked = true;
-				look(s, o);
-			}
-			o = before == s->forgotten ? o->next : s->buckets[i];
-		}
+		if (state_each_name(s->state, scan.kind, visit_name, &scan, err) != 0)
+			return error_wrap(err, "state directory %s", s->state->path);
 	}
+	look_at_all(s);
 	return 0;
 }

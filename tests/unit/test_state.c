@@ -166,9 +166,9 @@ START_TEST(want_and_status)
 	struct status t = { 9, "ready", 1764060000.125 }, t2;
 	uint64_t serial;
 	int folder;
-	static const char *const wrong[] = { "", "1", "1 run", "1  run\n", "-1 run\n", "1 rune\n",
+	static const char *const wrong[] = { "1", "1 run", "1  run\n", "-1 run\n", "1 rune\n",
 		"99999999999999999999 run\n", "1 run\n\n", " 1 run\n", NULL };
-	static const char *const wrong_status[] = { "", "1 ready\n", "1 ready \n", "1 ready 1x\n", "1 ready nan\n",
+	static const char *const wrong_status[] = { "1 ready\n", "1 ready \n", "1 ready 1x\n", "1 ready nan\n",
 		"1 Ready 1.0\n", "1 readyreadyreadyready 1.0\n", "1 ready -1\n", "1 ready 1.0", NULL };
 
 	good(state_open(&s, path, &err));
@@ -193,6 +193,13 @@ START_TEST(want_and_status)
 		write_file(folder, "status", wrong_status[i]);
 		bad(status_read(folder, &t2, &err), EBADMSG);
 	}
+	/* What a power cut right after mkdir leaves. */
+	write_file(folder, "want", "");
+	write_file(folder, "status", "");
+	good(want_read(folder, &w2, &err));
+	ck_assert(w2.generation == 0 && w2.what == WANT_NOTHING);
+	good(status_read(folder, &t2, &err));
+	ck_assert(t2.generation == 0 && !strcmp(t2.state, "draft"));
 	ck_assert_int_eq(unlinkat(folder, "want", 0), 0);
 	good(want_read(folder, &w2, &err));
 	ck_assert(w2.generation == 0 && w2.what == WANT_NOTHING);
