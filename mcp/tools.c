@@ -75,7 +75,7 @@ int tool_call_step(struct tool_call *call, struct error *err)
 
 int tool_call_failed(struct tool_call *call, const struct error *failure, struct error *err)
 {
-	struct buffer text cleanup_buffer = BUFFER(8 * TOOL_TEXT_MAX);
+	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 
 	cJSON_Delete(call->content);
 	call->content = cJSON_CreateArray();

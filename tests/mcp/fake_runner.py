@@ -183,7 +183,8 @@ class FakeSandbox(Runner):
         given = (request.get("input") or "").encode()
         try:
             p = subprocess.Popen(argv, cwd=request.get("cwd") or workspace, stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                                 env={**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"})
         except OSError as e:
             return c.end(e.errno, f"{argv[0]}: {e.strerror}")
 

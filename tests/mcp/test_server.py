@@ -24,8 +24,8 @@ WAIT = 20
 class Server:
     """One process of `interpfs mcp`."""
 
-    def __init__(self, path):
-        self.p = subprocess.Popen([PROGRAM, "mcp", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, *argv):
+        self.p = subprocess.Popen([PROGRAM, "mcp", *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE)
         self.buffer = b""
         self.next_id = 0
@@ -98,8 +98,8 @@ class Case(unittest.TestCase):
         self.addCleanup(self.notebook.stop)
         self.addCleanup(self.sandbox.stop)
 
-    def serve(self, what="notebooks/7"):
-        server = Server(f"{self.state}/{what}")
+    def serve(self, what="notebooks/7", *options):
+        server = Server(*options, f"{self.state}/{what}")
 
         def end():
             if server.p.poll() is None:
@@ -396,6 +396,14 @@ class Sandbox(Case):
         self.assertIn("\n1000000\n[stderr]\n1\n2\n", text)
         self.assertEqual(text.count("bytes left out"), 2)
 
+    def test_text(self):
+        server = self.serve("sandboxes/3", "--text", "1024")
+        server.open()
+        text = text_of(server.call("run_command", {"command": "seq 10000"}))
+        self.assertLess(len(text), 1100)
+        self.assertTrue(text.endswith("\n10000\n"))
+        self.assertLess(len(text_of(server.call("run_command", {"command": "seq 10000; sleep 60", "timeout": 0.5}))), 1200)
+
     def test_timeout(self):
         result = self.server.call("run_command", {"command": "sleep 60", "timeout": 0.2})
         self.assertTrue(result["isError"])
@@ -497,8 +505,9 @@ class Paths(Case):
         os.makedirs(self.state + "/sessions/1")
         open(self.state + "/sessions/1/want", "w").close()
         for argv, status, sentence in (
-                ([], 64, "usage: interpfs mcp PATH"),
+                ([], 64, "usage: interpfs mcp "),
                 (["--help"], 64, "usage"),
+                (["--text", "5", self.state + "/notebooks/7"], 64, "usage"),
                 ([self.state + "/nowhere"], 66, "No such file or directory"),
                 ([self.state], 66, "is neither a sandbox, a notebook"),
                 ([self.state + "/sessions/1"], 1, "a session has no tools")):
