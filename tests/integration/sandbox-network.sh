@@ -1,0 +1,68 @@
+#!/bin/bash
+# network: full reaches out, and not to this machine's loopback; none reaches nothing.
+# runs: root user
+. "$(dirname "$0")/../functions.sh"
+
+inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
+
+# A server of this machine on its loopback, and one on an abstract socket.
+cat >"$T/server.py" <<-'EOF'
+	import socket, sys, threading
+	t = socket.create_server(('127.0.0.1', 0)); u = socket.socket(socket.AF_UNIX)
+	u.bind('\0interpfs-test-%d' % t.getsockname()[1]); u.listen()
+	print(t.getsockname()[1], flush=True)
+	for s in t, u: threading.Thread(target=lambda s=s: [c[0].sendall(b'reached') for c in iter(s.accept, None)], daemon=True).start()
+	sys.stdin.read()
+EOF
+coproc SERVER { exec python3 "$T/server.py"; }
+read -r port <&"${SERVER[0]}"
+on_exit "kill $SERVER_PID"
+cat >"$T/try.py" <<-'EOF'
+	import socket, sys
+	address, port = sys.argv[1], int(sys.argv[2])
+	s = socket.socket(socket.AF_UNIX if address == 'abstract' else socket.AF_INET); s.settimeout(5)
+	s.connect('\0interpfs-test-%d' % port if address == 'abstract' else (address, port)); print(s.recv(7).decode())
+EOF
+same "the server itself" reached "$(python3 "$T/try.py" 127.0.0.1 "$port")"
+same "the server's other socket" reached "$(python3 "$T/try.py" abstract "$port")"
+
+mount_it
+for n in full none; do
+	mkdir "$M/sandboxes/$n"
+	printf 'network: %s\nlocal_files: [["%s", /workspace/try.py]]\n' "$n" "$T/try.py" >"$M/sandboxes/$n/config"
+done
+for n in full none; do
+	echo wait >"$M/sandboxes/$n/ctl" || fail "$n: $(cat "$M/sandboxes/$n/error")"
+	for a in 127.0.0.1 10.0.2.2 abstract; do
+		fails "the host's server from $n as $a" inside $n python3 /workspace/try.py $a "$port"
+	done
+	same "$n: its own loopback" "5" "$(inside $n python3 -c '
+import socket
+s = socket.create_server(("127.0.0.1", 0)); c = socket.create_connection(s.getsockname()); c.send(b"hello"); print(len(s.accept()[0].recv(9)))')"
+done
+case $(jq -r .network "$M/sandboxes/full/info.json") in
+"full ("*) ;;
+*) fail "info.json says: $(jq -r .network "$M/sandboxes/full/info.json")" ;;
+esac
+same "info.json" none "$(jq -r .network "$M/sandboxes/none/info.json")"
+
+# Out: to an address of this machine that is not its loopback, where there is one.
+address=$(ip -4 -o addr show scope global 2>/dev/null | awk '{sub("/.*", "", $4); print $4; exit}')
+if [ -n "$address" ]; then
+	cat >"$T/out.py" <<-EOF
+		import socket, sys, threading
+		s = socket.create_server(('$address', 0)); print(s.getsockname()[1], flush=True)
+		threading.Thread(target=lambda: [c[0].sendall(b'reached') for c in iter(s.accept, None)], daemon=True).start(); sys.stdin.read()
+	EOF
+	exec 8< <(exec python3 "$T/out.py" < <(sleep 200))
+	on_exit "kill $!"
+	read -r out <&8
+	same "out" reached "$(inside full python3 /workspace/try.py "$address" "$out")"
+	fails "out of none" inside none python3 /workspace/try.py "$address" "$out"
+fi
+
+# Its helper ends with it.
+read -r pid _ <"$S/sandboxes/$(jq .serial "$M/sandboxes/full/info.json")/guest.pid"
+pgrep -f "slirp4netns.* $pid tap0" >/dev/null || [ "$(jq -r .network "$M/sandboxes/full/info.json")" != "full (slirp4netns)" ] || fail "no helper runs"
+rmdir "$M/sandboxes/full" "$M/sandboxes/none"
+eventually 10 sh -c "! pgrep -f '[s]lirp4netns.* $pid tap0'"

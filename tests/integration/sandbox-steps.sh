@@ -1,0 +1,62 @@
+#!/bin/bash
+# kill -9 of a sandbox's runner at each step of its life (base/failpoint.h) and at random moments:
+# the next runner goes on, no container is started twice, none is left, and its files are kept.
+# runs: root user
+. "$(dirname "$0")/../functions.sh"
+
+inside() { "$INTERPFS" exec "$M/sandboxes/lab" -- "$@"; }
+is() { [ "$(cat "$M/sandboxes/lab/state")" = "$1" ]; }
+containers() { find "$S/runtime" -mindepth 2 -maxdepth 2 -name 'interpfs-*' 2>/dev/null | wc -l; }
+# Process 1 of each sandbox of this state, whatever the runtime knows of it.
+guests() { pgrep -fx '/run/interpfs/guest [0-9]+' | while read -r p; do grep -q "$S/" "/proc/$p/mountinfo" 2>/dev/null && echo "$p"; done | wc -l; }
+settled() { local c; c=$(containers); [ "$c" -le 1 ] && [ "$(guests)" -le 1 ]; }
+
+life() { # WHAT
+	mkdir "$M/sandboxes/lab" || fail "$1: mkdir"
+	echo 'network: none' >"$M/sandboxes/lab/config" || fail "$1: config"
+	eventually 60 is ready
+	settled || fail "$1: $(containers) containers, $(guests) first processes"
+	inside sh -c 'echo kept >/root/file' || fail "$1: exec"
+	echo restart >"$M/sandboxes/lab/ctl" 2>/dev/null
+	eventually 30 is ready
+	settled || fail "$1, restarted: $(containers) containers, $(guests) first processes"
+	same "$1: a file after a restart" kept "$(inside cat /root/file)"
+	echo stop >"$M/sandboxes/lab/ctl" 2>/dev/null
+	eventually 30 is stopped
+	eventually 5 gone
+	rmdir "$M/sandboxes/lab" || fail "$1: rmdir"
+	eventually 30 nothing_left
+}
+gone() { [ "$(guests)" = 0 ] && [ "$(containers)" = 0 ]; }
+nothing_left() { [ "$(ls "$S/sandboxes")" = names ] && gone && ! ls -d "$S"/layers/.build-* 2>/dev/null && ! grep -q "$S/" <(grep -v "$M" /proc/mounts); }
+
+mount_it
+life "with nothing killed"
+unmount_it
+
+grep -q sandbox-prepared "$INTERPFS" || fail "this build has no failpoints: make SANITIZE=address,undefined BUILD=build/asan"
+for step in sandbox-prepared sandbox-starting sandbox-runtime sandbox-started sandbox-recorded sandbox-running \
+	sandbox-ready sandbox-ending sandbox-ended layer-building layer-built; do
+	case $step in layer-*) rm -rf "$S/layers"/[0-9a-f]* ;; esac
+	export INTERPFS_FAILPOINT=$step:$T/$step
+	mount_it
+	life "$step"
+	unmount_it
+	unset INTERPFS_FAILPOINT
+	[ -e "$T/$step" ] || fail "$step was never reached"
+done
+
+# At random, in the middle of starts.
+mount_it
+for i in 1 2 3 4 5 6; do
+	mkdir "$M/sandboxes/lab"
+	echo 'network: none' >"$M/sandboxes/lab/config"
+	eventually 5 sh -c "ls '$S'/sandboxes/[0-9]*/run/pid"
+	sleep "0.0$((RANDOM % 9))" # the moment is the test, not a condition
+	for p in $(runner_pids); do kill -9 "$p"; done
+	eventually 60 is ready
+	settled || fail "random $i: $(containers) containers, $(guests) first processes"
+	inside true || fail "random $i: it does not answer"
+	rmdir "$M/sandboxes/lab"
+	eventually 30 nothing_left
+done
