@@ -403,6 +403,7 @@ int session_turn(struct session *s, struct ending *ending, struct error *err)
 	ending->state = NULL;
 	ending->text[0] = '\0';
 	s->started = session_clock();
+	buffer_clear(&s->said);
 	if (runner_set_failure(s->runner, "", err) < 0 || runner_set_state(s->runner, "starting", err) < 0)
 		return -1;
 	rc = session_prepare(s, &why, err);
