@@ -202,11 +202,22 @@ void handle_free(struct handle *h)
 	free(h);
 }
 
+bool handle_caches(const struct handle *h)
+{
+	return h->kind == &value_kind && h->node.row->own && h->node.row->bit && h->node.object && !h->named;
+}
+
 void handle_reply(struct handle *h, struct fuse_file_info *fi)
 {
+	struct object *object = h->node.object;
+
 	fi->fh = h->number;
-	fi->direct_io = !h->kind->keep_cache;
-	fi->keep_cache = h->kind->keep_cache;
+	fi->direct_io = 1;
+	if (handle_caches(h)) {
+		fi->direct_io = 0;
+		fi->keep_cache = object->cached >> h->node.row->bit & 1;
+		object->cached |= UINT64_C(1) << h->node.row->bit;
+	}
 	fi->noflush = !h->kind->flushes || !handle_writes(h);
 }
 

@@ -40,7 +40,6 @@ struct handle {
 
 struct kind {
 	mode_t mode;            /* permission bits of a row that says none */
-	bool keep_cache;        /* its bytes never change: the kernel may keep them over opens */
 	bool flushes;           /* FLUSH matters to it */
 	/* Size and time of what a reader who opens now would get. */
 	void (*stat)(const struct node *node, struct stat *st);
@@ -68,6 +67,9 @@ struct handle *handle_of(uint64_t number);           /* NULL when there is none 
 void handle_free(struct handle *h);
 struct handle *handle_first(void);
 bool handle_writes(const struct handle *h);
+/* Whether the kernel may keep the bytes from open to open: it is told at an open when they have
+ * changed, and every read gets what is so then, never an older open's snapshot. */
+bool handle_caches(const struct handle *h);
 /* Fills in what open and create reply. */
 void handle_reply(struct handle *h, struct fuse_file_info *fi);
 

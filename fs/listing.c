@@ -10,6 +10,7 @@
 struct item {
 	size_t name; /* in names */
 	uint64_t serial;
+	struct object *object; /* good as long as none was freed since */
 	struct row *row;
 	uint32_t index;
 	bool scratch, listed;
@@ -19,6 +20,7 @@ struct listing_snapshot {
 	struct buffer names;
 	struct item *items;
 	size_t count, room;
+	uint64_t freed; /* objects_freed() when it was taken */
 	bool taken;
 };
 
@@ -50,7 +52,7 @@ static int take_child(void *context, const char *name, const struct node *child)
 {
 	struct taking *t = context;
 	struct item item = { .row = (struct row *)child->row, .index = child->index,
-			     .serial = child->object ? child->object->serial : 0 };
+			     .serial = child->object ? child->object->serial : 0, .object = child->object };
 
 	if (document_hidden(child))
 		return 0;
@@ -71,6 +73,7 @@ static int take(struct listing_snapshot *s, const struct node *directory)
 	struct taking t = { s, directory };
 
 	s->count = 0;
+	s->freed = objects_freed();
 	buffer_clear(&s->names);
 	if (tree_list(directory, take_child, &t) || named_each(directory, take_scratch, &t))
 		return -1;
@@ -109,7 +112,8 @@ void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info 
 #define INODE_UNKNOWN 0xffffffffu
 
 /* The entry as readdirplus tells it: what needs a LOOKUP of its own has no inode here. */
-static void entry_of_item(const struct item *item, struct fuse_entry_param *entry)
+static void entry_of_item(const struct listing_snapshot *s, const struct item *item,
+			  struct fuse_entry_param *entry)
 {
 	struct node child = { .row = item->row, .index = item->index };
 
@@ -119,7 +123,9 @@ static void entry_of_item(const struct item *item, struct fuse_entry_param *entr
 		entry->attr.st_mode = S_IFREG;
 		return;
 	}
-	if (item->serial && !(child.object = objects_by_serial(item->serial))) {
+	if (item->serial)
+		child.object = s->freed == objects_freed() ? item->object : objects_by_serial(item->serial);
+	if (item->serial && !child.object) {
 		entry->attr.st_mode = S_IFDIR;
 		return;
 	}
@@ -169,6 +175,8 @@ static void read_listing(fuse_req_t request, fuse_ino_t inode, size_t size, off_
 		const char *name = i == 0 ? "." : i == 1 ? ".." : s->names.data + item->name;
 		size_t n, room = size - used;
 
+		if (item && i + 6 < s->count && s->freed == objects_freed())
+			__builtin_prefetch(s->items[i + 6].object);
 		if (!plus) {
 			if (item)
 				attributes_of_item(item, &entry.attr);
@@ -180,7 +188,7 @@ static void read_listing(fuse_req_t request, fuse_ino_t inode, size_t size, off_
 			n = fuse_add_direntry_plus(request, NULL, 0, name, NULL, 0);
 			if (n <= room) {
 				if (item)
-					entry_of_item(item, &entry);
+					entry_of_item(s, item, &entry);
 				else
 					entry.attr.st_mode = S_IFDIR;
 				n = fuse_add_direntry_plus(request, out + used, room, name, &entry, (off_t)i + 1);

@@ -19,7 +19,6 @@
 #include <fuse_lowlevel.h>
 
 #define EVENTS 64
-#define REQUESTS_A_TURN 64 /* then the sockets get their turn */
 
 static struct {
 	int epoll;
@@ -157,21 +156,22 @@ static void take_signals(struct loop_watch *watch, uint32_t events)
 
 static void take_requests(struct loop_watch *watch, uint32_t events)
 {
+	int n;
+
 	(void)watch;
 	(void)events;
-	for (int i = 0; i < REQUESTS_A_TURN && !fuse_session_exited(loop.session); i++) {
-		int n = fuse_session_receive_buf(loop.session, &loop.buffer);
-
-		if (n == -EAGAIN || n == -EINTR)
-			return;
-		if (n <= 0) { /* 0: unmounted */
-			if (n < 0 && n != -ENODEV)
-				loop.failure = -n;
-			fuse_session_exit(loop.session);
-			return;
-		}
-		fuse_session_process_buf(loop.session, &loop.buffer);
+	/* One a turn: looking for another costs a system call that most often finds none, and the
+	 * sockets get their turn in between. */
+	n = fuse_session_receive_buf(loop.session, &loop.buffer);
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	if (n <= 0) { /* 0: unmounted */
+		if (n < 0 && n != -ENODEV)
+			loop.failure = -n;
+		fuse_session_exit(loop.session);
+		return;
 	}
+	fuse_session_process_buf(loop.session, &loop.buffer);
 }
 
 int loop_open(struct error *err)

@@ -286,8 +286,8 @@ static struct row cell_row = {
 static struct row notebook_rows[] = {
 	{ .name = "config", .kind = FILE_DOCUMENT, .fields = notebook_fields, .check = check_notebook,
 	  .help = "YAML or JSON; closing it starts the kernel" },
-	{ .name = "state", .kind = FILE_VALUE, .render = show_state, .help = "draft starting idle busy stopped failed died" },
-	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .help = "why the last write was refused, or why it failed" },
+	{ .name = "state", .kind = FILE_VALUE, .render = show_state, .own = true, .help = "draft starting idle busy stopped failed died" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .own = true, .help = "why the last write was refused, or why it failed" },
 	{ .name = "log", .kind = FILE_LOG, .help = "what was done for it" },
 	{ .name = "info.json", .kind = FILE_VALUE, .render = show_info, .help = "everything about it, for programs" },
 	{ .name = "url", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's own page of it, with the token" },

@@ -25,6 +25,7 @@ static struct {
 	} kinds[OBJECT_KINDS];
 	struct object *open[FOLDERS_OPEN];
 	uint32_t clock;
+	uint64_t freed;
 } all;
 
 static size_t hash_name(enum object_kind kind, const char *name)
@@ -167,6 +168,11 @@ struct object *objects_by_serial(uint64_t serial)
 	return o;
 }
 
+uint64_t objects_freed(void)
+{
+	return all.freed;
+}
+
 uint32_t objects_count(enum object_kind kind)
 {
 	return all.kinds[kind].count;
@@ -175,8 +181,13 @@ uint32_t objects_count(enum object_kind kind)
 int objects_each(enum object_kind kind, int (*visit)(void *context, struct object *object), void *context)
 {
 	for (uint32_t i = 0; i < all.kinds[kind].count; i++) {
-		int r = visit(context, all.kinds[kind].list[i]);
+		int r;
 
+		if (i + 8 < all.kinds[kind].count) { /* they lie anywhere: most of a listing is waiting for memory */
+			__builtin_prefetch(all.kinds[kind].list[i + 8]);
+			__builtin_prefetch(all.kinds[kind].list[i + 4]->name);
+		}
+		r = visit(context, all.kinds[kind].list[i]);
 		if (r)
 			return r;
 	}
@@ -245,6 +256,7 @@ static void forget(struct object *object)
 	unchain_serial(object);
 	close_folder(object);
 	all.objects--;
+	all.freed++;
 	free(object->name);
 	free(object->sha);
 	free(object);

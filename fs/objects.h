@@ -15,19 +15,21 @@
 #include "fs/state.h"
 
 struct object {
+	/* What a listing of all needs comes first, within two lines of the processor's cache. */
 	enum object_kind kind;
 	bool removed;           /* rmdir was accepted: it has no name any more and goes away */
 	uint32_t pins;          /* descriptors, parked requests and storage jobs that point here */
 	uint64_t serial;
 	char *name;             /* owned; the last name when removed */
+	struct timespec changed;/* when anything of it last changed */
+	uint64_t known;         /* rows whose attributes the kernel may have: bit row->bit */
+	struct object *next_name, *next_serial; /* hash chains */
+	uint64_t cached;        /* rows whose bytes the kernel may have */
 	struct want want;       /* as decided; it may be on its way to the disk */
 	struct status status;   /* as last announced */
-	struct timespec changed;/* when anything of it last changed */
+	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
 	int folder;             /* -1 while not open: use object_folder_fd() */
 	uint32_t used;          /* when folder was last asked for */
-	uint64_t known;         /* rows whose attributes the kernel may have: bit row->bit */
-	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
-	struct object *next_name, *next_serial; /* hash chains */
 };
 
 /* Loads every name of every kind. */
@@ -36,6 +38,8 @@ struct state *objects_state(void);
 
 struct object *objects_find(enum object_kind kind, const char *name);   /* NULL when there is none */
 struct object *objects_by_serial(uint64_t serial);                      /* removed ones too */
+/* Counts the objects that were ever freed: while it stands, a pointer to one is good. */
+uint64_t objects_freed(void);
 uint32_t objects_count(enum object_kind kind);
 
 /* Calls visit for each named object of the kind in order of serial; it may not add or remove. */

@@ -78,9 +78,9 @@ static const struct command sandbox_commands[] = {
 static struct row sandbox_rows[] = {
 	{ .name = "config", .kind = FILE_DOCUMENT, .fields = sandbox_fields, .check = check_sandbox,
 	  .help = "YAML or JSON; closing it starts the sandbox" },
-	{ .name = "state", .kind = FILE_VALUE, .render = show_state,
+	{ .name = "state", .kind = FILE_VALUE, .render = show_state, .own = true,
 	  .help = "draft building starting ready stopping stopped failed died" },
-	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .help = "why the last write was refused, or why it failed" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .own = true, .help = "why the last write was refused, or why it failed" },
 	{ .name = "id", .kind = FILE_VALUE, .help = "what its backend calls it" },
 	{ .name = "log", .kind = FILE_LOG, .help = "what was done for it, pip's own lines included" },
 	{ .name = "info.json", .kind = FILE_VALUE, .render = show_info, .help = "everything about it, for programs" },

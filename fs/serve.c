@@ -69,11 +69,20 @@ static nlink_t count_links(const struct node *node)
 
 static void common_attributes(struct stat *st, uint64_t inode, mode_t mode)
 {
+	static uid_t user; /* asked once: a listing of 10,000 would ask as often */
+	static gid_t group;
+	static bool asked;
+
+	if (!asked) {
+		user = getuid();
+		group = getgid();
+		asked = true;
+	}
 	st->st_ino = inode;
 	st->st_mode = mode;
 	st->st_nlink = 1;
-	st->st_uid = getuid();
-	st->st_gid = getgid();
+	st->st_uid = user;
+	st->st_gid = group;
 	st->st_blksize = BLOCK;
 }
 
@@ -142,8 +151,8 @@ double cache_time(const struct node *node)
 	case FILE_HOLD:
 		return CACHED;
 	case FILE_VALUE:
-		if (file_kinds[FILE_VALUE]->keep_cache || (row->render && !row->bit))
-			return 0;
+		if (row->render && !(row->own && row->bit))
+			return 0; /* it may depend on more than its object's changes tell */
 		return node->object ? CACHED : 0;
 	case FILE_LOG:
 		return node->object ? CACHED : 0;

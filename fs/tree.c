@@ -346,6 +346,7 @@ static void forget_attributes(const struct node *node)
 	struct object *object = node->object;
 
 	if (object && node->row->bit) {
+		object->cached &= ~(UINT64_C(1) << node->row->bit);
 		if (!(object->known >> node->row->bit & 1))
 			return;
 		object->known &= ~(UINT64_C(1) << node->row->bit);

@@ -98,6 +98,9 @@ struct row {
 
 	/* Value and link: appends the content (a value's newline included). NULL: the backing file. */
 	int (*render)(const struct node *node, struct buffer *out, struct error *err);
+	/* What it renders depends on its own object's status and files alone, so the kernel may keep it
+	 * until the object changes. */
+	bool own;
 	/* Size and time of what render would append, where rendering costs more than a stat may.
 	 * NULL: it is rendered. */
 	void (*measure)(const struct node *node, struct stat *st);

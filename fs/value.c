@@ -1,5 +1,5 @@
 /* Values: what is recorded, read only. Each open has a snapshot: the rendered text, or a descriptor
- * of the backing file, which runners replace as a whole. Also the files of listed folders. */
+ * of the backing file, which runners replace as a whole. What the kernel may keep has none. Also the files of listed folders. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -62,6 +62,8 @@ static int value_open(struct handle *h, struct error *err)
 	char path[PATH_MAX];
 
 	h->text.limit = VALUE_MAX;
+	if (handle_caches(h))
+		return 0; /* rendered when it is read */
 	if (!h->named && h->node.row->render)
 		return h->node.row->render(&h->node, &h->text, err);
 	if (folder < 0 || backing_path(&h->node, h->named, path, sizeof path) < 0)
@@ -75,8 +77,17 @@ static int value_open(struct handle *h, struct error *err)
 static void value_read(struct handle *h, fuse_req_t request, size_t size, off_t offset)
 {
 	struct fuse_bufvec out = FUSE_BUFVEC_INIT(size);
-	size_t n = (size_t)offset < h->text.length ? h->text.length - (size_t)offset : 0;
+	struct error err;
+	size_t n;
 
+	if (handle_caches(h)) {
+		buffer_clear(&h->text);
+		if (h->node.row->render(&h->node, &h->text, &err) < 0) {
+			fuse_reply_err(request, err.code);
+			return;
+		}
+	}
+	n = (size_t)offset < h->text.length ? h->text.length - (size_t)offset : 0;
 	if (h->fd < 0) {
 		fuse_reply_buf(request, n ? h->text.data + offset : NULL, n < size ? n : size);
 		return;
