@@ -268,6 +268,7 @@ static int open_stream(struct link *link, const struct frame *frame)
 		break;
 	case GUEST_QUIT:
 		link_end(link, frame->stream, 0, 0, "");
+		free_fields(&fields);
 		guest_leave("stopped", 0, "the sandbox was stopped");
 	default:
 		link_end(link, frame->stream, ENOSYS, 0, "the guest does not know this operation");
