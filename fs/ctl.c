@@ -258,7 +258,7 @@ static bool line_done(struct run *run, int *code)
 		*code = run->until_rest ? 0 : EIO;
 	} else if (run->until_rest && !object_at_rest(run->object)) {
 		return false;
-	} else if (run->until_settled && !object_settled(run->object)) {
+	} else if (run->until_settled && (!object_settled(run->object) || run->object->texts)) {
 		if (!run->timed_out)
 			return false;
 		*code = ETIMEDOUT;

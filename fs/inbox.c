@@ -38,6 +38,8 @@ static void call_ended(void *context, int code, int exit, const char *text, int 
 		(void)error_set(&err, code, "%s", text && *text ? text : strerror(code));
 		refuse(object, &err);
 	}
+	object->texts--;
+	files_object_changed(object);
 	object_unpin(object);
 }
 
@@ -54,8 +56,10 @@ static int call(const struct node *node, const char *text, size_t n)
 	else
 		(void)snprintf(name, sizeof name, "%s", node->row->call);
 	object_pin(object);
-	if (supervise_call(mount_supervisor(), object->kind, object->serial, name, text, n, &callbacks, object))
+	if (supervise_call(mount_supervisor(), object->kind, object->serial, name, text, n, &callbacks, object)) {
+		object->texts++;
 		return 0;
+	}
 	object_unpin(object);
 	return ENOMEM;
 }

@@ -19,6 +19,7 @@ struct object {
 	enum object_kind kind;
 	bool removed;           /* rmdir was accepted: it has no name any more and goes away */
 	uint32_t pins;          /* descriptors, parked requests and storage jobs that point here */
+	uint32_t texts;         /* of inboxes, on their way to its runner: a wait waits for them too */
 	uint64_t serial;
 	char *name;             /* owned; the last name when removed */
 	struct timespec changed;/* when anything of it last changed */
