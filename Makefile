@@ -1,6 +1,8 @@
 # interpfs. `make` builds build/interpfs and build/interpfs-guest; `make check` tests; `make demo` shows.
 BUILD ?= build
 PREFIX ?= /usr/local
+# mount(8) looks for its helpers here and nowhere else.
+HELPERS ?= /sbin
 CC ?= gcc
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(WERROR)
 HARDEN = -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
@@ -68,11 +70,12 @@ demo:
 	tools/demo
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/interpfs \
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(HELPERS) $(DESTDIR)$(PREFIX)/libexec/interpfs \
 	  $(DESTDIR)$(PREFIX)/share/interpfs $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 0755 $(BUILD)/interpfs $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(BUILD)/interpfs-guest $(DESTDIR)$(PREFIX)/libexec/interpfs/
-	ln -sf ../bin/interpfs $(DESTDIR)$(PREFIX)/sbin/mount.interpfs
+	ln -sf $(PREFIX)/bin/interpfs $(DESTDIR)$(HELPERS)/mount.interpfs
+	ln -sf $(PREFIX)/bin/interpfs $(DESTDIR)$(HELPERS)/mount.fuse.interpfs
 	cp -r share/. $(DESTDIR)$(PREFIX)/share/interpfs/
 	install -m 0644 docs/interpfs.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 0644 docs/interpfs.5 $(DESTDIR)$(PREFIX)/share/man/man5/
