@@ -16,6 +16,7 @@
 #include "fs/named.h"
 #include "fs/notify.h"
 #include "fs/supervise.h"
+#include "fs/treefile.h"
 
 /* A change of an object's name on its way through the storage thread. */
 struct change {
@@ -192,6 +193,7 @@ static void rmdir_finish(void *data, int result, const struct error *error)
 		supervise_poke(mount_supervisor(), c->kind, c->serial);
 		fuse_reply_err(c->request, 0);
 		files_object_changed(c->object); /* readers come to the end of their file */
+		treefile_object_changed(c->object);
 		named_remove_all(c->object);
 		document_forget(c->object);
 	}

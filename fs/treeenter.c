@@ -135,7 +135,7 @@ void treefile_object_changed(const struct object *object)
 {
 	static const struct row *row;
 
-	if (object->kind != OBJECT_SANDBOX || !strcmp(object->status.state, "ready"))
+	if (object->kind != OBJECT_SANDBOX || (!object->removed && !strcmp(object->status.state, "ready")))
 		return;
 	for (const struct row *r = row ? NULL : root_row.rows; r && r->name; r++)
 		if (r->child && r->child->kind == FILE_TREE && r->objects == OBJECT_SANDBOX)

@@ -27,7 +27,7 @@ void treefile_enter(fuse_req_t request, const struct node *node);
 /* One of a batch of FORGETs. */
 void treefile_forget(uint64_t inode, uint64_t lookups);
 
-/* The object's state or want has changed: the root of a sandbox that stops is let go of. */
+/* The object's state has changed, or it was removed: the root of a sandbox that does not run is let go of. */
 void treefile_object_changed(const struct object *object);
 
 /* Every other operation. Members that are NULL answer ENOSYS. */
