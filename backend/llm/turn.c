@@ -378,9 +378,11 @@ static int converse(struct session *s, struct ending *ending, struct error *err)
 			return -1;
 		if (asked == ASKED_ENDED)
 			return ending->state ? 0 : halt(s, ending, err);
-		/* A refusal is no part of the conversation: what follows it would be refused, too. */
-		if (answer.stop == STOP_REFUSED)
-			rc = aborted(s, "refusal", steal_pointer(&answer.usage), err);
+		/* A refusal is no part of the conversation: what follows it would be refused, too. Neither is
+		 * thinking that was cut off before anything was said: it cannot stand alone. */
+		if (answer.stop == STOP_REFUSED ||
+		    (answer.stop == STOP_CUT && !answer.count && !*answer.text))
+			rc = aborted(s, answer.stop_reason, steal_pointer(&answer.usage), err);
 		else
 			rc = commit(s, &answer, err);
 		if (rc == 0 && answer.count && answer.stop != STOP_REFUSED)

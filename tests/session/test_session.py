@@ -3,7 +3,9 @@ stand-ins for notebooks: every fault of the API, limits, interrupts, crashes at 
 INTERPFS names a test build. Alone: INTERPFS=build/asan/interpfs python3 tests/session/test_session.py [-k PATTERN]"""
 import json
 import os
+import random
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -301,6 +303,16 @@ class Faults(Case):
         self.assertIn("max_tokens", s.failure())
         self.assertEqual(self.api.refusals(), [])
 
+    def test_cut_while_it_thinks(self):
+        self.api.steps({"content": [{"thinking": "hm"}], "stop": "max_tokens"}, {"text": "Now."})
+        s = self.session()
+        s.run("go")
+        self.assertEqual(s.status(), "limited")
+        s.put({"kind": "start"})
+        s.run()
+        self.done(s)
+        self.assertEqual([m["role"] for m in self.api.bodies()[1]["messages"]], ["user"])
+
     def test_window(self):
         self.api.steps({"text": "It was", "stop": "model_context_window_exceeded"})
         s = self.session()
@@ -566,6 +578,27 @@ class Crashes(Case):
                     self.assertIn("interrupted: the session's process ended while this ran", s.read("messages"))
                 if point == "session-request":
                     self.assertEqual(s.events("aborted")[0]["reason"], "its process ended")
+
+    def test_killed_at_random(self):
+        chance = random.Random(os.environ.get("SEED"))
+        self.api.steps(*[{**CALL, "delay": 0.03}] * 8, {"text": "It is two."})
+        s = self.with_notebook()
+        s.say("go")
+        for _ in range(8):
+            s.start()
+            try:
+                s.p.wait(chance.random() * 0.8)
+                break
+            except subprocess.TimeoutExpired:
+                s.p.kill()
+                s.p.wait()
+        else:
+            s.start().end()
+        self.done(s)
+        self.assertEqual(self.api.refusals(), [])
+        runs = [n for n in self.notebook.notes if n.startswith("run ")]
+        self.assertLessEqual(len(runs), len(s.events("call")), "a call was run twice")
+        self.assertEqual(len([e for e in s.events("user") if not e.get("note")]), 1)
 
     def test_killed_while_it_streams(self):
         self.api.steps({"text": "It is a long answer of many words.", "delay": 0.1, "chunk": 5}, {"text": "It is two."})
