@@ -107,6 +107,9 @@ static int ask_sandbox(struct story *s, struct buffer *answer, struct error *err
 				continue;
 			if (!message.code)
 				return 1;
+			/* It is coming to rest; its status will say how. */
+			if (message.code == ENOTCONN)
+				return 0;
 			return error_set(err, message.code, "%s", message.text);
 		}
 		if (got < 0)
@@ -329,6 +332,8 @@ int kernel_connect(struct story *s, struct error *err)
 	};
 
 	kernel_disconnect(s);
+	s->resumed_after = *s->seen;
+	s->resumes = s->first && s->first->sent;
 	s->socket = socket_connect(&address, receive, s, err);
 	if (!s->socket || send_probe(s, err) < 0)
 		return -1;

@@ -415,6 +415,24 @@ static void kernel_status(struct story *s, struct json state)
 	}
 }
 
+/* The first message about a cell that ran when the connection was lost. What the server had sent
+ * and nobody had taken is gone; the numbers tell that there was something. A reply and the idle
+ * after it may change places. */
+static void look_for_gap(struct story *s, struct request *r, const struct wire_message *message)
+{
+	static const char text[] = "{\"name\":\"stderr\",\"text\":\"[interpfs: output may be missing here: "
+				   "the connection to the kernel was lost]\\n\"}";
+	const struct wire_message mark = { .type = WIRE_STREAM, .content = JSON(text) };
+	bool ends = message->type == WIRE_STATUS || message->type == WIRE_EXECUTE_REPLY;
+	struct error err;
+
+	s->resumes = false;
+	if (!s->resumed_after || message->count <= s->resumed_after + 1 + ends)
+		return;
+	if (cell_take(&r->cell, &mark, &err) < 0)
+		trouble(s, &err);
+}
+
 /* The probe's reply says that no reply is owed any more, its idle that no output is; what was
  * sent before and has not ended by then never will. */
 static void take_probe(struct story *s, const struct wire_message *message)
@@ -436,7 +454,7 @@ static void take_probe(struct story *s, const struct wire_message *message)
 		end_lost(s, s->first);
 }
 
-void requests_message(struct story *s, const struct wire_message *message)
+static void take_message(struct story *s, const struct wire_message *message)
 {
 	struct request *r = s->first;
 	uint64_t number;
@@ -465,6 +483,8 @@ void requests_message(struct story *s, const struct wire_message *message)
 		take_late(s, message, number, cell);
 		return;
 	}
+	if (s->resumes)
+		look_for_gap(s, r, message);
 	if (message->type == WIRE_EXECUTE_REPLY)
 		take_reply(r, message->content);
 	else if (message->type == WIRE_STATUS)
@@ -473,6 +493,14 @@ void requests_message(struct story *s, const struct wire_message *message)
 		trouble(s, &err);
 	if (r->replied && r->idle)
 		finish(s, r);
+}
+
+void requests_message(struct story *s, const struct wire_message *message)
+{
+	take_message(s, message);
+	/* Only now: a message that was taken twice would be seen, one that never was would not. */
+	if (message->count > *s->seen)
+		*s->seen = message->count;
 }
 
 void requests_interrupt(struct story *s, struct conversation *c)

@@ -10,10 +10,12 @@
 #include "backend/kernel/story.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -130,6 +132,21 @@ static int make_client(struct story *s, struct error *err)
 	return 0;
 }
 
+/* A page that outlives the process without a system call for each message. */
+static int map_seen(struct story *s, struct error *err)
+{
+	cleanup_close int fd = openat(runner_folder(s->runner), "run/seen", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	void *page;
+
+	if (fd < 0 || ftruncate(fd, sizeof *s->seen) < 0)
+		return error_errno(err, "run/seen");
+	page = mmap(NULL, sizeof *s->seen, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (page == MAP_FAILED)
+		return error_errno(err, "run/seen");
+	s->seen = page;
+	return 0;
+}
+
 static int open_story(struct story *s, struct runner *r, struct error *err)
 {
 	struct timespec now;
@@ -141,7 +158,8 @@ static int open_story(struct story *s, struct runner *r, struct error *err)
 	if (clock_gettime(CLOCK_REALTIME, &now) < 0)
 		return error_errno(err, "clock");
 	s->number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-	return notebook_open(&s->notebook, runner_folder(r), runner_serial(r), changed, r, err);
+	return map_seen(s, err) < 0 ||
+	       notebook_open(&s->notebook, runner_folder(r), runner_serial(r), changed, r, err) < 0 ? -1 : 0;
 }
 
 static void close_story(struct story *s)
@@ -158,6 +176,8 @@ static void close_story(struct story *s)
 	if (s->sandbox_folder >= 0)
 		(void)close(s->sandbox_folder);
 	notebook_close(&s->notebook);
+	if (s->seen)
+		(void)munmap(s->seen, sizeof *s->seen);
 }
 
 static int write_json(struct story *s, const char *path, cJSON *json, struct error *err)
@@ -258,6 +278,7 @@ static int start(struct story *s, struct error *err)
 	if (kernel_find_server(s, err) < 0 || kernel_start(s, err) < 0)
 		return -1;
 	failpoint("notebook-kernel");
+	*s->seen = 0;
 	if (write_kernel(s, err) < 0 || kernel_connect(s, err) < 0)
 		return -1;
 	if (requests_run_hidden(s, setup_code, strlen(setup_code), true, err) < 0)

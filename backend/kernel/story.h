@@ -77,6 +77,10 @@ struct story {
 	bool synchronized;        /* the probe after connecting was answered: nothing is owed any more */
 	uint64_t probe;
 	bool probe_replied, probe_idle;
+	uint64_t *seen;           /* run/seen, mapped: the last of the kernel's messages that was taken. It is
+	                             there for the next runner when this one is killed */
+	uint64_t resumed_after;   /* what it was when the connection was made */
+	bool resumes;             /* a cell runs, and nothing of it has come over this connection */
 	bool dead;                /* the kernel is gone; `death` says why */
 	struct error death;
 

@@ -45,6 +45,23 @@ static enum wire_type find_type(struct json name)
 	return WIRE_OTHER;
 }
 
+/* The number at the end of a message's id. */
+static uint64_t read_count(struct json id)
+{
+	uint64_t count = 0, unit = 1;
+
+	if (json_kind(id) != JSON_STRING)
+		return 0;
+	for (size_t i = id.length - 2; i > 0 && unit <= 1000000000000000u; i--, unit *= 10) {
+		if (id.data[i] == '_')
+			return count;
+		if (id.data[i] < '0' || id.data[i] > '9')
+			return 0;
+		count += unit * (uint64_t)(id.data[i] - '0');
+	}
+	return 0;
+}
+
 int wire_parse(const void *data, size_t n, struct wire_message *message, struct error *err)
 {
 	const uint8_t *p = data;
@@ -76,6 +93,7 @@ int wire_parse(const void *data, size_t n, struct wire_message *message, struct 
 				 (unsigned long long)start);
 	*message = (struct wire_message){ .channel = part[PART_CHANNEL], .content = part[PART_CONTENT] };
 	message->type = find_type(json_get(part[PART_HEADER], "msg_type"));
+	message->count = read_count(json_get(part[PART_HEADER], "msg_id"));
 	id = json_get(part[PART_PARENT], "msg_id");
 	/* Ours hold no escapes; others' ids need not be understood. */
 	if (json_kind(id) == JSON_STRING && id.length - 2 < sizeof message->parent)

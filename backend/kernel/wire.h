@@ -40,6 +40,8 @@ enum wire_type {
 struct wire_message {
 	enum wire_type type;
 	char parent[WIRE_ID_SIZE]; /* parent_header's msg_id; "" without a parent or with an odd one */
+	uint64_t count;            /* the kernel numbers its messages in their ids (jupyter_client's Session does:
+	                              SESSION_PID_COUNT, from 1); 0 when this one has none */
 	struct json channel;       /* plain bytes, no JSON */
 	struct json content;       /* borrowed from the frame; not validated */
 };

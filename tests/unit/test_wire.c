@@ -44,6 +44,29 @@ START_TEST(round_trip)
 }
 END_TEST
 
+START_TEST(counts)
+{
+	static const struct {
+		const char *id;
+		uint64_t count;
+	} ids[] = {
+		{ "abc_12_7", 7 }, { "a_0", 0 }, { "abc-12-7", 0 }, { "abc", 0 }, { "", 0 }, { "a_1x", 0 },
+		{ "_900", 900 }, { "a_99999999999999999999999999", 0 },
+	};
+	struct error err;
+
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+		struct buffer b = BUFFER(4096);
+		struct wire_message m;
+
+		ck_assert_int_eq(wire_request(&b, "status", "s", ids[i].id, JSON("{}"), &err), 0);
+		ck_assert_int_eq(wire_parse(b.data, b.length, &m, &err), 0);
+		ck_assert_uint_eq(m.count, ids[i].count);
+		buffer_free(&b);
+	}
+}
+END_TEST
+
 START_TEST(wrong_offsets)
 {
 	static const struct {
@@ -125,6 +148,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tests, round_trip);
+	tcase_add_test(tests, counts);
 	tcase_add_test(tests, wrong_offsets);
 	tcase_add_test(tests, validity);
 	tcase_add_test(tests, depth);
