@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import socket
-import struct
 import sys
 import threading
 import time
@@ -143,11 +142,18 @@ class Handler(BaseHTTPRequestHandler):
                 raise rules.Refusal(404, "not_found_error", "Not found")
         except rules.Refusal as refusal:
             outcome.update(status=refusal.status, refusal=refusal.message)
+            self.report(outcome)
             self.refuse(refusal)
         except (Gone, OSError):
             outcome["delivered"] = False
             self.close_connection = True
-        self.server.log.write(event="answer", n=self.number, **outcome)
+        self.report(outcome)
+
+    def report(self, outcome):
+        """Before the last byte is sent, so that who has the answer finds it in the log."""
+        if not outcome.pop("reported", False):
+            self.server.log.write(event="answer", n=self.number, **outcome)
+        outcome["reported"] = True
 
     @staticmethod
     def read_body(raw):
@@ -180,13 +186,13 @@ class Handler(BaseHTTPRequestHandler):
             if "should_retry" in step:
                 headers.append(("x-should-retry", step["should_retry"]))
             kind = step.get("type", steps.ERROR_TYPES.get(status, "api_error"))
+            self.report(outcome)
             return self.refuse(rules.Refusal(status, kind, step.get("message", kind.replace("_", " "))), headers)
         message = self.compose(body, step)
         if body.get("stream"):
-            self.stream(body, step, message)
+            self.stream(body, step, message, outcome)
         else:
-            self.whole(body, step, message)
-        outcome["delivered"] = True
+            self.whole(body, step, message, outcome)
         return None
 
     def compose(self, body, step):
@@ -232,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
                 "cache_creation_input_tokens": max(0, total - cached) if marked else 0,
                 "output_tokens": max(1, len(json.dumps(content)) // 4)}
 
-    def whole(self, body, step, message):
+    def whole(self, body, step, message, outcome):
         """Not streamed. Faults of streams become those of the connection."""
         if "stall" in step:
             self.sleep(step["stall"])
@@ -250,9 +256,11 @@ class Handler(BaseHTTPRequestHandler):
         if "cut" in step:
             self.wfile.write(data[:int(step["cut"])])
             self.drop()
+        outcome["delivered"] = True
+        self.report(outcome)
         self.wfile.write(data)
 
-    def stream(self, body, step, message):
+    def stream(self, body, step, message, outcome):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
@@ -275,7 +283,11 @@ class Handler(BaseHTTPRequestHandler):
                 if event["type"] == "message_stop":  # who has it may send the message back at once
                     finished = True
                     memory.remember(body, content, True, message["stop_reason"])
+                    outcome["delivered"] = True
+                    self.report(outcome)
                 self.event(event, step)
+            outcome["delivered"] = True
+            self.report(outcome)
             self.wfile.write(b"0\r\n\r\n")
         finally:
             if not finished:
@@ -309,10 +321,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def drop(self):
-        self.wfile.flush()
-        time.sleep(0.05)  # what was sent arrives before the reset
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
+        """Not by a reset, which would take with it what the client has not read yet."""
+        self.connection.shutdown(socket.SHUT_WR)
         raise Gone
 
 
