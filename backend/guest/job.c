@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define SIGNALS_OF_KERNEL 64
 #define TERM_GRACE_MS 2000
 
 struct job jobs[JOBS];
@@ -79,10 +81,13 @@ static char **merge_environment(char **variables)
 static void __attribute__((noreturn)) run_child(const struct fields *fields, char **environment, const int pipes[3],
 						volatile int *failed)
 {
+	/* The kernel's own structure, all zeros: SIG_DFL. signal(3) passes over those that libc keeps for
+	 * itself, and one of them may have come ignored from whoever started the runtime. */
+	static const uint64_t defaults[4];
 	sigset_t none;
 
-	for (int s = 1; s < NSIG; s++)
-		(void)signal(s, SIG_DFL);
+	for (int s = 1; s <= SIGNALS_OF_KERNEL; s++)
+		(void)syscall(SYS_rt_sigaction, s, defaults, NULL, sizeof *defaults);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (job_descriptors.rlim_max)

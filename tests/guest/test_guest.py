@@ -166,6 +166,7 @@ class Living(unittest.TestCase):
 
     def test_signals_reach_the_group(self):
         stream = self.link.sh("trap 'echo got; exit 5' USR1; sleep 1003 & echo ready; wait; echo no")
+        self.link.until(lambda: b"ready" in self.link.answers[stream].out)
         # Before its exec, the shell's child would catch the signal as the shell does.
         self.assertTrue(eventually(lambda: b"sleep 1003" in self.table()))
         self.link.signal(stream, signal.SIGUSR1)
