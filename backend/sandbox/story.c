@@ -507,6 +507,9 @@ static int start(struct story *s, struct error *err)
 
 static int set_end(struct story *s, const char *state, const char *failure, struct error *err)
 {
+	/* What was in force is not any more. */
+	if (!unlinkat(runner_folder(s->runner), "info.json", 0))
+		runner_changed(s->runner, "info.json");
 	calls_detach(s->calls, ENOTCONN, *failure ? failure : "the sandbox is stopped");
 	return runner_set_value(s->runner, "processes", "", 0, 0600, err) ||
 	       runner_set_failure(s->runner, failure, err) || runner_set_state(s->runner, state, err) ? -1 : 0;
