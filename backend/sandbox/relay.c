@@ -11,10 +11,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define PIECE 65536u
+#define PASSAGES 4096     /* at once; more wait in the listening sockets' queues */
+#define CONNECTING 32     /* of them not yet connected inside, whose queue is short too */
+#define TRIES 500         /* to connect inside while that queue is full, one each … */
+#define TRY_MS 20
 #define SOCKET_NAME "run/jupyter.sock"
 
 /* One direction: from one descriptor to the other. */
@@ -29,7 +34,8 @@ struct passage {
 	struct relay *relay;
 	int outer, inner;                /* inner -1 until the guest has passed it out */
 	short outer_events, inner_events;
-	struct guest_operation *connecting;
+	struct guest_operation *connecting; /* NULL and inner -1: the next try is due at a tick */
+	int tries;
 	struct flow in, out;             /* outer -> inner, inner -> outer */
 };
 
@@ -37,8 +43,11 @@ struct relay {
 	struct runner *runner;
 	struct guest *guest;
 	char inside[108];
-	int unix_fd, tcp_fd;
+	int unix_fd, tcp_fd, timer;
+	bool ticking, listening;
+	bool starved;                    /* there is no descriptor for another connection, until a tick */
 	struct passage *passages;
+	int count, connecting;           /* passages, and those of them without an inner end */
 	struct passage **by_fd;          /* by descriptor; NULL where it is none of ours */
 	size_t by_fd_size;
 };
@@ -136,24 +145,53 @@ static void go_on(struct passage *p)
 		drop(p);
 }
 
+/* Something has changed: who may be let in, and whether a tick is needed. */
+static void arrange(struct relay *r)
+{
+	bool listening = r->guest && !r->starved && r->count < PASSAGES && r->connecting < CONNECTING;
+	bool ticking = r->starved;
+	struct error ignored;
+
+	for (struct passage *p = r->connecting ? r->passages : NULL; p && !ticking; p = p->next)
+		ticking = p->inner < 0 && !p->connecting;
+	if (ticking != r->ticking) {
+		struct itimerspec every = { 0 };
+
+		every.it_value.tv_nsec = every.it_interval.tv_nsec = ticking ? TRY_MS * 1000000 : 0;
+		(void)timerfd_settime(r->timer, 0, &every, NULL);
+		r->ticking = ticking;
+	}
+	if (listening == r->listening)
+		return;
+	if (listening && (runner_watch(r->runner, r->unix_fd, POLLIN, &ignored) < 0 ||
+			  runner_watch(r->runner, r->tcp_fd, POLLIN, &ignored) < 0))
+		return;
+	if (!listening) {
+		runner_unwatch(r->runner, r->unix_fd);
+		runner_unwatch(r->runner, r->tcp_fd);
+	}
+	r->listening = listening;
+}
+
 static void drop(struct passage *p)
 {
-	struct passage **at = &p->relay->passages;
+	struct relay *r = p->relay;
+	struct passage **at = &r->passages;
 
-	if (p->connecting) { /* its callbacks come later and free it */
-		if (p->outer >= 0)
-			forget(p->relay, p->outer);
-		p->outer = -1;
-		return;
-	}
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
-	if (p->outer >= 0)
-		forget(p->relay, p->outer);
+	r->count--;
+	if (p->inner < 0 || p->connecting)
+		r->connecting--;
+	if (p->connecting)
+		guest_forget(p->connecting);
+	forget(r, p->outer);
 	if (p->inner >= 0)
-		forget(p->relay, p->inner);
+		forget(r, p->inner);
 	free(p);
+	r->starved = false;
+	arrange(r);
 }
 
 static void connected(void *context, int fd)
@@ -169,26 +207,55 @@ static void connected(void *context, int fd)
 static void connect_ended(void *context, int code, int status, const char *text)
 {
 	struct passage *p = context;
+	struct relay *r = p->relay;
 
-	(void)code;
 	(void)status;
 	(void)text;
 	p->connecting = NULL;
-	if (p->inner < 0 || p->outer < 0)
-		drop(p);
-	else
+	if (p->inner >= 0) {
+		r->connecting--;
 		go_on(p);
+	} else if (code != EAGAIN || ++p->tries == TRIES) {
+		drop(p);
+	}
+	arrange(r);
+}
+
+static void connect_inside(struct passage *p)
+{
+	static const struct guest_callbacks callbacks = { NULL, connected, connect_ended };
+	struct error ignored;
+
+	p->connecting = guest_connect(p->relay->guest, p->relay->inside, &callbacks, p, &ignored);
+	if (!p->connecting)
+		drop(p);
+}
+
+static void tick(struct relay *r)
+{
+	uint64_t times;
+
+	if (read(r->timer, &times, sizeof times) < 0)
+		return;
+	r->starved = false;
+	for (struct passage *p = r->passages, *next; p; p = next) {
+		next = p->next;
+		if (p->inner < 0 && !p->connecting)
+			connect_inside(p);
+	}
+	arrange(r);
 }
 
 static void accept_one(struct relay *r, int listening)
 {
-	static const struct guest_callbacks callbacks = { NULL, connected, connect_ended };
 	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), one = 1;
 	struct passage *p;
-	struct error ignored;
 
-	if (fd < 0)
+	if (fd < 0) {
+		r->starved = errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS;
+		arrange(r);
 		return;
+	}
 	p = r->guest ? calloc(1, sizeof *p) : NULL;
 	if (!p || remember(r, fd, p) < 0) {
 		free(p);
@@ -202,9 +269,10 @@ static void accept_one(struct relay *r, int listening)
 	p->inner = -1;
 	p->next = r->passages;
 	r->passages = p;
-	p->connecting = guest_connect(r->guest, r->inside, &callbacks, p, &ignored);
-	if (!p->connecting)
-		drop(p);
+	r->count++;
+	r->connecting++;
+	connect_inside(p);
+	arrange(r);
 }
 
 bool relay_descriptor(struct relay *r, int fd, short revents)
@@ -214,6 +282,10 @@ bool relay_descriptor(struct relay *r, int fd, short revents)
 	(void)revents;
 	if (fd == r->unix_fd || fd == r->tcp_fd) {
 		accept_one(r, fd);
+		return true;
+	}
+	if (fd == r->timer) {
+		tick(r);
 		return true;
 	}
 	p = (size_t)fd < r->by_fd_size ? r->by_fd[fd] : NULL;
@@ -242,7 +314,7 @@ static int listen_unix(struct relay *r, struct error *err)
 	(void)umask(before);
 	if (bound < 0 || listen(r->unix_fd, 1024) < 0)
 		return error_errno(err, SOCKET_NAME);
-	return runner_watch(r->runner, r->unix_fd, POLLIN, err);
+	return 0;
 }
 
 static int listen_tcp(struct relay *r, int *port, struct error *err)
@@ -264,7 +336,13 @@ static int listen_tcp(struct relay *r, int *port, struct error *err)
 	if (listen(r->tcp_fd, 1024) < 0 || getsockname(r->tcp_fd, (struct sockaddr *)&address, &size) < 0)
 		return error_errno(err, "a port for Jupyter");
 	*port = ntohs(address.sin_port);
-	return runner_watch(r->runner, r->tcp_fd, POLLIN, err);
+	return 0;
+}
+
+static int open_timer(struct relay *r, struct error *err)
+{
+	r->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return r->timer < 0 ? error_errno(err, "a timer") : runner_watch(r->runner, r->timer, POLLIN, err);
 }
 
 int relay_open(struct relay **relay, struct runner *runner, const char *inside, int *port, struct error *err)
@@ -274,9 +352,9 @@ int relay_open(struct relay **relay, struct runner *runner, const char *inside, 
 	if (!r)
 		return error_memory(err);
 	r->runner = runner;
-	r->unix_fd = r->tcp_fd = -1;
+	r->unix_fd = r->tcp_fd = r->timer = -1;
 	(void)snprintf(r->inside, sizeof r->inside, "%s", inside);
-	if (listen_unix(r, err) < 0 || listen_tcp(r, port, err) < 0) {
+	if (listen_unix(r, err) < 0 || listen_tcp(r, port, err) < 0 || open_timer(r, err) < 0) {
 		relay_close(r);
 		return -1;
 	}
@@ -287,31 +365,25 @@ int relay_open(struct relay **relay, struct runner *runner, const char *inside, 
 void relay_attach(struct relay *r, struct guest *guest)
 {
 	r->guest = guest;
-	if (guest)
-		return;
-	/* What is connecting ends with the guest's link; the rest has lost its other end. */
-	for (struct passage *p = r->passages, *next; p; p = next) {
-		next = p->next;
-		drop(p);
-	}
+	while (!guest && r->passages) /* they have lost their other end */
+		drop(r->passages);
+	arrange(r);
 }
 
 void relay_close(struct relay *r)
 {
 	if (!r)
 		return;
-	while (r->passages) {
-		r->passages->connecting = NULL;
-		drop(r->passages);
-	}
+	relay_attach(r, NULL);
 	if (r->unix_fd >= 0) {
-		runner_unwatch(r->runner, r->unix_fd);
 		close(r->unix_fd);
 		(void)unlinkat(runner_folder(r->runner), SOCKET_NAME, 0);
 	}
-	if (r->tcp_fd >= 0) {
-		runner_unwatch(r->runner, r->tcp_fd);
+	if (r->tcp_fd >= 0)
 		close(r->tcp_fd);
+	if (r->timer >= 0) {
+		runner_unwatch(r->runner, r->timer);
+		close(r->timer);
 	}
 	free(r->by_fd);
 	free(r);

@@ -16,7 +16,7 @@ struct relay;
 /* Listens. *port: the port to try first (0: any), then the one that was found. */
 int relay_open(struct relay **relay, struct runner *runner, const char *inside, int *port, struct error *err);
 void relay_close(struct relay *relay);
-void relay_attach(struct relay *relay, struct guest *guest); /* NULL: connections are refused */
+void relay_attach(struct relay *relay, struct guest *guest); /* NULL: connections end, and new ones wait */
 bool relay_descriptor(struct relay *relay, int fd, short revents);
 
 #endif
