@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # Reading is free: walkers, copiers and sniffers go through the whole tree, start nothing, change
 # nothing and hang nowhere; sizes are true; parked readers hold up nobody.
 . "$(dirname "$0")/../functions.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # A call sees every write that was closed before it: a command given right after a sandbox's
 # config waits for the sandbox, however quickly it follows.
 . "$(dirname "$0")/../functions.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # Bad input: every refusal fails where the writer sees it, says in `error` what is wrong and where, starts
 # nothing, and loses nothing.
 . "$(dirname "$0")/../functions.sh"

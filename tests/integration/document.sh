@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # Documents: refusals that shells and programs see, what is kept, what starts and what does not.
 . "$(dirname "$0")/../functions.sh"
 export INTERPFS_SELFTEST=1

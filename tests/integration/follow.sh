@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # Logs, followers, waits and calls of the mount, against runners that only pretend (INTERPFS_SELFTEST).
 . "$(dirname "$0")/../functions.sh"
 export INTERPFS_SELFTEST=1

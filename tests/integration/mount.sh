@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # Mounting: the helper's arguments, a daemon that can be used when it has returned, one mount a
 # state, stale mounts, unmounting while files are open; runners go on.
 . "$(dirname "$0")/../functions.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # The workspace: what is copied into libraries/ is ordinary files, and `installed` says what became of it.
 . "$(dirname "$0")/../functions.sh"
 mount_it
