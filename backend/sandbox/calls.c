@@ -82,8 +82,9 @@ static void output(void *context, int channel, const void *data, size_t n)
 	struct call *call = context;
 	struct error ignored;
 
-	if (call->gone) {
-		(void)runner_append(call->calls->runner, "log", data, n, &ignored);
+	if (call->gone || call->given_up) {
+		if (call->gone)
+			(void)runner_append(call->calls->runner, "log", data, n, &ignored);
 		guest_consumed(call->operation, n);
 		return;
 	}
@@ -297,17 +298,18 @@ static void rearm(struct calls *calls)
 
 static void closed(struct call *call, bool gone)
 {
-	if (gone && call->operation) {
-		call->gone = true;
-		guest_consumed(call->operation, call->held);
-		call->held = 0;
-	} else if (call->operation) {
-		guest_signal(call->operation, SIGTERM);
-		guest_consumed(call->operation, call->held);
-		call->held = 0;
-	} else {
+	if (!call->operation && (!gone || call->jupyter)) {
 		call_end(call, ECANCELED, 0, "nobody waits for it any more");
+		return;
 	}
+	call->gone = gone;
+	call->given_up = !gone;
+	if (!call->operation)
+		return; /* asked for while the sandbox starts: it runs all the same */
+	if (call->given_up)
+		guest_signal(call->operation, SIGTERM); /* the guest follows with SIGKILL */
+	guest_consumed(call->operation, call->held);
+	call->held = 0;
 }
 
 void calls_event(struct calls *calls, const struct runner_event *event)

@@ -38,6 +38,7 @@ struct call {
 	struct guest_operation *operation; /* NULL: waits for the guest, or is a `jupyter` call */
 	bool jupyter;
 	bool gone;                      /* the client's connection was lost: the output goes to the log */
+	bool given_up;                  /* the client said CLOSE: the output goes nowhere */
 	bool timed_out;
 	size_t held;                    /* bytes whose credit waits for the client to read */
 	double deadline;                /* boot seconds, 0 for none */
