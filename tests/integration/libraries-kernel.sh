@@ -38,7 +38,7 @@ same "a cell's state" ok "$(cat "$N/cells/$n/state")"
 (cell 'import time
 for i in range(20): print("line", i, flush=True); time.sleep(.05)' >"$T/out") &
 while kill -0 $! 2>/dev/null; do
-	cp "$N/notebook.ipynb" "$T/nb.ipynb" && jq -e '.nbformat == 4 and (.cells|length) > 0' "$T/nb.ipynb" >/dev/null || fail "not whole: $(tail -c 300 "$T/nb.ipynb")"
+	cp -f "$N/notebook.ipynb" "$T/nb.ipynb" && jq -e '.nbformat == 4 and (.cells|length) > 0' "$T/nb.ipynb" >/dev/null || fail "not whole: $(tail -c 300 "$T/nb.ipynb")"
 done
 wait
 same "its size is true" "$(wc -c <"$N/notebook.ipynb")" "$(stat -c %s "$N/notebook.ipynb")"
