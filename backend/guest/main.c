@@ -9,6 +9,9 @@
  *   1764093600.125 timeout 0        timeout (the deadline), terminated (SIGTERM from outside).
  *                                   No last line: it was killed. failed: it could not begin.
  *
+ * Descriptor 5, where there is one, is kept open and nothing else: who waits at the other end of
+ * that pipe sees when the sandbox has ended.
+ *
  * It reaps, runs commands, passes descriptors out and keeps the deadline, by itself, whoever else
  * of interpfs is alive. It is static and uses nothing of the sandbox but /proc. */
 #include "backend/guest/guest.h"
@@ -30,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LISTENING = 3, RECORD = 4 };
+enum { LISTENING = 3, RECORD = 4, ALIVE = 5 };
 
 #define TIMEOUT_GRACE_MS 1000
 
@@ -139,6 +142,7 @@ static void prepare(int argc, char **argv, struct loop *loop)
 	raise_loopback();
 	(void)fcntl(LISTENING, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(RECORD, F_SETFD, FD_CLOEXEC);
+	(void)fcntl(ALIVE, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(LISTENING, F_SETFL, O_NONBLOCK);
 	/* Again, so that SO_PEERCRED of a connection names the guest and not who bound the socket. */
 	(void)listen(LISTENING, LINKS);

@@ -6,7 +6,8 @@
  *      ctl/pid       "PID STARTTIME BOOTID" of the guest   → box_adopt finds it again
  *
  * The runtime dies with the runner; the guest does not. The guest's socket is bound here, handed
- * over as descriptor 3, and has no path inside. The first request is queued before the runtime
+ * over as descriptor 3, and has no path inside. Descriptor 5 is a pipe's end that nobody else
+ * keeps: at its other end the network's helper sees the guest's end, whoever else is alive. The first request is queued before the runtime
  * runs, so the first answer says that it is ready, without polling. */
 #include "backend/sandbox/box.h"
 
@@ -446,14 +447,15 @@ static void runtime_sentence(struct box *box, const char *program, struct error 
 		error_set(err, err->code, "%s: %.600s", base_name(program), line);
 }
 
-static pid_t spawn_runtime(struct box *box, const struct box_start *start, int listener, int *pidfd, struct error *err)
+static pid_t spawn_runtime(struct box *box, const struct box_start *start, int listener, int alive, int *pidfd,
+			   struct error *err)
 {
 	cleanup_free char *root = NULL, *bundle = NULL;
 	cleanup_close int record = openat(box->ctl, "exit", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	cleanup_close int log = openat(box->ctl, "runtime.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-	char *argv[] = { (char *)(uintptr_t)start->runtime, "--root", NULL, "run", "-d", "--preserve-fds", "2",
+	char *argv[] = { (char *)(uintptr_t)start->runtime, "--root", NULL, "run", "-d", "--preserve-fds", "3",
 			 "-b", NULL, box->id, NULL };
-	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record }, .cpus = start->cpus };
+	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record, alive }, .cpus = start->cpus };
 
 	if (record < 0 || log < 0)
 		return error_errno(err, "cannot write the sandbox's records");
@@ -486,7 +488,7 @@ static int make_overlay_folders(struct box *box, const struct bundle *b, struct 
 }
 
 /* The processes that can hold the box: waits for the runtime, finds the guest, joins the network. */
-static int finish_start(struct box *box, const struct box_start *start, struct error *err)
+static int finish_start(struct box *box, const struct box_start *start, int alive, struct error *err)
 {
 	cleanup_close int log = openat(box->ctl, "network.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
 	cleanup_close int second = connect_guest(box, err);
@@ -503,7 +505,7 @@ static int finish_start(struct box *box, const struct box_start *start, struct e
 	if (record_pid(box, err))
 		return -1;
 	failpoint("sandbox-recorded");
-	box->helper = network_start(start->network, box->pid, log, err);
+	box->helper = network_start(start->network, box->pid, alive, log, err);
 	if (box->helper < 0) {
 		box->helper = 0;
 		return -1;
@@ -517,7 +519,7 @@ int box_start(struct box *box, const struct box_start *start, struct guest **gue
 	cleanup_close int listener = -1, pidfd = -1;
 	struct answer answer = { false, 0 };
 	struct error ignored;
-	int connection, status, result;
+	int connection, status, result, alive[2];
 	pid_t runtime;
 
 	*guest = NULL;
@@ -533,13 +535,20 @@ int box_start(struct box *box, const struct box_start *start, struct guest **gue
 		(void)close(connection);
 		return -1;
 	}
+	if (pipe2(alive, O_CLOEXEC)) {
+		guest_detach(*guest);
+		*guest = NULL;
+		return error_errno(err, "cannot start a sandbox");
+	}
 	failpoint("sandbox-runtime");
 	runtime = guest_ping(*guest, &ping_callbacks, &answer, err)
-			  ? spawn_runtime(box, start, listener, &pidfd, err) : -1;
+			  ? spawn_runtime(box, start, listener, alive[1], &pidfd, err) : -1;
 	close_fd(&listener);
+	close_fd(&alive[1]);
 	result = runtime < 0 ? -1 : await_answer(*guest, &answer, pidfd, START_MS, err);
 	if (!result)
-		result = finish_start(box, start, err);
+		result = finish_start(box, start, alive[0], err);
+	close_fd(&alive[0]);
 	if (runtime > 0 && spawn_wait(runtime, pidfd, result ? FAILED_MS : RUNTIME_MS, &status, result ? &ignored : err))
 		result = -1;
 	(void)unlinkat(box->folder, "bundle/config.json", 0); /* it holds the sandbox's environment */

@@ -29,7 +29,7 @@ static const struct network_helper {
 } helpers[] = {
 	{ "slirp4netns", "full (slirp4netns)", "10.0.2.3", true,
 	  { "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-seccomp", "--ready-fd=3",
-	    "%d", "tap0", NULL } },
+	    "--exit-fd=4", "%d", "tap0", NULL } },
 	{ "pasta", "full (pasta)", "169.254.1.1", false,
 	  { "--config-net", "--quiet", "--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none",
 	    "--dns-forward", "169.254.1.1", "%d", NULL } },
@@ -110,13 +110,13 @@ static int wait_ready(const struct network_helper *helper, pid_t pid, int pidfd,
 			 n ? "" : " in time");
 }
 
-pid_t network_start(const struct network *network, pid_t pid, int log, struct error *err)
+pid_t network_start(const struct network *network, pid_t pid, int alive, int log, struct error *err)
 {
 	const struct network_helper *helper = network->helper;
 	char *argv[ARGUMENTS_MAX + 1], number[16];
 	int ends[2];
 	cleanup_close int pidfd = -1;
-	struct spawn what = { .argv = argv, .output = log, .passed = { -1, -1 }, .lasting = true };
+	struct spawn what = { .argv = argv, .output = log, .passed = { -1, -1, -1 }, .lasting = true };
 	size_t n = 0;
 	pid_t child;
 
@@ -130,6 +130,7 @@ pid_t network_start(const struct network *network, pid_t pid, int log, struct er
 	if (pipe2(ends, O_CLOEXEC))
 		return error_errno(err, "cannot start %s", helper->name);
 	what.passed[0] = helper->ready_on_3 ? ends[1] : -1;
+	what.passed[1] = helper->ready_on_3 ? alive : -1;
 	child = spawn(&what, &pidfd, err);
 	(void)close(ends[1]);
 	if (child > 0 && wait_ready(helper, child, pidfd, ends[0], err))

@@ -28,8 +28,10 @@ const char *network_told(const struct network *network);
 char *network_resolver(const struct network *network);
 
 /* Joins the namespace of the sandbox's first process to the outside and waits until it is so. The
- * helper outlives the runner and ends with the namespace. Returns its pid (the caller waits for
- * it some day), 0 when none is needed, -1. Messages go to the descriptor `log`. */
-pid_t network_start(const struct network *network, pid_t pid, int log, struct error *err);
+ * helper outlives the runner and ends when `alive` hangs up: the read end of a pipe whose other
+ * end only the sandbox's first process has. (Its tap device keeps the namespace, so it would never
+ * see that end.) Returns its pid (the caller waits for it some day), 0 when none is needed, -1.
+ * Messages go to the descriptor `log`. */
+pid_t network_start(const struct network *network, pid_t pid, int alive, int log, struct error *err);
 
 #endif

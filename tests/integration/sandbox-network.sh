@@ -61,8 +61,11 @@ if [ -n "$address" ]; then
 	fails "out of none" inside none python3 /workspace/try.py "$address" "$out"
 fi
 
-# Its helper ends with it.
+# Its helper ends with it and not with the runner that started it.
 read -r pid _ <"$S/sandboxes/$(jq .serial "$M/sandboxes/full/info.json")/guest.pid"
 pgrep -f "slirp4netns.* $pid tap0" >/dev/null || [ "$(jq -r .network "$M/sandboxes/full/info.json")" != "full (slirp4netns)" ] || fail "no helper runs"
+for p in $(runner_pids); do kill -9 "$p"; done
+eventually 10 sh -c "[ \"\$(cat '$M/sandboxes/full/state')\" = ready ] && '$INTERPFS' exec '$M/sandboxes/full' -- true"
+pgrep -f "slirp4netns.* $pid tap0" >/dev/null || [ "$(jq -r .network "$M/sandboxes/full/info.json")" != "full (slirp4netns)" ] || fail "the helper ended with the runner"
 rmdir "$M/sandboxes/full" "$M/sandboxes/none"
 eventually 10 sh -c "! pgrep -f '[s]lirp4netns.* $pid tap0'"
