@@ -295,8 +295,11 @@ static void launch(struct calls *calls, const struct sandbox_jupyter *made, stru
 	const char *const argv[] = {
 		made->python, "-m", "jupyter_server", "--allow-root", "--no-browser", "--ServerApp.sock=" INSIDE,
 		"--ServerApp.sock_mode=0600", "--ServerApp.root_dir=/workspace",
-		/* limits drop a third of what an agent prints */
+		/* limits drop two thirds of what an agent prints; Jupyter Server 1 knows only the first
+		 * pair, 2.21 heeds only the second */
 		"--ServerApp.iopub_msg_rate_limit=0", "--ServerApp.iopub_data_rate_limit=0",
+		"--ZMQChannelsWebsocketConnection.iopub_msg_rate_limit=0",
+		"--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=0",
 		"--KernelManager.transport=ipc", "--ServerApp.terminals_enabled=False", NULL
 	};
 	struct guest_command command = { .argv = argv, .cwd = "/workspace" };

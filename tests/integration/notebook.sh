@@ -83,12 +83,17 @@ wait "$looker" || fail "$(tail -n 5 "$T/looks")"
 [ "$(cat "$T/looks")" -gt 3 ] || fail "it was looked at only $(cat "$T/looks") times"
 { seq 0 2999; echo e; } | cmp - "$T/lines" || fail "printed lines"
 
+# More than Jupyter Server's own limits would let through.
+ask "$nb/exec" 'for i in range(100): print("x" * 79999)' >"$T/megabytes"
+same "8 MB of prints" 8000000 "$(wc -c <"$T/megabytes")"
+same "in the cell's file" 8000000 "$(stat -c %s "$nb/cells/8/output")"
+
 # A source that is written runs its cell again, in its place.
 same "before" $'a\nb\n1' "$(cat "$nb/cells/2/output")"
 echo 'print("again")' >"$nb/cells/2/source"
 eventually 5 grep -qx again "$nb/cells/2/output"
 eventually 5 grep -qx ok "$nb/cells/2/state"
-same "no cell came with it" 7 "$(ls "$nb/cells" | wc -l)"
+same "no cell came with it" 8 "$(ls "$nb/cells" | wc -l)"
 
 # Libraries.
 echo 'def f(): return "one"' >"$M/workspace/libraries/steering.py"
