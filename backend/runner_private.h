@@ -77,6 +77,15 @@ struct runner {
 
 int64_t runner_now_ms(void);
 
+/* runner_conversation.c */
+bool runner_notices_wait(const struct runner *r);         /* some notice found no room */
+bool runner_add_notice(struct conversation *c, const char *path, long long size, long long mtime_ns);
+void runner_flush(struct conversation *c);
+void runner_flush_watcher(struct conversation *c);
+void runner_hang_up(struct conversation *c);              /* closes the connection */
+void runner_lose(struct conversation *c);                 /* it has ended without CLOSE */
+void runner_free_conversation(struct conversation *c);
+
 /* runner_socket.c */
 int runner_listen(struct runner *r, struct error *err);
 /* One poll(2) of everything; serves clients. *ready (may be NULL) becomes the index in r->watched

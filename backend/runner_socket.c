@@ -1,8 +1,5 @@
-/* The runner's socket: watchers, commands and calls (base/talk.h draws the protocol).
- *
- * Notices overtake answers: while a notice has found no room in a watcher's socket, nothing is
- * sent to any other client. A watcher that takes nothing for five seconds is let go; it looks at
- * everything again when it comes back. */
+/* The receiving side of the runner's socket: watchers, commands and calls (base/talk.h draws the
+ * protocol; runner_conversation.c sends). */
 #include "backend/runner_private.h"
 
 #include <errno.h>
@@ -25,9 +22,6 @@
 
 #define REQUEST_MAX (16u << 20)
 #define OUT_MAX (64u << 20)
-#define FULL (256u << 10)
-#define ROOM_AGAIN (64u << 10)
-#define STUCK_MS 5000
 
 int runner_listen(struct runner *r, struct error *err)
 {
@@ -48,302 +42,6 @@ int runner_listen(struct runner *r, struct error *err)
 	if (renameat(r->folder, "run/sock~", r->folder, "run/sock") < 0)
 		return error_errno(err, "run/sock");
 	return 0;
-}
-
-static void hang_up(struct conversation *c)
-{
-	if (c->fd >= 0)
-		(void)close(c->fd);
-	c->fd = -1;
-	for (size_t i = 0; i < c->n_passing; i++)
-		(void)close(c->passing[i].fd);
-	c->n_passing = 0;
-	buffer_free(&c->in);
-}
-
-static void free_conversation(struct conversation *c)
-{
-	hang_up(c);
-	for (size_t i = 0; i < c->n_stale; i++)
-		free(c->stale[i]);
-	free(c->stale);
-	buffer_free(&c->out);
-	buffer_free(&c->request);
-	free(c->name);
-	free(c);
-}
-
-/* What a client that got lost did not take any more goes into the object's log. */
-static void log_unsent(struct conversation *c)
-{
-	size_t at = 0;
-	struct frame frame;
-	struct error ignored;
-	long size;
-
-	while (at < c->out.length &&
-	       (size = frame_parse(c->out.data + at, c->out.length - at, &frame, &ignored)) > 0) {
-		if (frame.type == TALK_DATA && frame.length > 1)
-			(void)runner_append(c->runner, "log", frame.payload + 1, frame.length - 1, &ignored);
-		at += (size_t)size;
-	}
-}
-
-/* The connection has ended without CLOSE. */
-static void lose(struct conversation *c)
-{
-	if (c->fd < 0)
-		return;
-	hang_up(c);
-	if (!c->closed)
-		c->lost = true;
-	if (c->role == ROLE_CALL && c->lost && !c->runner->removed)
-		log_unsent(c);
-	buffer_free(&c->out);
-}
-
-static bool notices_wait(const struct runner *r)
-{
-	for (const struct conversation *c = r->conversations; c; c = c->next)
-		if (c->role == ROLE_WATCHER && c->fd >= 0 && (c->out.length || c->n_stale))
-			return true;
-	return false;
-}
-
-static ssize_t send_piece(int fd, const char *data, size_t n, int passed)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = { { 0 } };
-	struct iovec v = { .iov_base = (void *)data, .iov_len = n };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
-	ssize_t sent;
-
-	if (passed >= 0) {
-		struct cmsghdr *c;
-
-		m.msg_control = control.bytes;
-		m.msg_controllen = sizeof control.bytes;
-		c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof passed);
-		memcpy(CMSG_DATA(c), &passed, sizeof passed);
-	}
-	do {
-		sent = sendmsg(fd, &m, MSG_NOSIGNAL);
-	} while (sent < 0 && errno == EINTR);
-	return sent;
-}
-
-/* Forgets the frames that were sent to their last byte; `out` always begins with a frame's head. */
-static void forget_sent(struct conversation *c)
-{
-	size_t at = 0;
-	struct frame frame;
-	struct error ignored;
-	long size;
-
-	while (at < c->sent &&
-	       (size = frame_parse(c->out.data + at, c->out.length - at, &frame, &ignored)) > 0 &&
-	       at + (size_t)size <= c->sent)
-		at += (size_t)size;
-	buffer_consume(&c->out, at);
-	c->sent -= at;
-	for (size_t i = 0; i < c->n_passing; i++)
-		c->passing[i].at -= at;
-}
-
-/* Sends what can be sent. */
-static void flush(struct conversation *c)
-{
-	size_t done = c->sent;
-
-	if (c->fd < 0 || (c->role != ROLE_WATCHER && notices_wait(c->runner)))
-		return;
-	while (done < c->out.length) {
-		size_t n = c->out.length - done;
-		int passed = -1;
-		ssize_t sent;
-
-		if (c->n_passing && c->passing[0].at > done)
-			n = c->passing[0].at - done;
-		else if (c->n_passing) {
-			passed = c->passing[0].fd;
-			if (c->n_passing > 1)
-				n = c->passing[1].at - done;
-		}
-		sent = send_piece(c->fd, c->out.data + done, n, passed);
-		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			break;
-		if (sent < 0) {
-			c->sent = done;
-			forget_sent(c);
-			lose(c);
-			return;
-		}
-		if (passed >= 0) {
-			(void)close(passed);
-			c->n_passing--;
-			memmove(c->passing, c->passing + 1, c->n_passing * sizeof *c->passing);
-		}
-		done += (size_t)sent;
-	}
-	c->sent = done;
-	forget_sent(c);
-	if (!c->out.length) {
-		buffer_free(&c->out);
-		if (c->ended)
-			hang_up(c);
-	}
-}
-
-static bool add_notice(struct conversation *c, const char *path, long long size, long long mtime_ns)
-{
-	char line[PATH_MAX + 64];
-	int n = snprintf(line, sizeof line, "%s %lld %lld", path, size, mtime_ns);
-
-	return n > 0 && (size_t)n < sizeof line &&
-	       frame_append(&c->out, 0, TALK_NOTICE, line, (size_t)n) == 0;
-}
-
-static void remember_stale(struct conversation *c, const char *path)
-{
-	char **more;
-
-	for (size_t i = 0; i < c->n_stale; i++)
-		if (!strcmp(c->stale[i], path))
-			return;
-	more = realloc(c->stale, (c->n_stale + 1) * sizeof *more);
-	if (more)
-		c->stale = more;
-	if (!more || !(c->stale[c->n_stale] = strdup(path)))
-		hang_up(c); /* it looks at everything when it comes back */
-	else
-		c->n_stale++;
-	if (c->fd >= 0 && !c->stuck_since)
-		c->stuck_since = runner_now_ms();
-}
-
-/* Notices that found no room, as the files are now. */
-static void flush_watcher(struct conversation *c)
-{
-	size_t before = c->out.length + c->n_stale;
-
-	flush(c);
-	while (c->fd >= 0 && !c->out.length && c->n_stale) {
-		char *path = c->stale[--c->n_stale];
-		struct stat st;
-
-		if (fstatat(c->runner->folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			(void)add_notice(c, path, (long long)st.st_size,
-					 (long long)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
-		else
-			(void)add_notice(c, path, -1, 0);
-		free(path);
-		flush(c);
-	}
-	if (!c->out.length && !c->n_stale)
-		c->stuck_since = 0;
-	else if (c->out.length + c->n_stale < before || !c->stuck_since)
-		c->stuck_since = runner_now_ms();
-	else if (runner_now_ms() - c->stuck_since > STUCK_MS)
-		hang_up(c);
-}
-
-void runner_notice(struct runner *r, const char *path, long long size, long long mtime_ns)
-{
-	failpoint("runner-notice");
-	for (struct conversation *c = r->conversations; c; c = c->next) {
-		if (c->role != ROLE_WATCHER || c->fd < 0)
-			continue;
-		if (c->out.length || c->n_stale || !add_notice(c, path, size, mtime_ns))
-			remember_stale(c, path);
-		else
-			flush_watcher(c);
-	}
-}
-
-int conversation_send(struct conversation *c, int channel, const void *data, size_t n, int passed)
-{
-	const char *p = data;
-
-	if (c->fd < 0 || c->ended || c->closed) {
-		/* Lost a moment ago, and the story does not know it yet. */
-		struct error ignored;
-
-		if (c->lost && !c->closed_told && c->role == ROLE_CALL && n && !c->runner->removed)
-			(void)runner_append(c->runner, "log", data, n, &ignored);
-		return 0;
-	}
-	if (passed >= 0 && c->n_passing < sizeof c->passing / sizeof *c->passing) {
-		int copy = fcntl(passed, F_DUPFD_CLOEXEC, 3);
-
-		if (copy >= 0)
-			c->passing[c->n_passing++] = (struct passing){ c->out.length, copy };
-	}
-	if (!n && passed < 0)
-		return 0;
-	do {
-		size_t piece = n < FRAME_PAYLOAD_MAX - 1 ? n : FRAME_PAYLOAD_MAX - 1;
-		char frame[FRAME_PAYLOAD_MAX];
-
-		frame[0] = (char)channel;
-		if (piece)
-			memcpy(frame + 1, p, piece);
-		if (frame_append(&c->out, 0, TALK_DATA, frame, piece + 1) < 0)
-			return -1;
-		p += piece;
-		n -= piece;
-	} while (n);
-	flush(c);
-	if (c->out.length > FULL)
-		c->was_full = true;
-	return 0;
-}
-
-bool conversation_full(const struct conversation *c)
-{
-	return c->fd >= 0 && c->out.length > FULL;
-}
-
-void conversation_set_data(struct conversation *c, void *data)
-{
-	c->data = data;
-}
-
-void *conversation_data(const struct conversation *c)
-{
-	return c->data;
-}
-
-void conversation_end(struct conversation *c, int code, int exit, const char *format, ...)
-{
-	char text[ERROR_TEXT_SIZE] = "", *json = NULL;
-	cJSON *end;
-	va_list args;
-
-	if (c->ended)
-		return;
-	c->ended = true;
-	c->data = NULL;
-	if (c->fd < 0)
-		return;
-	va_start(args, format);
-	if (format)
-		(void)vsnprintf(text, sizeof text, format, args);
-	va_end(args);
-	end = cJSON_CreateObject();
-	if (cJSON_AddNumberToObject(end, "errno", code) && cJSON_AddStringToObject(end, "text", text) &&
-	    cJSON_AddNumberToObject(end, "exit", exit))
-		json = cJSON_PrintUnformatted(end);
-	cJSON_Delete(end);
-	failpoint("runner-end");
-	if (!json || frame_append(&c->out, 0, TALK_END, json, strlen(json)) < 0)
-		lose(c);
-	free(json);
-	flush(c);
 }
 
 static void take_secrets(struct runner *r, const struct frame *f)
@@ -375,11 +73,11 @@ static void become_watcher(struct conversation *c)
 	c->role = ROLE_WATCHER;
 	/* The first notice says that from now on none is missed. */
 	if (fstatat(c->runner->folder, "status", &st, 0) == 0)
-		(void)add_notice(c, "status", (long long)st.st_size,
+		(void)runner_add_notice(c, "status", (long long)st.st_size,
 				 (long long)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
 	else
-		(void)add_notice(c, "status", -1, 0);
-	flush_watcher(c);
+		(void)runner_add_notice(c, "status", -1, 0);
+	runner_flush_watcher(c);
 }
 
 /* Serves one frame; false when it does not belong. */
@@ -445,7 +143,7 @@ static void receive(struct conversation *c)
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
 		if (n <= 0) {
-			lose(c);
+			runner_lose(c);
 			return;
 		}
 		if (buffer_append(&c->in, piece, (size_t)n) < 0)
@@ -457,14 +155,14 @@ static void receive(struct conversation *c)
 				size = -1;
 		}
 		if (size < 0) {
-			lose(c);
+			runner_lose(c);
 			return;
 		}
 		buffer_consume(&c->in, at < c->in.length ? at : c->in.length);
 		if (!c->in.length)
 			buffer_free(&c->in);
 		if (c->closed)
-			hang_up(c);
+			runner_hang_up(c);
 	}
 }
 
@@ -515,7 +213,7 @@ static void sweep(struct runner *r)
 			continue;
 		}
 		*at = c->next;
-		free_conversation(c);
+		runner_free_conversation(c);
 		r->deaf = false;
 	}
 }
@@ -541,7 +239,7 @@ int runner_pump(struct runner *r, int64_t timeout_ms, long *ready, short *revent
 {
 	struct pollfd *p;
 	size_t n = 0, first;
-	bool held = notices_wait(r);
+	bool held = runner_notices_wait(r);
 	int got;
 
 	if (ready)
@@ -575,11 +273,11 @@ int runner_pump(struct runner *r, int64_t timeout_ms, long *ready, short *revent
 		if (c->fd >= 0 && (p[n].revents & (POLLIN | POLLHUP | POLLERR)))
 			receive(c);
 		if (c->role == ROLE_WATCHER)
-			flush_watcher(c);
+			runner_flush_watcher(c);
 	}
-	for (struct conversation *c = notices_wait(r) ? NULL : r->conversations; c; c = c->next)
+	for (struct conversation *c = runner_notices_wait(r) ? NULL : r->conversations; c; c = c->next)
 		if (c->role != ROLE_WATCHER && c->out.length)
-			flush(c);
+			runner_flush(c);
 	if (p[1].revents) {
 		struct signalfd_siginfo info;
 
@@ -631,6 +329,7 @@ void runner_close_all(struct runner *r)
 		struct conversation *c = r->conversations;
 
 		r->conversations = c->next;
-		free_conversation(c);
+		runner_free_conversation(c);
 	}
 }
+

@@ -1,20 +1,10 @@
 /* `interpfs runner STATE KIND SERIAL`: the table from kinds to stories. */
 #include "backend/runners.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "backend/selftest.h"
 #include "commands.h"
-
-/* Stories that are not in the tree yet. Their owners delete these lines. */
-#define NOT_BUILT(story, noun) \
-	__attribute__((weak)) int story(struct runner *r, struct error *err) \
-	{ \
-		(void)r; \
-		return error_set(err, ENOSYS, "a " noun " cannot be started: it is not built"); \
-	}
-NOT_BUILT(workspace_story, "workspace")
 
 static runner_story *const stories[OBJECT_KINDS] = {
 	[OBJECT_SANDBOX] = sandbox_story,

@@ -14,7 +14,6 @@
 #include "fs/supervise_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -22,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -30,18 +28,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/failpoint.h"
-#include "base/file.h"
-
-/* What becomes of an object that ran when the machine went down. NULL: its runner is started
- * again and finds out. */
-static const struct {
-	const char *state, *failure;
-} after_reboot[OBJECT_KINDS] = {
-	[OBJECT_SANDBOX] = { "died", "the machine was restarted while it ran; write restart to its ctl" },
-	[OBJECT_NOTEBOOK] = { "died", "the machine was restarted while it ran; write restart to its ctl" },
-	[OBJECT_SESSION] = { "interrupted", "the machine was restarted while it ran" },
-};
 
 int64_t supervise_now_ms(void)
 {
@@ -83,7 +69,7 @@ void supervise_unsource(struct supervisor *s, struct source *source)
 	source->fd = -1;
 }
 
-static void arm(struct supervisor *s, int64_t in_ms)
+void supervise_arm(struct supervisor *s, int64_t in_ms)
 {
 	struct itimerspec t = { .it_value = { .tv_sec = in_ms / 1000, .tv_nsec = in_ms % 1000 * 1000000 } };
 
@@ -94,7 +80,7 @@ static void arm(struct supervisor *s, int64_t in_ms)
 
 void supervise_wake(struct supervisor *s)
 {
-	arm(s, 0);
+	supervise_arm(s, 0);
 }
 
 static struct object **find_slot(const struct supervisor *s, enum object_kind kind, uint64_t serial)
@@ -123,7 +109,7 @@ struct object *supervise_make_object(struct supervisor *s, enum object_kind kind
 	return *slot;
 }
 
-static void drop_link(struct supervisor *s, struct object *o)
+void supervise_drop_link(struct supervisor *s, struct object *o)
 {
 	struct link *l = o->link;
 
@@ -144,7 +130,7 @@ static void drop_link(struct supervisor *s, struct object *o)
 	free(l);
 }
 
-static struct link *need_link(struct object *o)
+struct link *supervise_need_link(struct object *o)
 {
 	if (!o->link && (o->link = calloc(1, sizeof *o->link))) {
 		o->link->output = (struct source){ SOURCE_OUTPUT, -1, o };
@@ -154,14 +140,14 @@ static struct link *need_link(struct object *o)
 	return o->link;
 }
 
-static void forget(struct supervisor *s, struct object *o)
+void supervise_forget(struct supervisor *s, struct object *o)
 {
 	struct object **slot = find_slot(s, o->kind, o->serial);
 	enum object_kind kind = o->kind;
 	uint64_t serial = o->serial;
 
 	s->forgotten++;
-	drop_link(s, o);
+	supervise_drop_link(s, o);
 	supervise_fail_calls(s, o, ENOTCONN, "it was removed");
 	supervise_forget_object(o);
 	if (*slot == o)
@@ -171,126 +157,7 @@ static void forget(struct supervisor *s, struct object *o)
 		s->callbacks.gone(s->context, kind, serial);
 }
 
-static void set_status(struct supervisor *s, struct object *o, const struct status *status)
-{
-	o->status = *status;
-	if (s->callbacks.status)
-		s->callbacks.status(s->context, o->kind, o->serial, &o->status);
-}
-
-static void say_changed(struct supervisor *s, struct object *o, const char *path, int64_t size, int64_t mtime_ns)
-{
-	if (s->callbacks.changed)
-		s->callbacks.changed(s->context, o->kind, o->serial, path, size, mtime_ns);
-}
-
-/* Where no runner lives, the mount writes in its place. */
-static void write_for_runner(struct supervisor *s, struct object *o, int folder, const char *state,
-			     const char *failure)
-{
-	struct status next = { .generation = o->want.generation };
-	cleanup_buffer struct buffer b = BUFFER(2 * ERROR_TEXT_SIZE);
-	struct error err;
-	struct timespec now = { 0 };
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	next.since = (double)now.tv_sec + (double)(now.tv_nsec / 1000000) / 1000;
-	(void)snprintf(next.state, sizeof next.state, "%s", state);
-	if (buffer_format(&b, "%s\n", failure) < 0 ||
-	    file_replace(folder, "failure", b.data, b.length, 0600, true, &err) < 0 ||
-	    status_write(folder, &next, true, &err) < 0)
-		supervise_log(s, o, "its state could not be written: %s", b.data ? err.text : "out of memory");
-	say_changed(s, o, NULL, 0, 0);
-	set_status(s, o, &next);
-}
-
-/* A runner deletes want last but for the folder itself: it was killed in between. */
-static bool finish_removal(struct supervisor *s, struct object *o)
-{
-	struct error err;
-	char path[64];
-
-	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[o->kind], o->serial);
-	if (file_remove_tree(s->state->fd, path, &err) < 0) {
-		supervise_log(s, o, "%s", err.text);
-		return false;
-	}
-	forget(s, o);
-	return true;
-}
-
-/* Reads want and status. -1 when the folder is gone; then the object is, too. */
-static int read_object(struct supervisor *s, struct object *o, int *folder)
-{
-	bool removing = o->want.what == WANT_REMOVED;
-	struct error err;
-	struct status status;
-
-	*folder = object_open(s->state, o->kind, o->serial, &err);
-	if (*folder < 0) {
-		if (err.code == ENOENT) {
-			forget(s, o);
-			return -1;
-		}
-		supervise_log(s, o, "%s", err.text);
-		return 0;
-	}
-	if (want_read(*folder, &o->want, &err) < 0)
-		supervise_log(s, o, "%s", err.text);
-	else if (removing && !o->want.generation && finish_removal(s, o))
-		return -1;
-	if (status_read(*folder, &status, &err) < 0) {
-		supervise_log(s, o, "%s", err.text);
-		return 0;
-	}
-	if (status.generation != o->status.generation || strcmp(status.state, o->status.state) != 0 ||
-	    status.since != o->status.since) {
-		say_changed(s, o, NULL, 0, 0);
-		set_status(s, o, &status);
-	}
-	return 0;
-}
-
-static bool lags(const struct object *o)
-{
-	return o->want.generation > o->status.generation || o->want.what == WANT_REMOVED;
-}
-
-/* The last line that a runner printed before it ended, for a failure's sentence. */
-static void last_words(int folder, char *text, size_t size)
-{
-	cleanup_buffer struct buffer b = BUFFER(1 << 20);
-	struct error ignored;
-	char *line;
-
-	text[0] = '\0';
-	if (file_read(folder, "run/stderr", &b, &ignored) < 0 && !b.length)
-		return;
-	while (b.length && b.data[b.length - 1] == '\n')
-		b.data[--b.length] = '\0';
-	line = b.length ? strrchr(b.data, '\n') : NULL;
-	(void)snprintf(text, size, ": %.*s", (int)(size > 4 ? size - 4 : 0), line ? line + 1 : b.length ? b.data : "");
-	if (!b.length)
-		text[0] = '\0';
-}
-
-/* Notes that a runner ended before its time; false when it did so too often. */
-static bool may_restart(struct object *o)
-{
-	int64_t now = supervise_now_ms();
-	int oldest = 0, recent = 0;
-
-	for (int i = 0; i < DEATHS; i++) {
-		if (o->deaths[i] && now - o->deaths[i] < DEATHS_WITHIN_MS)
-			recent++;
-		if (o->deaths[i] < o->deaths[oldest])
-			oldest = i;
-	}
-	o->deaths[oldest] = now;
-	return recent < DEATHS;
-}
-
-static void wait_for_child(struct supervisor *s, pid_t pid)
+void supervise_wait_for_child(struct supervisor *s, pid_t pid)
 {
 	struct child *c = calloc(1, sizeof *c);
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -328,183 +195,6 @@ static void reap(struct supervisor *s, struct child *c)
 	free(c);
 }
 
-static void spawn(struct supervisor *s, struct object *o, int folder)
-{
-	struct error err;
-	int output;
-	pid_t pid;
-
-	if (!need_link(o)) {
-		(void)error_memory(&err);
-	} else if (supervise_spawn(s, o, folder, &output, &pid, &err) == 0) {
-		wait_for_child(s, pid);
-		o->phase = PHASE_SPAWNING;
-		o->spawned_for = o->want.generation;
-		if (supervise_source(s, &o->link->output, output, EPOLLIN) == 0) {
-			failpoint("supervise-spawned");
-			return;
-		}
-		(void)error_errno(&err, "epoll");
-		(void)close(output);
-	}
-	drop_link(s, o);
-	supervise_log(s, o, "cannot be started: %s", err.text);
-	if (o->want.what != WANT_REMOVED)
-		write_for_runner(s, o, folder, "failed", err.text);
-	supervise_fail_calls(s, o, ENOTCONN, err.text);
-}
-
-/* The sentence for a call to something at rest. */
-void supervise_refuse_calls(struct supervisor *s, struct object *o, int folder)
-{
-	cleanup_buffer struct buffer b = BUFFER(4096);
-	struct error ignored;
-	char text[256];
-
-	if (!o->calls)
-		return;
-	if (folder >= 0 && file_read(folder, "failure", &b, &ignored) == 0 && b.length) {
-		b.data[b.length - 1] = '\0';
-		(void)snprintf(text, sizeof text, "the %s is %s: %s", object_noun[o->kind], o->status.state, b.data);
-	} else {
-		(void)snprintf(text, sizeof text, "the %s is %s", object_noun[o->kind], o->status.state);
-	}
-	supervise_fail_calls(s, o, ENOTCONN, text);
-}
-
-static void wait_longer(struct supervisor *s, struct object *o)
-{
-	struct link *l = need_link(o);
-
-	if (!l)
-		return;
-	if (o->phase != PHASE_WAITING)
-		s->waiting++;
-	o->phase = PHASE_WAITING;
-	l->retry_pause = l->retry_pause ? l->retry_pause * 2 : 5;
-	if (l->retry_pause > 500)
-		l->retry_pause = 500;
-	l->retry_at = supervise_now_ms() + l->retry_pause;
-	arm(s, l->retry_pause);
-}
-
-/* Tries to connect to a runner. 0: connected; -1 ENOTCONN: nobody listens. */
-static int attach(struct supervisor *s, struct object *o, int folder, struct error *err)
-{
-	struct link *l = need_link(o);
-	cleanup_free char *text = NULL;
-
-	if (!l)
-		return error_memory(err);
-	if (talk_connect(&l->talk, folder, err) < 0)
-		return -1;
-	text = supervise_watch_text(s, o, folder);
-	if (!text) {
-		talk_close(&l->talk);
-		return error_memory(err);
-	}
-	/* One that was started just now has read all there is; another may have been told nothing of
-	 * what a mount wrote before it was killed. */
-	if (talk_send(&l->talk, TALK_WATCH, text, strlen(text), err) < 0 ||
-	    ((l->poked || o->phase != PHASE_SPAWNING) && talk_send(&l->talk, TALK_POKE, NULL, 0, err) < 0)) {
-		talk_close(&l->talk);
-		return -1;
-	}
-	if (supervise_source(s, &l->watch, l->talk.fd, EPOLLIN | (l->talk.out.length ? EPOLLOUT : 0)) < 0) {
-		(void)error_errno(err, "epoll");
-		talk_close(&l->talk);
-		return -1;
-	}
-	if (o->phase == PHASE_WAITING)
-		s->waiting--;
-	o->phase = PHASE_CONNECTED;
-	l->synced = l->poked = false;
-	l->retry_pause = 0;
-	supervise_begin_calls(s, o);
-	return 0;
-}
-
-/* Whether a runner ended before its time, where it has to run again. One that came to rest when
- * it was just wanted again did not; it has taken its socket away. */
-static bool ended_early(const struct object *o, int folder)
-{
-	return !status_resting(o->kind, o->status.state) || o->status.generation < o->spawned_for ||
-	       o->want.what == WANT_REMOVED || faccessat(folder, "run/sock", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* An object without a connection: what it is now decides what it needs. false when it is gone. */
-static bool drive_once(struct supervisor *s, struct object *o)
-{
-	cleanup_close int folder = -1;
-	char words[400], text[ERROR_TEXT_SIZE];
-	bool was_waiting = o->phase == PHASE_WAITING;
-	struct error err;
-
-	if (read_object(s, o, &folder) < 0)
-		return false;
-	if (folder < 0)
-		return true;
-	if (runner_alive(folder, NULL)) {
-		/* One that has just let go of us is most likely in the middle of its end. */
-		if ((o->died && !was_waiting) || attach(s, o, folder, &err) < 0)
-			wait_longer(s, o);
-		else
-			o->died = false;
-		return true;
-	}
-	drop_link(s, o);
-	if (!lags(o) && status_resting(o->kind, o->status.state)) {
-		o->died = false;
-		supervise_refuse_calls(s, o, folder);
-		return true;
-	}
-	if (!lags(o) && !o->died && runner_of_earlier_boot(folder) && after_reboot[o->kind].state) {
-		write_for_runner(s, o, folder, after_reboot[o->kind].state, after_reboot[o->kind].failure);
-		supervise_refuse_calls(s, o, folder);
-		return true;
-	}
-	if ((was_waiting || o->died) && ended_early(o, folder)) {
-		o->died = false;
-		last_words(folder, words, sizeof words);
-		if (!may_restart(o)) {
-			(void)snprintf(text, sizeof text, "its runner ended unexpectedly %d times within a minute%s",
-				       DEATHS + 1, words);
-			supervise_log(s, o, "%s", text);
-			if (o->want.what != WANT_REMOVED)
-				write_for_runner(s, o, folder, "failed", text);
-			supervise_refuse_calls(s, o, folder);
-			return true;
-		}
-		supervise_log(s, o, "its runner ended unexpectedly and is started again%s", words);
-	}
-	o->died = false;
-	spawn(s, o, folder);
-	return true;
-}
-
-/* Callbacks inside may ask for the same object again: that is done when they have returned. */
-static void drive(struct supervisor *s, struct object *o)
-{
-	o->again = true;
-	if (o->driving)
-		return;
-	o->driving = true;
-	while (o->again && (o->phase == PHASE_REST || o->phase == PHASE_WAITING)) {
-		o->again = false;
-		if (!drive_once(s, o))
-			return;
-	}
-	o->driving = false;
-}
-
-/* Its runner has ended; whether it should have is seen in what it left. */
-void supervise_lost(struct supervisor *s, struct object *o)
-{
-	drop_link(s, o);
-	o->died = true;
-	drive(s, o);
-}
-
 static void take_notice(struct supervisor *s, struct object *o, const struct talk_message *m)
 {
 	char line[PATH_MAX + 64];
@@ -533,16 +223,16 @@ static void take_notice(struct supervisor *s, struct object *o, const struct tal
 		return;
 	if (!o->link->synced) {
 		o->link->synced = true;
-		say_changed(s, o, NULL, 0, 0);
+		supervise_say_changed(s, o, NULL, 0, 0);
 	} else {
-		say_changed(s, o, line, n, t);
+		supervise_say_changed(s, o, line, n, t);
 	}
 	if (!strcmp(line, "status")) {
 		cleanup_close int folder = object_open(s->state, o->kind, o->serial, &err);
 		struct status status;
 
 		if (folder >= 0 && status_read(folder, &status, &err) == 0)
-			set_status(s, o, &status);
+			supervise_set_status(s, o, &status);
 	}
 }
 
@@ -584,10 +274,10 @@ static void output_event(struct supervisor *s, struct object *o)
 	supervise_unsource(s, &o->link->output);
 	(void)close(fd);
 	folder = object_open(s->state, o->kind, o->serial, &err);
-	if (folder >= 0 && attach(s, o, folder, &err) == 0)
+	if (folder >= 0 && supervise_attach(s, o, folder, &err) == 0)
 		return;
 	if (folder >= 0 && runner_alive(folder, NULL))
-		wait_longer(s, o);
+		supervise_wait_longer(s, o);
 	else
 		supervise_lost(s, o);
 }
@@ -601,7 +291,7 @@ static void retry_waiting(struct supervisor *s)
 			unsigned before = s->forgotten;
 
 			if (o->phase == PHASE_WAITING && o->link->retry_at <= now)
-				drive(s, o);
+				supervise_drive(s, o);
 			o = before == s->forgotten ? o->next : s->buckets[i];
 		}
 	}
@@ -610,7 +300,7 @@ static void retry_waiting(struct supervisor *s)
 			if (o->phase == PHASE_WAITING && o->link->retry_at < next)
 				next = o->link->retry_at;
 	if (next != INT64_MAX)
-		arm(s, next - now);
+		supervise_arm(s, next - now);
 }
 
 int supervise_fd(const struct supervisor *s)
@@ -676,7 +366,7 @@ void supervise_poke(struct supervisor *s, enum object_kind kind, uint64_t serial
 		o->expected--;
 	l = o->link;
 	if (o->phase == PHASE_REST) {
-		drive(s, o);
+		supervise_drive(s, o);
 		o = supervise_object(s, kind, serial);
 		if (o && o->phase == PHASE_REST && !o->expected && o->calls) {
 			folder = object_open(s->state, kind, serial, &err);
@@ -755,7 +445,7 @@ void supervise_close(struct supervisor *s)
 			struct object *o = s->buckets[i];
 
 			s->buckets[i] = o->next;
-			drop_link(s, o);
+			supervise_drop_link(s, o);
 			supervise_drop_calls(s, o);
 			free(o);
 		}
@@ -773,3 +463,4 @@ void supervise_close(struct supervisor *s)
 	cJSON_Delete(s->environment);
 	free(s);
 }
+

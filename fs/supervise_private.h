@@ -102,6 +102,22 @@ void supervise_wake(struct supervisor *s); /* lets supervise_step be called soon
 void supervise_log(struct supervisor *s, const struct object *o, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+void supervise_arm(struct supervisor *s, int64_t in_ms);
+struct link *supervise_need_link(struct object *o);       /* NULL without memory */
+void supervise_drop_link(struct supervisor *s, struct object *o);
+void supervise_forget(struct supervisor *s, struct object *o); /* frees it; says gone */
+void supervise_wait_for_child(struct supervisor *s, pid_t pid);
+
+/* supervise_drive.c */
+void supervise_set_status(struct supervisor *s, struct object *o, const struct status *status);
+void supervise_say_changed(struct supervisor *s, struct object *o, const char *path, int64_t size,
+			   int64_t mtime_ns);
+/* Decides; callbacks inside may ask for the same object again. The object may be gone after it. */
+void supervise_drive(struct supervisor *s, struct object *o);
+/* Tries to connect to a runner: 0, or -1. */
+int supervise_attach(struct supervisor *s, struct object *o, int folder, struct error *err);
+void supervise_wait_longer(struct supervisor *s, struct object *o);
+
 /* supervise_spawn.c: starts a runner. *output is read until end of file; *pid is waited for. */
 int supervise_spawn(struct supervisor *s, const struct object *o, int folder, int *output, pid_t *pid,
 		    struct error *err);
