@@ -73,7 +73,7 @@ life() {
 }
 
 # The steps are those that docs/state.md lists; where the sources are, it lists all of them.
-points=$(sed -n '/^## Failpoints/,$s/^| \([a-z, -]*\) | [a-z]* | .*/\1/p' docs/state.md | tr -d , | xargs -n 1 | grep -v '^step$' | sort -u)
+points=$(sed -n '/^## Failpoints/,$s/^| \([a-z, -]*\) | \(all\|mount\|runner\|both\) | .*/\1/p' docs/state.md | tr -d , | xargs -n 1 | grep -v '^step$' | sort -u)
 [ "$(wc -w <<<"$points")" -gt 20 ] || fail "no failpoints found: $points"
 if [ -d base ]; then
 	same "the steps in docs/state.md" "$(grep -rhoE 'failpoint\("[a-z-]*"\)' base fs backend/runner*.c | sed 's/.*"\(.*\)".*/\1/' | sort -u)" "$points"
