@@ -212,29 +212,45 @@ static int replace_fragment(struct cell *cell, const struct buffer *fragment, st
 	return open_file(cell, "fragment", &cell->fragment, err);
 }
 
+/* A value that a run writes once. Until then it is empty, which is what a reader in between sees. */
+static int write_once(struct cell *cell, const char *name, const char *text, struct error *err)
+{
+	char path[CELL_PATH_SIZE];
+
+	if (!cell->number)
+		return 0;
+	if (notebook_write_new(cell->notebook, cell->number, name, text, strlen(text), err) < 0)
+		return -1;
+	cell_path(path, cell->number, name);
+	cell->notebook->changed(cell->notebook->context, path);
+	return 0;
+}
+
 static int set_count(struct cell *cell, long count, struct error *err)
 {
+	static const char member[] = "\"execution_count\":";
 	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX), old = BUFFER(FRAGMENT_MAX);
+	const char *value, *rest;
 	char text[32];
-	size_t head;
 
 	if (count < 0 || count == cell->count)
 		return 0;
 	cell->count = count;
 	if (!cell->number)
 		return 0;
-	if (notebook_code_head(cell->notebook, cell->number, count, &fragment, err) < 0)
+	if (read_fragment(cell, &old, err) < 0)
 		return -1;
-	/* Nothing has come before the count, except when another client ran something in between. */
-	if (cell->outputs) {
-		if (read_fragment(cell, &old, err) < 0)
-			return -1;
-		head = (size_t)((const char *)memchr(old.data, '\n', old.length) - old.data) + 1;
-		if (buffer_append(&fragment, old.data + head, old.length - head) < 0)
-			return error_errno(err, "cell %u", cell->number);
-	}
+	/* The head is ours, and its count stands before all that is not. */
+	value = memmem(old.data, old.length, member, sizeof member - 1);
+	rest = value ? memchr(value, ',', (size_t)(old.data + old.length - value)) : NULL;
+	if (!rest)
+		return error_set(err, EBADMSG, "cell %u: its fragment is damaged", cell->number);
+	if (buffer_append(&fragment, old.data, (size_t)(value - old.data)) < 0 ||
+	    buffer_format(&fragment, "%s%ld", member, count) < 0 ||
+	    buffer_append(&fragment, rest, (size_t)(old.data + old.length - rest)) < 0)
+		return error_errno(err, "cell %u", cell->number);
 	(void)snprintf(text, sizeof text, "%ld\n", count);
-	return replace_fragment(cell, &fragment, err) < 0 ? -1 : write_value(cell, "count", text, err);
+	return replace_fragment(cell, &fragment, err) < 0 ? -1 : write_once(cell, "count", text, err);
 }
 
 /* Empties a cell that has shown something. */
@@ -454,7 +470,7 @@ int cell_replace_output(struct cell *cell, unsigned int output, struct json cont
 int cell_begin(struct cell *cell, struct error *err)
 {
 	cell->started = now();
-	return write_value(cell, "state", "busy\n", err);
+	return cell->busy ? 0 : write_value(cell, "state", "busy\n", err);
 }
 
 int cell_fail(struct cell *cell, const char *name, const char *text, struct error *err)
@@ -482,7 +498,7 @@ int cell_finish(struct cell *cell, const char *state, struct error *err)
 	cell_announce(cell);
 	if (cell->started > 0) {
 		(void)snprintf(text, sizeof text, "%.3f\n", now() - cell->started);
-		if (write_value(cell, "duration", text, err) < 0)
+		if (write_once(cell, "duration", text, err) < 0)
 			return -1;
 	}
 	(void)snprintf(text, sizeof text, "%s\n", state);

@@ -149,9 +149,8 @@ int notebook_remove_files(struct notebook *nb, unsigned int number, struct error
 	return 0;
 }
 
-/* A file of a cell that nobody can have opened yet: written in place, told by the caller. */
-static int write_new(struct notebook *nb, unsigned int number, const char *name, const void *data, size_t n,
-		     struct error *err)
+int notebook_write_new(struct notebook *nb, unsigned int number, const char *name, const void *data, size_t n,
+		       struct error *err)
 {
 	char path[CELL_PATH_SIZE];
 	cleanup_close int fd = -1;
@@ -163,12 +162,10 @@ static int write_new(struct notebook *nb, unsigned int number, const char *name,
 	return file_write_all(fd, data, n, err) < 0 ? error_wrap(err, "%s", path) : 0;
 }
 
-static int add(struct notebook *nb, bool code, const char *text, size_t n, unsigned int *number,
-	       struct error *err)
+static int add(struct notebook *nb, bool code, const char *state, const char *text, size_t n,
+	       unsigned int *number, struct error *err)
 {
 	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX);
-	const char *state = code ? "queued\n" : "ok\n";
-	static const char *const files[] = { "source", "state", "output", "fragment" };
 	char path[CELL_PATH_SIZE], outputs[CELL_PATH_SIZE];
 	unsigned int next = nb->cells + 1;
 
@@ -184,10 +181,10 @@ static int add(struct notebook *nb, bool code, const char *text, size_t n, unsig
 		return -1;
 	/* The fragment last: with it the cell is in the notebook. */
 	if (file_make_folder(nb->folder, outputs, 0700, err) < 0 ||
-	    write_new(nb, next, "source", text, n, err) < 0 ||
-	    write_new(nb, next, "state", state, strlen(state), err) < 0 ||
-	    write_new(nb, next, "output", "", 0, err) < 0 ||
-	    write_new(nb, next, "fragment", fragment.data, fragment.length, err) < 0) {
+	    notebook_write_new(nb, next, "source", text, n, err) < 0 ||
+	    notebook_write_new(nb, next, "state", state, strlen(state), err) < 0 ||
+	    notebook_write_new(nb, next, "output", "", 0, err) < 0 ||
+	    notebook_write_new(nb, next, "fragment", fragment.data, fragment.length, err) < 0) {
 		struct error ignored;
 
 		(void)file_remove_tree(nb->folder, path, &ignored);
@@ -195,23 +192,23 @@ static int add(struct notebook *nb, bool code, const char *text, size_t n, unsig
 	}
 	nb->cells = next;
 	*number = next;
+	/* Of the others nobody can have known anything; the fragment is part of the notebook's length. */
 	nb->changed(nb->context, path);
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-		cell_path(path, next, files[i]);
-		nb->changed(nb->context, path);
-	}
+	cell_path(path, next, "fragment");
+	nb->changed(nb->context, path);
 	return 0;
 }
 
-int notebook_add_code(struct notebook *nb, const char *code, size_t n, unsigned int *number, struct error *err)
+int notebook_add_code(struct notebook *nb, const char *code, size_t n, bool at_once, unsigned int *number,
+		      struct error *err)
 {
-	return add(nb, true, code, n, number, err);
+	return add(nb, true, at_once ? "busy\n" : "queued\n", code, n, number, err);
 }
 
 int notebook_add_markdown(struct notebook *nb, const char *text, size_t n, unsigned int *number,
 			  struct error *err)
 {
-	return add(nb, false, text, n, number, err);
+	return add(nb, false, "ok\n", text, n, number, err);
 }
 
 static int is_code(struct notebook *nb, unsigned int number, bool *code, struct error *err)

@@ -46,8 +46,9 @@ void notebook_close(struct notebook *nb);
 /* Writes notebook-head.json. language is kernel_info_reply's language_info, or JSON_NONE. */
 int notebook_set_head(struct notebook *nb, const char *kernel_name, struct json language, struct error *err);
 
-/* Adds a cell; *number is its number. A code cell is queued. */
-int notebook_add_code(struct notebook *nb, const char *code, size_t n, unsigned int *number, struct error *err);
+/* Adds a cell; *number is its number. A code cell is queued, or busy where it will be sent at once. */
+int notebook_add_code(struct notebook *nb, const char *code, size_t n, bool at_once, unsigned int *number,
+		      struct error *err);
 int notebook_add_markdown(struct notebook *nb, const char *text, size_t n, unsigned int *number,
 			  struct error *err);
 
@@ -66,6 +67,7 @@ struct cell {
 	const char *stream;      /* "stdout" or "stderr" while the last output is an open stream */
 	unsigned int clears;     /* how often its output was emptied */
 	bool clear_next;         /* clear_output(wait=True): the next output replaces all */
+	bool busy;               /* its state says so already */
 	bool line_open;          /* the text does not end in a newline */
 	bool fragment_changed, output_changed;
 	long count;              /* -1 before it is known */
@@ -77,7 +79,7 @@ struct cell {
 int cell_open(struct notebook *nb, unsigned int number, struct cell *cell, struct error *err);
 void cell_close(struct cell *cell);
 
-/* The request was sent: state busy. */
+/* The request is about to be sent: state busy, if it is not that already. */
 int cell_begin(struct cell *cell, struct error *err);
 
 /* Takes a message of the kernel about this cell (execute_input, stream, display_data,

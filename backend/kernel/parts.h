@@ -26,6 +26,9 @@ static inline void cell_path(char path[CELL_PATH_SIZE], unsigned int cell, const
 /* Replaces a cell's file and tells so. */
 int notebook_write(struct notebook *nb, unsigned int cell, const char *name, const void *data, size_t n,
 		   struct error *err);
+/* Writes a file of a cell that was not there before, in place; the caller tells of it. */
+int notebook_write_new(struct notebook *nb, unsigned int cell, const char *name, const void *data, size_t n,
+		       struct error *err);
 /* The first line of a code cell's fragment, from its source. */
 int notebook_code_head(struct notebook *nb, unsigned int number, long count, struct buffer *out,
 		       struct error *err);

@@ -658,8 +658,14 @@ void requests_free(struct story *s)
 	end_interrupters(s, 0, "");
 }
 
+/* Whether a request that is queued now goes to the kernel in the same step. */
+static bool goes_at_once(const struct story *s)
+{
+	return !s->first && s->ready && s->synchronized && s->socket && !s->dead && !s->turned;
+}
+
 static void queue_code(struct story *s, struct conversation *c, enum request_kind kind, unsigned int cell,
-		       const char *code, size_t n, double timeout)
+		       const char *code, size_t n, double timeout, bool busy)
 {
 	struct request *r = new_request(s, kind, code, n);
 	struct error err;
@@ -674,6 +680,7 @@ static void queue_code(struct story *s, struct conversation *c, enum request_kin
 		return;
 	}
 	r->conversation = c;
+	r->cell.busy = busy;
 	r->timeout = timeout;
 	conversation_set_data(c, r);
 	append_request(s, r);
@@ -713,6 +720,7 @@ static void take_run(struct story *s, struct conversation *c, const char *data, 
 	const cJSON *cell = cJSON_GetObjectItemCaseSensitive(json, "cell");
 	const cJSON *timeout = cJSON_GetObjectItemCaseSensitive(json, "timeout");
 	bool hidden = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "hidden")), is_code = true;
+	bool at_once = goes_at_once(s) && !hidden && !cJSON_IsNumber(cell);
 	unsigned int number = 0;
 	struct error err;
 	int result = 0;
@@ -724,31 +732,32 @@ static void take_run(struct story *s, struct conversation *c, const char *data, 
 		result = edit(s, number = (unsigned int)cell->valuedouble, code->valuestring,
 			      strlen(code->valuestring), &is_code, &err);
 	else if (!hidden)
-		result = notebook_add_code(&s->notebook, code->valuestring, strlen(code->valuestring), &number, &err);
+		result = notebook_add_code(&s->notebook, code->valuestring, strlen(code->valuestring), at_once,
+					   &number, &err);
 	if (result < 0)
 		conversation_end(c, err.code, 0, "%s", err.text);
 	else if (!is_code)
 		answer_cell(c, number);
 	else
 		queue_code(s, c, REQUEST_RUN, number, code->valuestring, strlen(code->valuestring),
-			   cJSON_IsNumber(timeout) ? timeout->valuedouble : 0);
+			   cJSON_IsNumber(timeout) ? timeout->valuedouble : 0, at_once);
 	cJSON_Delete(json);
 }
 
 void requests_take_call(struct story *s, struct conversation *c, const char *name, const char *data, size_t n)
 {
 	unsigned int number = 0;
-	bool code = true;
+	bool code = true, at_once = goes_at_once(s);
 	struct error err;
 	char *end;
 
 	if (!strcmp(name, "exec")) {
-		if (notebook_add_code(&s->notebook, data, n, &number, &err) < 0)
+		if (notebook_add_code(&s->notebook, data, n, at_once, &number, &err) < 0)
 			conversation_end(c, err.code, 0, "%s", err.text);
 		else
-			queue_code(s, c, REQUEST_EXEC, number, data, n, 0);
+			queue_code(s, c, REQUEST_EXEC, number, data, n, 0, at_once);
 	} else if (!strcmp(name, "eval")) {
-		queue_code(s, c, REQUEST_EXEC, 0, data, n, 0);
+		queue_code(s, c, REQUEST_EXEC, 0, data, n, 0, false);
 	} else if (!strcmp(name, "run")) {
 		take_run(s, c, data, n);
 	} else if (!strcmp(name, "markdown")) {
@@ -763,7 +772,7 @@ void requests_take_call(struct story *s, struct conversation *c, const char *nam
 		else if (edit(s, number, data, n, &code, &err) < 0)
 			conversation_end(c, err.code, 0, "%s", err.text);
 		else if (code)
-			queue_code(s, c, REQUEST_EXEC, number, data, n, 0);
+			queue_code(s, c, REQUEST_EXEC, number, data, n, 0, false);
 		else
 			answer_cell(c, number);
 	} else {

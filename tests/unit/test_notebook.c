@@ -100,7 +100,7 @@ static void begin(const char *code, struct cell *cell)
 {
 	unsigned int number;
 
-	ck_assert_int_eq(notebook_add_code(&nb, code, strlen(code), &number, &err), 0);
+	ck_assert_int_eq(notebook_add_code(&nb, code, strlen(code), false, &number, &err), 0);
 	ck_assert_int_eq(cell_open(&nb, number, cell, &err), 0);
 	ck_assert_int_eq(cell_begin(cell, &err), 0);
 }
