@@ -114,6 +114,49 @@ void config_judge(const struct node *node, const char *text, size_t n, struct ve
 	}
 }
 
+/* Whether a field has a line of its own in the text. */
+static bool is_mentioned(const char *text, size_t n, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (const char *line = text; line; line = memchr(line, '\n', (size_t)(text + n - line))) {
+		line += line != text;
+		if ((size_t)(text + n - line) > length && !strncmp(line, name, length) && line[length] == ':')
+			return true;
+	}
+	return false;
+}
+
+int config_early(const struct node *node, const char *text, size_t n, struct error *err)
+{
+	const char *end = n ? memrchr(text, '\n', n) : NULL, *frozen = NULL;
+	struct error unfinished;
+	cJSON *fields = NULL, *spec = NULL;
+	const cJSON *old;
+
+	if (!end || !node->object || !runs(node->object) || text[strspn(text, " \n")] == '{')
+		return 0;
+	n = (size_t)(end - text) + 1;
+	if (judge(node->row->fields, text, n, true, &fields, &unfinished) < 0 || !fields)
+		return 0; /* the rest may make it right */
+	spec = read_spec(node->object);
+	old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
+	for (const struct field *f = node->row->fields; old && f->name && !frozen; f++) {
+		const cJSON *now = cJSON_GetObjectItemCaseSensitive(fields, f->name);
+		const cJSON *then = cJSON_GetObjectItemCaseSensitive(old, f->name);
+
+		/* A list or a mapping may go on in the next line. */
+		if (!f->alive && now && then && !cJSON_IsArray(now) && !cJSON_IsObject(now) &&
+		    is_mentioned(text, n, f->name) && !cJSON_Compare(now, then, true))
+			frozen = f->name;
+	}
+	cJSON_Delete(spec);
+	cJSON_Delete(fields);
+	if (frozen)
+		return error_set(err, EBUSY, "%s cannot change while it runs: stop it first", frozen);
+	return 0;
+}
+
 /* What is on its way to the disk. */
 struct step {
 	struct object *object; /* pinned */

@@ -22,6 +22,10 @@ void verdict_clear(struct verdict *verdict);
 /* The final verdict about a document's text; fills in *verdict (code and all). */
 void config_judge(const struct node *node, const char *text, size_t n, struct verdict *verdict);
 
+/* What a write can be refused for already: a finished line changes a field that cannot change while
+ * the object runs. 0, or -1 with EBUSY. */
+int config_early(const struct node *node, const char *text, size_t n, struct error *err);
+
 /* Puts an accepted config into force: spec.json, and the want of a run where it is one. The same
  * bytes do nothing, except that a failed or stopped object starts again. In the loop; the disk's
  * part follows in the storage thread. */

@@ -75,7 +75,9 @@ void handle_reply(struct handle *h, struct fuse_file_info *fi);
 
 /* serve.c: what folder.c and serve.c share. */
 bool is_trash(const char *name);                      /* .Trash and the like: never made here */
+/* attributes.c */
 void attributes_of(const struct node *node, struct stat *st);
+void attributes_of_named(struct named *named, struct stat *st);
 double cache_time(const struct node *node);           /* of its attributes */
 /* An entry as lookup and create reply it; the kernel's knowledge is noted. */
 void entry_of(const struct node *node, struct fuse_entry_param *entry);

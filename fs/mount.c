@@ -50,6 +50,15 @@ struct supervisor *mount_supervisor(void)
 	return mounted.supervisor;
 }
 
+struct timespec mount_began(void)
+{
+	static struct timespec began;
+
+	if (!began.tv_sec)
+		(void)clock_gettime(CLOCK_REALTIME, &began);
+	return began;
+}
+
 const char *mount_point(void)
 {
 	return mounted.options.directory;
@@ -311,6 +320,7 @@ static void raise_limits(void)
 static int serve(struct error *err)
 {
 	raise_limits();
+	(void)mount_began();
 	files_open();
 	if (tree_number(err) < 0 || open_state(err) < 0 || loop_open(err) < 0 || storage_start(err) < 0 ||
 	    objects_load(&mounted.state, err) < 0 || open_runners(err) < 0 || open_session(err) < 0)

@@ -11,7 +11,7 @@
 #include "fs/named.h"
 #include "fs/treefile.h"
 
-#define BLOCK 4096
+#define LINK_MAX_TARGET 4096
 
 /* To the tree's pool, if it is the tree's. */
 #define TREE(inode, operation, ...) \
@@ -51,93 +51,6 @@ int node_of(fuse_ino_t inode, struct node *node, struct named **named)
 	if ((*named)->alias)
 		*named = NULL;
 	return 0;
-}
-
-static nlink_t count_links(const struct node *node)
-{
-	const struct row *row = node->row;
-	nlink_t links = 2;
-
-	if (row->listing == LIST_NUMBERS)
-		return 1; /* not counted, as find(1) and others understand it */
-	for (struct row *r = row->rows; r && r->name; r++)
-		links += (r->kind == FILE_DIRECTORY || r->kind == FILE_TREE) && !r->unlisted;
-	if (row->listing == LIST_OBJECTS)
-		links += objects_count(row->objects);
-	return links;
-}
-
-static void common_attributes(struct stat *st, uint64_t inode, mode_t mode)
-{
-	static uid_t user; /* asked once: a listing of 10,000 would ask as often */
-	static gid_t group;
-	static bool asked;
-
-	if (!asked) {
-		user = getuid();
-		group = getgid();
-		asked = true;
-	}
-	st->st_ino = inode;
-	st->st_mode = mode;
-	st->st_nlink = 1;
-	st->st_uid = user;
-	st->st_gid = group;
-	st->st_blksize = BLOCK;
-}
-
-static void finish_attributes(struct stat *st)
-{
-	st->st_blocks = (st->st_size + 511) / 512;
-	st->st_ctim = st->st_atim = st->st_mtim;
-}
-
-static off_t link_size(const struct node *node)
-{
-	struct buffer target = BUFFER(BLOCK);
-	struct error err;
-	off_t size = 0;
-
-	if (node->row->render && !node->row->render(node, &target, &err))
-		size = (off_t)target.length;
-	buffer_free(&target);
-	return size;
-}
-
-void attributes_of(const struct node *node, struct stat *st)
-{
-	const struct row *row = node->row;
-
-	memset(st, 0, sizeof *st);
-	common_attributes(st, tree_inode(node), S_IFREG | row->mode);
-	if (node->object)
-		st->st_mtim = node->object->changed;
-	if (row->kind == FILE_DIRECTORY || row->kind == FILE_TREE) {
-		st->st_mode = S_IFDIR | row->mode;
-		st->st_nlink = row->kind == FILE_TREE ? 2 : count_links(node);
-		if (row->listing == LIST_OBJECTS)
-			st->st_mtim = objects_changed(row->objects);
-	} else if (row->kind == FILE_LINK) {
-		st->st_mode = S_IFLNK | 0777;
-		st->st_size = link_size(node);
-	} else {
-		(node->follow ? &follow_kind : file_kinds[row->kind])->stat(node, st);
-	}
-	finish_attributes(st);
-}
-
-static void attributes_of_named(struct named *named, struct stat *st)
-{
-	memset(st, 0, sizeof *st);
-	common_attributes(st, named->inode, S_IFREG | named->mode);
-	if (named->listed) {
-		st->st_mode = S_IFREG | named->directory.row->child->mode;
-		listed_stat(named, st);
-	} else {
-		st->st_size = (off_t)named->text.length;
-		st->st_mtim = named->changed;
-	}
-	finish_attributes(st);
 }
 
 double cache_time(const struct node *node)
@@ -362,7 +275,7 @@ static void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat *st, in
 
 static void op_readlink(fuse_req_t request, fuse_ino_t inode)
 {
-	struct buffer target = BUFFER(BLOCK);
+	struct buffer target = BUFFER(LINK_MAX_TARGET);
 	struct named *named;
 	struct node node;
 	struct error err = { .code = EINVAL };
@@ -525,7 +438,7 @@ static void op_statfs(fuse_req_t request, fuse_ino_t inode)
 	TREE(inode, statfs, request, inode)
 	if (fstatvfs(objects_state()->fd, &st) < 0)
 		memset(&st, 0, sizeof st);
-	st.f_bsize = st.f_frsize = st.f_frsize ? st.f_frsize : BLOCK;
+	st.f_bsize = st.f_frsize = st.f_frsize ? st.f_frsize : 4096;
 	st.f_namemax = 255;
 	fuse_reply_statfs(request, &st);
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/config.h"
+
 int writing_open(struct handle *h, struct error *err)
 {
 	struct writing *w = calloc(1, sizeof *w);
@@ -29,7 +31,8 @@ static int judge_early(struct handle *h, struct error *err)
 	int r = 0;
 
 	if (row->fields)
-		r = judge(row->fields, h->text.data, h->text.length, false, NULL, err);
+		r = judge(row->fields, h->text.data, h->text.length, false, NULL, err) < 0 ? -1 :
+		    config_early(&h->node, h->text.data ? h->text.data : "", h->text.length, err);
 	else if (row->judge)
 		r = row->judge(&h->node, h->text.data, h->text.length, false, err);
 	return r;

@@ -75,6 +75,8 @@ fails "network while it runs" cp <(printf 'timeout: 61\nnetwork: full\n') "$F"
 printf 'timeout: 61\nnetwork: full\n' >"$T/full"
 fails "network while it runs" cp "$T/full" "$F"
 grep -q network "$D/error" || fail "error: $(cat "$D/error")"
+fails "a line that a shell writes" sh -c "printf 'timeout: 61\nnetwork: full\n' >$F"
+grep -q network "$D/error" || fail "error: $(cat "$D/error")"
 printf 'timeout: 99\nnetwork: none\n' >"$F" || fail "timeout while it runs"
 eventually 5 grep -q '"timeout":99' "$S"/sandboxes/[0-9]*/spec.json
 same "no restart" $((g + 1)) "$(generation)"
