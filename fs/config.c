@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -163,6 +164,7 @@ struct step {
 	int folder;
 	char *spec;            /* spec.json's new text, NULL to leave it */
 	char *message;         /* a new file of inbox/ */
+	char *kept;            /* the path of a message that becomes one */
 	enum want_what what;   /* WANT_NOTHING: want stays */
 	struct want want;
 	void (*finish)(void *data, int result, const struct error *error);
@@ -176,10 +178,12 @@ static void step_free(struct step *s)
 		(void)close(s->folder);
 	free(s->spec);
 	free(s->message);
+	free(s->kept);
 	free(s);
 }
 
-static int put_message(int folder, const char *text, struct error *err)
+/* The next number of inbox/, from a text or from a kept file. Messages are in order of their closes. */
+static int put_message(int folder, const char *text, const char *kept, struct error *err)
 {
 	unsigned long last = 0;
 	cleanup_dir DIR *dir = NULL;
@@ -204,7 +208,11 @@ static int put_message(int folder, const char *text, struct error *err)
 			last = n;
 	}
 	(void)snprintf(path, sizeof path, "inbox/%06lu.json", last + 1);
-	return file_replace(folder, path, text, strlen(text), 0600, true, err);
+	if (!kept)
+		return file_replace(folder, path, text, strlen(text), 0600, true, err);
+	if (renameat(folder, kept, folder, path) < 0)
+		return error_errno(err, "%s", kept);
+	return file_sync_folder(folder, "inbox", err);
 }
 
 static int step_work(void *data, struct error *err)
@@ -214,7 +222,7 @@ static int step_work(void *data, struct error *err)
 	if (s->spec && file_replace(s->folder, "spec.json", s->spec, strlen(s->spec), 0600, true, err) < 0)
 		return -1;
 	failpoint("mount-spec");
-	if (s->message && put_message(s->folder, s->message, err) < 0)
+	if ((s->message || s->kept) && put_message(s->folder, s->message, s->kept, err) < 0)
 		return -1;
 	failpoint("mount-want");
 	if (s->what != WANT_NOTHING &&
@@ -230,7 +238,8 @@ static void step_finish(void *data, int result, const struct error *error)
 
 	if (result) {
 		refuse(object, error);
-		object->want.generation--; /* it never came to be */
+		if (s->what != WANT_NOTHING)
+			object->want.generation--; /* it never came to be */
 		files_object_changed(object);
 	} else if (s->what != WANT_NOTHING && s->want.generation > object->want.generation) {
 		object->want.generation = s->want.generation;
@@ -242,8 +251,8 @@ static void step_finish(void *data, int result, const struct error *error)
 	step_free(s);
 }
 
-/* Takes spec and message, also when it fails. */
-static int submit(struct object *object, char *spec, char *message, enum want_what what,
+/* Takes spec, message and kept, also when it fails. */
+static int submit(struct object *object, char *spec, char *message, char *kept, enum want_what what,
 		  void (*finish)(void *data, int result, const struct error *error), void *data)
 {
 	struct step *s = calloc(1, sizeof *s);
@@ -252,9 +261,10 @@ static int submit(struct object *object, char *spec, char *message, enum want_wh
 	if (!s) {
 		free(spec);
 		free(message);
+		free(kept);
 		return -1;
 	}
-	*s = (struct step){ .object = object, .spec = spec, .message = message, .what = what, .finish = finish,
+	*s = (struct step){ .object = object, .spec = spec, .message = message, .kept = kept, .what = what, .finish = finish,
 			    .data = data, .folder = folder < 0 ? -1 : fcntl(folder, F_DUPFD_CLOEXEC, 0) };
 	object_pin(object);
 	if (s->folder < 0 || in_storage(step_work, step_finish, s) < 0) {
@@ -273,7 +283,7 @@ static int submit(struct object *object, char *spec, char *message, enum want_wh
 int object_want(struct object *object, enum want_what what, void (*finish)(void *data, int result,
 		const struct error *error), void *data)
 {
-	return submit(object, NULL, NULL, what, finish, data);
+	return submit(object, NULL, NULL, NULL, what, finish, data);
 }
 
 int object_message(struct object *object, cJSON *json, void (*finish)(void *data, int result,
@@ -282,7 +292,50 @@ int object_message(struct object *object, cJSON *json, void (*finish)(void *data
 	char *text = json ? cJSON_PrintUnformatted(json) : NULL;
 
 	cJSON_Delete(json);
-	return text ? submit(object, NULL, text, WANT_RUN, finish, data) : -1;
+	return text ? submit(object, NULL, text, NULL, WANT_RUN, finish, data) : -1;
+}
+
+int object_message_kept(struct object *object, const char *path)
+{
+	char *kept = strdup(path);
+
+	return kept ? submit(object, NULL, NULL, kept, WANT_RUN, NULL, NULL) : -1;
+}
+
+static int recover(void *context, struct object *object)
+{
+	int folder = object_folder_fd(object), fd = folder < 0 ? -1 : openat(folder, "inbox", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct stat wanted = { .st_mtim = { 0, 0 } }, st;
+	bool unwanted = false;
+	struct dirent *entry;
+
+	(void)context;
+	if (!dir) {
+		if (fd >= 0)
+			(void)close(fd);
+		return 0;
+	}
+	(void)fstatat(folder, "want", &wanted, 0);
+	while ((entry = readdir(dir))) {
+		char path[300];
+
+		(void)snprintf(path, sizeof path, "inbox/%s", entry->d_name);
+		if (!strncmp(path, MESSAGE_KEPT, sizeof MESSAGE_KEPT - 1) && path[strlen(path) - 1] != '~')
+			(void)object_message_kept(object, path);
+		else if (entry->d_name[0] != '.' && !fstatat(fd, entry->d_name, &st, 0) &&
+			 (st.st_mtim.tv_sec > wanted.st_mtim.tv_sec || (st.st_mtim.tv_sec == wanted.st_mtim.tv_sec &&
+			  st.st_mtim.tv_nsec > wanted.st_mtim.tv_nsec)))
+			unwanted = true;
+	}
+	if (unwanted && object_at_rest(object))
+		(void)object_want(object, WANT_RUN, NULL, NULL);
+	return 0;
+}
+
+void messages_recover(void)
+{
+	(void)objects_each(OBJECT_SESSION, recover, NULL);
 }
 
 static char *spec_text(uint64_t generation, const char *sha, const struct verdict *v)
@@ -312,7 +365,7 @@ void config_take(struct object *object, const char *text, size_t n, const struct
 	/* A session starts with its first message. */
 	starts = object->kind == OBJECT_SESSION ? false : rests || object->want.what != WANT_RUN;
 	spec = spec_text(object->want.generation + starts, sha, v);
-	if (!spec || submit(object, spec, NULL, starts ? WANT_RUN : WANT_NOTHING, NULL, NULL) < 0) {
+	if (!spec || submit(object, spec, NULL, NULL, starts ? WANT_RUN : WANT_NOTHING, NULL, NULL) < 0) {
 		struct error err;
 
 		(void)error_memory(&err);

@@ -43,6 +43,14 @@ int object_want(struct object *object, enum want_what what, void (*finish)(void 
 int object_message(struct object *object, cJSON *json, void (*finish)(void *data, int result,
 		   const struct error *error), void *data);
 
+/* The same with a message that is on the disk already, under a path that begins so. */
+#define MESSAGE_KEPT "inbox/.kept-"
+int object_message_kept(struct object *object, const char *path);
+
+/* At the mount: messages that were acknowledged and have not come into an inbox, or that no run was
+ * wanted for, because a crash came between. */
+void messages_recover(void);
+
 /* At the mount: a config that a crash left stored but not in force. */
 void config_unjudged(struct object *object);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/talk.h"
 #include "fs/config.h"
 #include "fs/mount.h"
@@ -65,7 +66,7 @@ static int call(const struct node *node, const char *text, size_t n)
 }
 
 /* {"kind":"message","content": the text, or the content blocks that it is as JSON}. */
-static int message(struct object *object, const char *text, size_t n)
+static cJSON *message_json(const char *text, size_t n)
 {
 	size_t end = n;
 	cJSON *blocks = NULL, *json = cJSON_CreateObject();
@@ -85,9 +86,37 @@ static int message(struct object *object, const char *text, size_t n)
 	    !cJSON_AddItemToObject(json, "content", blocks)) {
 		cJSON_Delete(blocks);
 		cJSON_Delete(json);
-		return ENOMEM;
+		return NULL;
 	}
-	return object_message(object, json, NULL, NULL) < 0 ? ENOMEM : 0;
+	return json;
+}
+
+static int message(struct object *object, const char *text, size_t n)
+{
+	return object_message(object, message_json(text, n), NULL, NULL) < 0 ? ENOMEM : 0;
+}
+
+/* A close that returns 0 is a promise: the text is on the disk before, and becomes a message when the
+ * open ends, which may be later. Replies. */
+static void keep(struct handle *h, fuse_req_t request)
+{
+	static unsigned long count;
+	struct writing *w = h->data;
+	int folder = object_folder_fd(h->node.object);
+	cJSON *json = message_json(h->text.data, h->text.length);
+	char *text = json ? cJSON_PrintUnformatted(json) : NULL;
+	struct error err;
+
+	cJSON_Delete(json);
+	if (!text || folder < 0 || file_make_folder(folder, "inbox", 0700, &err) < 0) {
+		fuse_reply_err(request, text ? ENOENT : ENOMEM);
+	} else {
+		if (!w->kept[0])
+			(void)snprintf(w->kept, sizeof w->kept, MESSAGE_KEPT "%d-%lu", (int)getpid(), ++count);
+		w->dirty = false;
+		save(h->node.object, w->kept, text, strlen(text), 0600, request, 0);
+	}
+	free(text);
 }
 
 int inbox_put(const struct node *node, const char *text, size_t n)
@@ -118,6 +147,8 @@ static void inbox_flush(struct handle *h, fuse_req_t request)
 	struct writing *w = h->data;
 	struct verdict v = { .code = 0 };
 
+	if (w->kept[0] && caller_is_killed(request))
+		w->refused = EINTR; /* half a text is no message, though its first half was kept */
 	if (w->refused || !w->dirty || !h->text.length || caller_group(request) != h->opener) {
 		fuse_reply_err(request, w->refused);
 		return;
@@ -130,8 +161,11 @@ static void inbox_flush(struct handle *h, fuse_req_t request)
 	if (v.code)
 		refuse(h->node.object, &v.error);
 	if (caller_is_killed(request))
-		w->refused = EINTR; /* half a text is no message */
-	fuse_reply_err(request, v.code);
+		v.code = w->refused = EINTR; /* half a text is no message */
+	if (v.code || h->node.row->call)
+		fuse_reply_err(request, v.code);
+	else
+		keep(h, request);
 	verdict_clear(&v);
 }
 
@@ -141,8 +175,15 @@ static void inbox_release(struct handle *h)
 
 	if (!w)
 		return;
-	if (w->written && !w->refused)
-		(void)inbox_put(&h->node, h->text.data, h->text.length);
+	if (w->kept[0] && !w->dirty && !w->refused && !h->node.object->removed) {
+		accept_again(h->node.object);
+		(void)object_message_kept(h->node.object, w->kept);
+	} else {
+		if (w->kept[0])
+			(void)unlinkat(object_folder_fd(h->node.object), w->kept, 0);
+		if (w->written && !w->refused)
+			(void)inbox_put(&h->node, h->text.data, h->text.length);
+	}
 	free(w);
 	h->data = NULL;
 }

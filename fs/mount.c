@@ -328,6 +328,7 @@ static int serve(struct error *err)
 	if (notify_start(mounted.session, err) < 0 || treefile_start(mounted.session, err) < 0 ||
 	    supervise_scan(mounted.supervisor, err) < 0 || workspace_make_default(err) < 0)
 		return -1;
+	messages_recover();
 	mount_log("mounted on %s", mounted.options.directory);
 	return loop_run(mounted.session, err);
 }

@@ -12,6 +12,7 @@ struct writing {
 	int code;         /* the last verdict */
 	size_t tail;      /* bytes of the refused write that came last */
 	off_t tail_offset; /* at which its writer had it */
+	char kept[64];    /* inbox: where the text is on the disk already, "" when it is not */
 	void *made;       /* new: what became of it */
 };
 
