@@ -29,6 +29,7 @@
 #define SPEC_MAX (8u << 20)
 #define EXIT_HELD 75
 #define DRAIN_MS 5000
+#define LOOK_MS 30000 /* how often it looks whether its folder is there */
 
 int64_t runner_now_ms(void)
 {
@@ -108,8 +109,24 @@ static int read_spec(struct runner *r, struct error *err)
 	return 0;
 }
 
+/* Somebody deleted the object's folder. Then what it holds outside is released as for a removal,
+ * so that nothing goes on that no mount could ever show or end. */
+static bool folder_vanished(struct runner *r)
+{
+	struct stat st;
+
+	if (r->removed || fstat(r->folder, &st) < 0 || st.st_nlink)
+		return false;
+	r->removed = true;
+	r->want.what = WANT_REMOVED;
+	r->want.generation++;
+	return true;
+}
+
 static int read_again(struct runner *r, struct error *err)
 {
+	if (r->removed || folder_vanished(r))
+		return 0;
 	if (want_read(r->folder, &r->want, err) < 0)
 		return -1;
 	return read_spec(r, err);
@@ -202,8 +219,13 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 		}
 		if (next_of_clients(r, event))
 			return 0;
-		if (runner_pump(r, left, &ready, &event->revents, err) < 0)
+		if (runner_pump(r, left < 0 || left > LOOK_MS ? LOOK_MS : left, &ready, &event->revents, err) < 0)
 			return -1;
+		if (runner_now_ms() - r->looked >= LOOK_MS) {
+			r->looked = runner_now_ms();
+			if (folder_vanished(r))
+				r->poked = true;
+		}
 		/* What clients did comes before what descriptors say; those stay ready. */
 		if (r->terminated || r->poked || next_of_clients(r, event)) {
 			if (event->kind != RUNNER_TIMEOUT)
@@ -314,6 +336,10 @@ static int run_story(struct runner *r, struct error *err)
 {
 	runner_story *story = runner_story_of(r->kind);
 
+	/* Started for nothing: by a mount that was killed meanwhile, or after all was deleted. */
+	if (r->want.what != WANT_REMOVED && r->want.generation <= r->status.generation &&
+	    status_resting(r->kind, r->status.state))
+		return 0;
 	for (;;) {
 		uint64_t asked = r->want.generation;
 

@@ -72,6 +72,7 @@ struct runner {
 	unsigned log_clock;
 	bool poked, terminated, deaf; /* deaf: no descriptor for another client now */
 	bool rebooted;
+	int64_t looked;               /* ms, when its folder was seen */
 	bool removed;                 /* the folder is gone: nothing may be written any more */
 };
 

@@ -454,6 +454,36 @@ START_TEST(removal)
 }
 END_TEST
 
+START_TEST(its_folder_is_deleted)
+{
+	struct talk watch;
+	struct talk_message m;
+
+	good(talk_connect(&watch, folder, &err));
+	good(talk_send(&watch, TALK_WATCH, "{}", 2, &err));
+	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	good(file_remove_tree(state.fd, "workspaces", &err));
+	good(talk_send(&watch, TALK_POKE, NULL, 0, &err));
+	ck_assert_int_eq(ended(child), 0);
+	child = 0;
+	talk_close(&watch);
+}
+END_TEST
+
+START_TEST(started_for_nothing)
+{
+	struct want stop = { 2, WANT_STOPPED };
+
+	poke(&stop);
+	ck_assert_int_eq(ended(child), 0);
+	ck_assert_int_eq(unlinkat(folder, "a/b/value", 0), 0);
+	child = start();
+	ck_assert_int_eq(ended(child), 0);
+	child = 0;
+	ck_assert_int_eq(faccessat(folder, "a/b/value", F_OK, 0), -1);
+}
+END_TEST
+
 START_TEST(terminated)
 {
 	struct status s;
@@ -512,6 +542,8 @@ int main(void)
 	tcase_add_test(t, torn_tails);
 	tcase_add_test(t, a_failure_is_a_sentence);
 	tcase_add_test(t, removal);
+	tcase_add_test(t, its_folder_is_deleted);
+	tcase_add_test(t, started_for_nothing);
 	tcase_add_test(t, terminated);
 	tcase_add_test(t, nonsense);
 	suite_add_tcase(s, t);
