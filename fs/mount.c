@@ -317,6 +317,19 @@ static void raise_limits(void)
 	(void)mallopt(M_ARENA_MAX, 2);
 }
 
+/* A kernel that is set to give up on unanswered requests would end a mount on which one waits. */
+static void check_request_timeout(void)
+{
+	struct buffer text = BUFFER(64);
+	struct error err;
+
+	if (!file_read(AT_FDCWD, "/proc/sys/fs/fuse/default_request_timeout", &text, &err) && text.data &&
+	    strtoul(text.data, NULL, 10))
+		mount_log("fs.fuse.default_request_timeout is %lu s: a reader who waits longer ends the mount; "
+			  "sysctl fs.fuse.default_request_timeout=0 mends it", strtoul(text.data, NULL, 10));
+	buffer_free(&text);
+}
+
 static int serve(struct error *err)
 {
 	raise_limits();
@@ -329,6 +342,7 @@ static int serve(struct error *err)
 	    supervise_scan(mounted.supervisor, err) < 0 || workspace_make_default(err) < 0)
 		return -1;
 	messages_recover();
+	check_request_timeout();
 	mount_log("mounted on %s", mounted.options.directory);
 	return loop_run(mounted.session, err);
 }

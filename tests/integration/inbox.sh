@@ -1,4 +1,5 @@
 #!/bin/bash
+# also: threads
 # Inboxes and sessions/new: what a close acknowledged is a message, whoever is killed; numbers come
 # back on the descriptor that asked, and are never given twice.
 . "$(dirname "$0")/../functions.sh"
