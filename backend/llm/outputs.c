@@ -72,10 +72,12 @@ int session_root(struct session *s)
 	return s->root;
 }
 
+/* No link is followed: an outputs that leads to /proc would have the host read what the kernel
+ * tells only to root. */
 static int open_inside(int root, const char *path, uint64_t flags, mode_t mode)
 {
 	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode,
-				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS };
 
 	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
