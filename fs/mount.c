@@ -19,6 +19,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -201,9 +202,10 @@ static bool is_mounted(const char *directory)
 /* A dead one. */
 static bool is_stale(const char *directory)
 {
-	struct stat st;
+	struct statfs fs;
 
-	return stat(directory, &st) < 0 && errno == ENOTCONN && is_mounted(directory);
+	/* not stat: the kernel answers it from its cache long after the daemon has died */
+	return statfs(directory, &fs) < 0 && errno == ENOTCONN && is_mounted(directory);
 }
 
 static void clean_stale(const char *directory)
