@@ -63,6 +63,26 @@ static void put_choices(char *out, size_t size, const char *choices)
 	out[n] = '\0';
 }
 
+/* What a refusal calls the text, list or mapping that it did not expect. */
+static void put_got(char *got, size_t size, const struct document_node *node)
+{
+	char out[JUDGE_SHOWN];
+
+	if (node->kind == DOCUMENT_SCALAR)
+		(void)snprintf(got, size, "%s'%s'", node->plain ? "" : "the text ", judge_shown(node->text, out));
+	else
+		(void)snprintf(got, size, "a %s", node->kind == DOCUMENT_LIST ? "list" : "mapping");
+}
+
+/* "line 2: each value of env must be a text, not a mapping": the field's own type is right, one part's is not */
+static int wrong_part(const char *part, const char *name, const struct document_node *node, struct error *err)
+{
+	char got[JUDGE_SHOWN + 16];
+
+	put_got(got, sizeof got, node);
+	return error_set(err, EINVAL, "line %zu: each %s of %s must be a text, not %s", node->line, part, name, got);
+}
+
 /* "line 2: timeout must be a whole number, not 'soon'" */
 static int wrong_type(const struct field *f, const char *name, const struct document_node *node, struct error *err)
 {
@@ -73,12 +93,9 @@ static int wrong_type(const struct field *f, const char *name, const struct docu
 		[FIELD_MAP] = "a mapping such as {NAME: value}", [FIELD_OBJECT] = "a mapping such as {name: value}",
 		[FIELD_OBJECTS] = "a list of mappings such as [{name: value}]", [FIELD_ANY] = "a value",
 	};
-	char choices[256], out[JUDGE_SHOWN], got[JUDGE_SHOWN + 16];
+	char choices[256], got[JUDGE_SHOWN + 16];
 
-	if (node->kind == DOCUMENT_SCALAR)
-		(void)snprintf(got, sizeof got, "%s'%s'", node->plain ? "" : "the text ", judge_shown(node->text, out));
-	else
-		(void)snprintf(got, sizeof got, "a %s", node->kind == DOCUMENT_LIST ? "list" : "mapping");
+	put_got(got, sizeof got, node);
 	if (f->type != FIELD_CHOICE)
 		return error_set(err, EINVAL, "line %zu: %s must be %s, not %s", node->line, name, nouns[f->type], got);
 	put_choices(choices, sizeof choices, f->choices);
@@ -309,7 +326,7 @@ static int take_items(const struct field *f, const char *name, const struct docu
 		} else if (f->type == FIELD_OBJECTS) {
 			item = any(child);
 		} else if (child->kind != DOCUMENT_SCALAR || is_null(child)) {
-			return wrong_type(f, name, child, err);
+			return wrong_part("entry", name, child, err);
 		} else {
 			item = cJSON_CreateString(child->text);
 		}
@@ -332,7 +349,7 @@ static int take_members(const struct field *f, const char *name, const struct do
 		cJSON *value;
 
 		if (child && child->kind != DOCUMENT_SCALAR)
-			return wrong_type(f, name, child, err);
+			return wrong_part("value", name, child, err);
 		value = cJSON_CreateString(!child || is_null(child) ? "" : child->text);
 		if (!cJSON_AddItemToObject(map, key->text, value)) {
 			cJSON_Delete(value);

@@ -100,10 +100,11 @@ START_TEST(types)
 	refused("network: [example.org]\n", "line 1: network must be one of full, none, not a list");
 	refused("backend: lokal\n", "line 1: backend must be one of local, docker, slurm, modal, not 'lokal'");
 	refused("python_packages: numpy\n", "line 1: python_packages must be a list such as [a, b], not 'numpy'");
-	refused("python_packages: [numpy, [a]]\n", "line 1: python_packages must be a list such as [a, b], not a list");
-	refused("python_packages:\n- numpy\n-\n- x\n", "line 3: python_packages must be a list such as [a, b], not ''");
+	refused("python_packages: [numpy, [a]]\n", "line 1: each entry of python_packages must be a text, not a list");
+	refused("python_packages:\n- numpy\n-\n- x\n", "line 3: each entry of python_packages must be a text, not ''");
 	refused("env: [A]\n", "line 1: env must be a mapping such as {NAME: value}, not a list");
-	refused("env:\n  A: [1]\n", "line 2: env must be a mapping such as {NAME: value}, not a list");
+	refused("env:\n  A: [1]\n", "line 2: each value of env must be a text, not a list");
+	refused("env: {A: {b: c}}\n", "line 1: each value of env must be a text, not a mapping");
 	refused("env: {9A: x}\n", "line 1: '9A' is no name of a variable (letters, digits and _)");
 	refused("secrets:\n  - HF_TOKEN\n  - sk-ant-1\n", "line 3: 'sk-ant-1' is no name of a secret; a value is never written here");
 	refused("python_packages: [\"--index-url=http://x\"]\n", "line 1: '--index-url=http://x' is no package");
