@@ -254,7 +254,7 @@ START_TEST(bytes)
 	char deep[200] = "options: ";
 	memset(deep + 9, '[', 100);
 	ck_assert_str_eq(verdict(session_fields, deep), "line 1: options must be a mapping such as {name: value}, not a list");
-	strcpy(deep, "options: {a: ");
+	memcpy(deep, "options: {a: ", 13);
 	memset(deep + 13, '[', 100);
 	ck_assert_str_eq(verdict(session_fields, deep), "line 1: nested too deeply");
 	size_t n = (size_t)snprintf(big, sizeof big, "python_packages: [");
