@@ -135,8 +135,9 @@ static void failed(struct calls *calls, int code, const char *text)
 
 	calls->jupyter.state = JUPYTER_NONE;
 	calls->jupyter.again = 0;
-	(void)runner_set_value(calls->runner, "jupyter", "", 0, 0600, &ignored);
+	/* The reason first: who sees that it is gone finds why. */
 	runner_log(calls->runner, "jupyter: %s", text);
+	(void)runner_set_value(calls->runner, "jupyter", "", 0, 0600, &ignored);
 	jupyter_answer(calls, code, text);
 }
 
