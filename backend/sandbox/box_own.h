@@ -1,0 +1,38 @@
+/* What the files of a box share (box.h): box.c its folder, box_start.c its start and finding it
+ * again, box_link.c the guest's socket, box_end.c its record and its end. */
+#ifndef INTERPFS_BACKEND_SANDBOX_BOX_OWN_H
+#define INTERPFS_BACKEND_SANDBOX_BOX_OWN_H
+
+#include "backend/sandbox/box.h"
+
+#define RUNTIME_LOG_MAX 65536
+#define RUNTIME_MS 10000
+
+void box_close_fd(int *fd);
+
+/* box_link.c: the guest's socket, which has a name only in ctl/. Descriptors are the caller's. */
+int box_listen(struct box *box, struct error *err);
+int box_connect(struct box *box, struct error *err);
+/* Who listens at the other end, as the kernel knows it. 0 when it cannot be told. */
+pid_t box_peer(int fd);
+
+struct box_answer {
+	bool ended;
+	int code;
+};
+
+/* For a ping: the context is a struct box_answer. */
+extern const struct guest_callbacks box_ping_callbacks;
+
+/* Steps the link until the ping's answer has come, at most timeout_ms. runtime (-1: none) is a
+ * pidfd: its failure ends the waiting. */
+int box_await(struct guest *guest, struct box_answer *answer, int runtime, int timeout_ms, struct error *err);
+
+/* box_end.c: ctl/pid. */
+int box_record(struct box *box, struct error *err);
+/* The recorded first process, when it is still that one. 0 otherwise. Fills in box->pidfd. */
+pid_t box_recorded(struct box *box);
+/* A runtime's name: the last part of its program's path. Borrowed. */
+const char *box_runtime_name(const char *program);
+
+#endif

@@ -1,0 +1,199 @@
+/* Starting a container, and finding it again (box.h). The order matters at each step, since the
+ * runner may be killed at any:
+ *
+ *      ctl/runtime   "PROGRAM" that is about to make it    → box_reap knows whom to ask
+ *      (runtime)     makes namespaces, groups, state       → box_reap: delete -f, kill, rmdir
+ *      ctl/pid       "PID STARTTIME BOOTID" of the guest   → box_adopt finds it again
+ *
+ * The runtime dies with the runner; the guest does not. Descriptor 5 is a pipe's end that nobody
+ * else keeps: at its other end the network's helper sees the guest's end, whoever else is alive. */
+#include "backend/sandbox/box_own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "backend/sandbox/spawn.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+
+#define START_MS 20000
+#define ANSWER_MS 5000
+#define FAILED_MS 500      /* for a runtime to say why */
+
+/* The last line that a runtime wrote, without its own decoration. */
+static void runtime_sentence(struct box *box, const char *program, struct error *err)
+{
+	cleanup_buffer struct buffer log = BUFFER(RUNTIME_LOG_MAX);
+	struct error ignored;
+	char *line, *message;
+
+	if (file_read(box->ctl, "runtime.log", &log, &ignored) || !log.length)
+		return;
+	while (log.length && log.data[log.length - 1] == '\n')
+		log.data[--log.length] = '\0';
+	line = strrchr(log.data, '\n');
+	line = line ? line + 1 : log.data;
+	message = strstr(line, "msg=\"");
+	if (message) {
+		line = message + 5;
+		if (log.data[log.length - 1] == '"')
+			log.data[log.length - 1] = '\0';
+	}
+	if (*line)
+		error_set(err, err->code, "%s: %.600s", box_runtime_name(program), line);
+}
+
+static pid_t spawn_runtime(struct box *box, const struct box_start *start, int listener, int alive, int *pidfd,
+			   struct error *err)
+{
+	cleanup_free char *root = NULL, *bundle = NULL;
+	cleanup_close int record = openat(box->ctl, "exit", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	cleanup_close int log = openat(box->ctl, "runtime.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	char *argv[] = { (char *)(uintptr_t)start->runtime, "--root", NULL, "run", "-d", "--preserve-fds", "3",
+			 "-b", NULL, box->id, NULL };
+	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record, alive }, .cpus = start->cpus };
+
+	if (record < 0 || log < 0)
+		return error_errno(err, "cannot write the sandbox's records");
+	if (asprintf(&root, "%s/%s", box->runtimes, box_runtime_name(start->runtime)) < 0)
+		return error_memory(err);
+	if (asprintf(&bundle, "%s/bundle", box->path) < 0)
+		return error_memory(err);
+	argv[2] = root;
+	argv[8] = bundle;
+	if (file_make_folders(AT_FDCWD, root, 0700, err))
+		return -1;
+	return spawn(&what, pidfd, err);
+}
+
+static int make_overlay_folders(struct box *box, const struct bundle *b, struct error *err)
+{
+	for (size_t i = 0; i < b->overlay_count; i++) {
+		static const char *const tops[] = { "up", "work" };
+
+		for (size_t k = 0; k < 2; k++) {
+			char path[320];
+
+			if (snprintf(path, sizeof path, "%s/%s", tops[k], b->overlays[i].name) >= (int)sizeof path)
+				return error_set(err, ENAMETOOLONG, "the overlay's name is too long");
+			if (file_make_folder(box->folder, path, 0755, err))
+				return -1;
+		}
+	}
+	return 0;
+}
+
+/* The processes that can hold the box: waits for the runtime, finds the guest, joins the network. */
+static int finish_start(struct box *box, const struct box_start *start, int alive, struct error *err)
+{
+	cleanup_close int log = openat(box->ctl, "network.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	cleanup_close int second = box_connect(box, err);
+
+	if (second < 0)
+		return -1;
+	box->pid = box_peer(second);
+	if (box->pid <= 1 || box->pid == getpid())
+		return error_set(err, EPROTO, "the sandbox's first process cannot be identified");
+	box->pidfd = (int)syscall(SYS_pidfd_open, box->pid, 0);
+	if (box->pidfd < 0)
+		return error_errno(err, "cannot watch the sandbox's first process");
+	failpoint("sandbox-started");
+	if (box_record(box, err))
+		return -1;
+	failpoint("sandbox-recorded");
+	box->helper = network_start(start->network, box->pid, alive, log, err);
+	if (box->helper < 0) {
+		box->helper = 0;
+		return -1;
+	}
+	return 0;
+}
+
+int box_start(struct box *box, const struct box_start *start, struct guest **guest, struct error *err)
+{
+	cleanup_free char *config = bundle_render(start->bundle, err);
+	cleanup_close int listener = -1, pidfd = -1;
+	struct box_answer answer = { false, 0 };
+	struct error ignored;
+	int connection, status, result, alive[2];
+	pid_t runtime;
+
+	*guest = NULL;
+	if (!config || make_overlay_folders(box, start->bundle, err) ||
+	    file_replace(box->ctl, "runtime", start->runtime, strlen(start->runtime), 0600, false, err) ||
+	    file_replace(box->folder, "bundle/config.json", config, strlen(config), 0600, false, err))
+		return -1;
+	listener = box_listen(box, err);
+	connection = listener < 0 ? -1 : box_connect(box, err);
+	if (connection < 0)
+		return -1;
+	if (guest_attach(guest, connection, err)) {
+		(void)close(connection);
+		return -1;
+	}
+	if (pipe2(alive, O_CLOEXEC)) {
+		guest_detach(*guest);
+		*guest = NULL;
+		return error_errno(err, "cannot start a sandbox");
+	}
+	failpoint("sandbox-runtime");
+	runtime = guest_ping(*guest, &box_ping_callbacks, &answer, err)
+			  ? spawn_runtime(box, start, listener, alive[1], &pidfd, err) : -1;
+	box_close_fd(&listener);
+	box_close_fd(&alive[1]);
+	result = runtime < 0 ? -1 : box_await(*guest, &answer, pidfd, START_MS, err);
+	if (!result)
+		result = finish_start(box, start, alive[0], err);
+	box_close_fd(&alive[0]);
+	if (runtime > 0 && spawn_wait(runtime, pidfd, result ? FAILED_MS : RUNTIME_MS, &status, result ? &ignored : err))
+		result = -1;
+	(void)unlinkat(box->folder, "bundle/config.json", 0); /* it holds the sandbox's environment */
+	if (!result)
+		return 0;
+	if (runtime > 0 && !box->pid)
+		runtime_sentence(box, start->runtime, err);
+	guest_detach(*guest);
+	*guest = NULL;
+	if (box->pid)
+		(void)box_end(box, 0, &ignored);
+	(void)box_reap(box, &ignored);
+	return -1;
+}
+
+int box_adopt(struct box *box, struct guest **guest, struct error *err)
+{
+	struct box_answer answer = { false, 0 };
+	struct error ignored;
+	int connection;
+
+	*guest = NULL;
+	box->pid = box_recorded(box);
+	if (!box->pid)
+		return 0;
+	connection = box_connect(box, &ignored);
+	/* Somebody else at its socket, or one that does not answer: box_reap will end it. */
+	if (connection < 0 || box_peer(connection) != box->pid) {
+		if (connection >= 0)
+			(void)close(connection);
+		box->pid = 0;
+		return 0;
+	}
+	if (guest_attach(guest, connection, err)) {
+		(void)close(connection);
+		return -1;
+	}
+	if (guest_ping(*guest, &box_ping_callbacks, &answer, &ignored) &&
+	    !box_await(*guest, &answer, -1, ANSWER_MS, &ignored))
+		return 1;
+	guest_detach(*guest);
+	*guest = NULL;
+	box->pid = 0;
+	return 0;
+}

@@ -1,0 +1,166 @@
+/* What comes to a sandbox's runner while it waits: events of the guest and of what a backend
+ * watches, commands, calls, other wants. While a sandbox builds, its backend pumps the same loop. */
+#include "backend/sandbox/life.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int host_watch(void *context, int fd, short events, void (*ready)(void *, short), void *ready_context,
+		      struct error *err)
+{
+	struct life *s = context;
+	struct watcher *free_ = NULL;
+
+	for (size_t i = 0; i < LIFE_WATCHERS; i++) {
+		if (s->watchers[i].fd == fd)
+			return runner_watch(s->runner, fd, events, err);
+		if (s->watchers[i].fd < 0)
+			free_ = &s->watchers[i];
+	}
+	if (!free_)
+		return error_set(err, EMFILE, "the sandbox watches too much");
+	*free_ = (struct watcher){ fd, ready, ready_context };
+	return runner_watch(s->runner, fd, events, err);
+}
+
+void life_unwatch(struct life *s, int fd)
+{
+	for (size_t i = 0; i < LIFE_WATCHERS; i++)
+		if (s->watchers[i].fd == fd)
+			s->watchers[i] = (struct watcher){ -1, NULL, NULL };
+	runner_unwatch(s->runner, fd);
+}
+
+static void host_unwatch(void *context, int fd)
+{
+	life_unwatch(context, fd);
+}
+
+static void host_log(void *context, const void *data, size_t n)
+{
+	const struct life *s = context;
+	struct error ignored;
+
+	(void)runner_append(s->runner, "log", data, n, &ignored);
+}
+
+/* A sandbox that is ready stays so while Jupyter's layer is made beside it. */
+static int host_building(void *context, struct error *err)
+{
+	struct life *s = context;
+	const char *state = runner_status(s->runner)->state;
+
+	return strcmp(state, "building") && strcmp(state, "ready") ? runner_set_state(s->runner, "building", err) : 0;
+}
+
+/* A config that changed while its sandbox runs: only what can change alive did. */
+static void follow_config(struct life *s)
+{
+	const cJSON *timeout = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "timeout");
+	cJSON *had = cJSON_GetObjectItemCaseSensitive(s->fields, "timeout");
+	struct error err;
+
+	if (!s->guest || !cJSON_IsNumber(timeout) || !cJSON_IsNumber(had) || timeout->valuedouble == had->valuedouble)
+		return;
+	cJSON_SetNumberValue(had, timeout->valuedouble);
+	if (life_set_deadline(s, timeout->valuedouble > 0 ? s->started + timeout->valuedouble : 0, &err))
+		runner_log(s->runner, "the new timeout could not be set: %s", err.text);
+	else
+		runner_log(s->runner, "timeout: %.0f seconds", timeout->valuedouble);
+}
+
+static void run_command(struct life *s, struct conversation *c, const char *line)
+{
+	struct error err;
+	unsigned long seconds;
+	char *end;
+
+	if (strncmp(line, "extend ", 7)) {
+		conversation_end(c, EINVAL, 0, "unknown command '%.64s'; known: extend SECONDS", line);
+		return;
+	}
+	errno = 0;
+	seconds = strtoul(line + 7, &end, 10);
+	if (errno || end == line + 7 || *end || !seconds || seconds > 366ul * 86400) {
+		conversation_end(c, EINVAL, 0, "extend takes a number of seconds, as in: extend 600");
+		return;
+	}
+	if (!s->guest)
+		conversation_end(c, ENOTCONN, 0, "the sandbox does not run");
+	else if (!s->deadline)
+		conversation_end(c, 0, 0, "%s", "");
+	else if (life_set_deadline(s, s->deadline + (double)seconds, &err))
+		conversation_end(c, err.code, 0, "%s", err.text);
+	else
+		conversation_end(c, 0, 0, "%s", "");
+}
+
+static void dispatch(struct life *s, const struct runner_event *event)
+{
+	switch (event->kind) {
+	case RUNNER_TIMEOUT:
+		break;
+	case RUNNER_WANT:
+		follow_config(s);
+		break;
+	case RUNNER_SIGNAL:
+		s->signalled = true;
+		break;
+	case RUNNER_COMMAND:
+		run_command(s, event->conversation, event->text);
+		break;
+	case RUNNER_CALL:
+	case RUNNER_CLOSED:
+	case RUNNER_DRAINED:
+		calls_event(s->calls, event);
+		break;
+	case RUNNER_FD:
+		for (size_t i = 0; i < LIFE_WATCHERS; i++)
+			if (s->watchers[i].fd == event->fd && s->watchers[i].ready) {
+				s->watchers[i].ready(s->watchers[i].context, event->revents);
+				return;
+			}
+		if (!calls_descriptor(s->calls, event->fd, event->revents))
+			runner_unwatch(s->runner, event->fd);
+		break;
+	}
+}
+
+/* Whatever was asked of the guest meanwhile has to be sent. */
+static void handle(struct life *s, const struct runner_event *event)
+{
+	struct error ignored;
+
+	dispatch(s, event);
+	if (s->guest && !s->lost && life_watch_guest(s, &ignored))
+		s->lost = true;
+}
+
+bool life_overtaken(const struct life *s)
+{
+	return s->signalled || runner_want(s->runner)->generation != s->acting;
+}
+
+int life_pump(struct life *s, int timeout_ms, struct error *err)
+{
+	struct runner_event event;
+
+	if (!life_overtaken(s)) {
+		if (runner_next(s->runner, timeout_ms, &event, err))
+			return -1;
+		handle(s, &event);
+	}
+	return life_overtaken(s) ? error_set(err, ECANCELED, "it is wanted otherwise") : 0;
+}
+static int host_pump(void *context, int timeout_ms, struct error *err)
+{
+	return life_pump(context, timeout_ms, err);
+}
+
+void life_open_events(struct life *s)
+{
+	for (size_t i = 0; i < LIFE_WATCHERS; i++)
+		s->watchers[i].fd = -1;
+	s->host = (struct sandbox_host){ s, host_pump, host_watch, host_unwatch, host_log, host_building };
+}

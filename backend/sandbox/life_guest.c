@@ -1,0 +1,157 @@
+/* The guest while a sandbox runs: its link among the runner's descriptors, its deadline, and a
+ * sample of what runs inside now and then. */
+#include "backend/sandbox/life.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+
+double life_now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void guest_ready(void *context, short revents)
+{
+	struct life *s = context;
+	struct error err;
+
+	(void)revents;
+	if (!s->lost && (guest_step(s->guest, &err) || life_watch_guest(s, &err)))
+		s->lost = true;
+	if (s->lost)
+		life_unwatch(s, guest_fd(s->guest));
+}
+
+int life_watch_guest(struct life *s, struct error *err)
+{
+	return s->host.watch(s, guest_fd(s->guest), guest_events(s->guest), guest_ready, s, err);
+}
+
+static void no_output(void *context, int channel, const void *data, size_t n)
+{
+	(void)context;
+	(void)channel;
+	(void)data;
+	(void)n;
+}
+
+static void passed(void *context, int fd)
+{
+	(void)context;
+	(void)close(fd);
+}
+
+static void nothing_ended(void *context, int code, int exit_, const char *text)
+{
+	(void)context;
+	(void)code;
+	(void)exit_;
+	(void)text;
+}
+
+const struct guest_callbacks life_quiet = { no_output, passed, nothing_ended };
+
+/* "STARTED DEADLINE" of CLOCK_BOOTTIME. */
+int life_keep_deadline(struct life *s, struct error *err)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "%.3f %.3f\n", s->started, s->deadline);
+
+	return file_replace(runner_folder(s->runner), "deadline", text, (size_t)n, 0600, false, err);
+}
+
+void life_read_deadline(struct life *s)
+{
+	cleanup_buffer struct buffer text = BUFFER(256);
+	struct error ignored;
+	char *rest;
+
+	s->started = life_now();
+	s->deadline = 0;
+	if (file_read(runner_folder(s->runner), "deadline", &text, &ignored) || !text.length)
+		return;
+	s->started = strtod(text.data, &rest);
+	s->deadline = strtod(rest, NULL);
+}
+
+int life_set_deadline(struct life *s, double deadline, struct error *err)
+{
+	double left = deadline - life_now();
+
+	if (!guest_deadline(s->guest, deadline > 0 ? (uint64_t)ceil(left > 1 ? left : 1) : 0, &life_quiet, NULL, err) ||
+	    life_watch_guest(s, err))
+		return -1;
+	s->deadline = deadline;
+	return life_keep_deadline(s, err);
+}
+
+static void sample_output(void *context, int channel, const void *data, size_t n)
+{
+	struct life *s = context;
+
+	(void)channel;
+	(void)buffer_append(&s->processes, data, n); /* what is past the limit is not shown */
+	guest_consumed(s->sample, n);
+}
+
+static void sample_ended(void *context, int code, int exit_, const char *text)
+{
+	struct life *s = context;
+	struct error ignored;
+
+	(void)exit_;
+	(void)text;
+	if (!code)
+		(void)runner_set_value(s->runner, "processes", s->processes.data ? s->processes.data : "",
+				       s->processes.length, 0600, &ignored);
+	s->sample = NULL;
+	s->sampling = false;
+}
+
+void life_sample(struct life *s)
+{
+	static const struct guest_callbacks callbacks = { sample_output, passed, sample_ended };
+	struct error ignored;
+
+	if (s->sampling || s->lost || life_now() < s->sampled + LIFE_SAMPLE_MS / 1000.0)
+		return;
+	s->sampled = life_now();
+	buffer_clear(&s->processes);
+	s->sampling = true;
+	s->sample = guest_processes(s->guest, &callbacks, s, &ignored);
+	if (!s->sample)
+		s->sampling = false;
+	if (life_watch_guest(s, &ignored))
+		s->lost = true;
+}
+
+void life_detach(struct life *s, int code, const char *reason)
+{
+	if (s->guest) {
+		calls_detach(s->calls, code, reason);
+		life_unwatch(s, guest_fd(s->guest));
+		guest_detach(s->guest);
+	}
+	s->guest = NULL;
+	s->sampling = false;
+}
+
+int life_attach(struct life *s, struct guest *guest, struct error *err)
+{
+	s->guest = guest;
+	s->lost = false;
+	if (life_watch_guest(s, err))
+		return -1;
+	calls_attach(s->calls, guest);
+	return 0;
+}
