@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,42 +13,9 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/launch.h"
 
 extern char **environ;
-
-static int spawn(char *const argv[], char *const envp[], int output, pid_t *pid)
-{
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none, defaults;
-	int code;
-
-	code = posix_spawn_file_actions_init(&actions);
-	if (code)
-		return code;
-	code = posix_spawnattr_init(&attributes);
-	if (code) {
-		(void)posix_spawn_file_actions_destroy(&actions);
-		return code;
-	}
-	(void)sigemptyset(&none);
-	(void)sigemptyset(&defaults);
-	(void)sigaddset(&defaults, SIGPIPE);
-	(void)sigaddset(&defaults, SIGHUP);
-	(void)sigaddset(&defaults, SIGTERM);
-	if (!(code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)) &&
-	    !(code = posix_spawn_file_actions_adddup2(&actions, output, 1)) &&
-	    !(code = posix_spawn_file_actions_adddup2(&actions, output, 2)) &&
-	    !(code = posix_spawnattr_setsigmask(&attributes, &none)) &&
-	    !(code = posix_spawnattr_setsigdefault(&attributes, &defaults)) &&
-	    !(code = posix_spawnattr_setpgroup(&attributes, 0)) &&
-	    !(code = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-							   POSIX_SPAWN_SETPGROUP)))
-		code = posix_spawnp(pid, argv[0], &actions, &attributes, argv, envp ? envp : environ);
-	(void)posix_spawnattr_destroy(&attributes);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return code;
-}
 
 /* Takes what is in the pipe now. 0: it is empty or too much came; 1: end of file. */
 static int drain_pipe(int fd, struct buffer *out)
@@ -84,7 +50,7 @@ int runner_run(struct runner *r, char *const argv[], char *const envp[], int tim
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return error_errno(err, "pipe");
 	in = pipes[0];
-	code = fcntl(in, F_SETFL, O_NONBLOCK) < 0 ? errno : spawn(argv, envp, pipes[1], &pid);
+	code = fcntl(in, F_SETFL, O_NONBLOCK) < 0 ? errno : launch(argv, envp ? envp : environ, pipes[1], pipes[1], &pid);
 	(void)close(pipes[1]);
 	if (code)
 		return error_set(err, code, "%s: %s", argv[0], strerror(code));

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/passing.h"
 
 #define OUT_MAX (64u << 20)
 #define IN_MAX (2u * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX))
@@ -105,27 +106,6 @@ int talk_put(struct talk *talk, const void *data, size_t n, struct error *err)
 	return talk_flush(talk, err) < 0 ? -1 : 0;
 }
 
-/* Keeps the first descriptor that came with a message, closes any other. */
-static void take_descriptors(struct talk *talk, struct msghdr *m)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (talk->passed < 0)
-				talk->passed = fd;
-			else
-				(void)close(fd);
-		}
-	}
-}
-
 /* Receives what is there. 1: something came, 0: nothing now, -1. */
 static int receive(struct talk *talk, struct error *err)
 {
@@ -150,7 +130,8 @@ static int receive(struct talk *talk, struct error *err)
 		(void)error_set(err, ECONNRESET, "its runner is gone");
 		return -1;
 	}
-	take_descriptors(talk, &m);
+	/* The first descriptor is kept, any other closed. */
+	(void)passing_take(&m, &talk->passed, talk->passed < 0);
 	if (buffer_append(&talk->in, piece, (size_t)n) < 0)
 		return error_errno(err, "a message from its runner");
 	return 1;

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/launch.h"
 #include "base/program.h"
 
 extern char **environ;
@@ -59,38 +58,6 @@ static char **make_environment(void)
 	return made;
 }
 
-static int start(char *const argv[], char *const envp[], int output, int errors, pid_t *pid)
-{
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t none, all;
-	int code;
-
-	code = posix_spawn_file_actions_init(&actions);
-	if (code)
-		return code;
-	code = posix_spawnattr_init(&attributes);
-	if (code) {
-		(void)posix_spawn_file_actions_destroy(&actions);
-		return code;
-	}
-	(void)sigemptyset(&none);
-	(void)sigfillset(&all);
-	if (!(code = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)) &&
-	    !(code = posix_spawn_file_actions_adddup2(&actions, output, 1)) &&
-	    !(code = posix_spawn_file_actions_adddup2(&actions, errors, 2)) &&
-	    !(code = posix_spawn_file_actions_addclosefrom_np(&actions, 3)) &&
-	    !(code = posix_spawn_file_actions_addchdir_np(&actions, "/")) &&
-	    !(code = posix_spawnattr_setsigmask(&attributes, &none)) &&
-	    !(code = posix_spawnattr_setsigdefault(&attributes, &all)) &&
-	    !(code = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-							   POSIX_SPAWN_SETSID)))
-		code = posix_spawn(pid, argv[0], &actions, &attributes, argv, envp);
-	(void)posix_spawnattr_destroy(&attributes);
-	(void)posix_spawn_file_actions_destroy(&actions);
-	return code;
-}
-
 int supervise_spawn(struct supervisor *s, const struct object *o, int folder, int *output, pid_t *pid,
 		    struct error *err)
 {
@@ -116,7 +83,7 @@ int supervise_spawn(struct supervisor *s, const struct object *o, int folder, in
 		return error_errno(err, "pipe");
 	in = pipes[0];
 	out = pipes[1];
-	code = start(argv, envp, out, errors, pid);
+	code = launch(argv, envp, out, errors, pid);
 	if (code)
 		return error_set(err, code, "%s: %s", program, strerror(code));
 	*output = steal_fd(&in);

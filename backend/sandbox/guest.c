@@ -13,6 +13,7 @@
 #include "backend/guest/protocol.h"
 #include "base/buffer.h"
 #include "base/frame.h"
+#include "base/passing.h"
 #include "base/talk.h"
 
 #define INPUT_MAX (1u << 20)
@@ -406,26 +407,6 @@ static int take_all(struct guest *g, struct error *err)
 	return 0;
 }
 
-static void keep_descriptors(struct guest *g, struct msghdr *message)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (g->passed_count < PASSED_MAX)
-				g->passed[g->passed_count++] = fd;
-			else
-				close(fd); /* its frame will find none, and that ends the link */
-		}
-	}
-}
-
 /* 1: something came, 0: nothing now, -1. */
 static int receive(struct guest *g, struct error *err)
 {
@@ -443,7 +424,8 @@ static int receive(struct guest *g, struct error *err)
 		return 0;
 	if (n <= 0)
 		return error_set(err, ECONNRESET, "the guest is gone");
-	keep_descriptors(g, &message);
+	/* Of one that finds no room the frame will find none, and that ends the link. */
+	g->passed_count += passing_take(&message, g->passed + g->passed_count, PASSED_MAX - g->passed_count);
 	g->in.length += (size_t)n;
 	return 1;
 }
