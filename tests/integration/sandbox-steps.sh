@@ -46,6 +46,28 @@ for step in sandbox-prepared sandbox-starting sandbox-runtime sandbox-started sa
 	[ -e "$T/$step" ] || fail "$step was never reached"
 done
 
+# While Jupyter is installed beside a sandbox that is ready: it stays ready, the notebook comes.
+life_with_notebook() { # WHAT
+	mkdir "$M/sandboxes/lab" "$M/notebooks/nb" || fail "$1: mkdir"
+	echo 'network: none' >"$M/sandboxes/lab/config" || fail "$1: config"
+	eventually 60 is ready
+	inside sh -c 'echo kept >/root/file' || fail "$1: exec"
+	echo 'sandbox: lab' >"$M/notebooks/nb/config" || fail "$1: the notebook's config"
+	timeout 120 sh -c "echo wait >'$M/notebooks/nb/ctl'" || fail "$1: the notebook: $(cat "$M/notebooks/nb/error")"
+	same "$1: a cell" 2 "$(ask "$M/notebooks/nb/exec" 'print(1 + 1)')"
+	same "$1: the sandbox" ready "$(cat "$M/sandboxes/lab/state")"
+	same "$1: a file of before" kept "$(inside cat /root/file)"
+	settled || fail "$1: $(containers) containers, $(guests) first processes"
+	rmdir "$M/notebooks/nb" && rmdir "$M/sandboxes/lab" || fail "$1: rmdir"
+	eventually 30 nothing_left
+}
+export INTERPFS_FAILPOINT=jupyter-building:$T/jupyter-building
+mount_it
+life_with_notebook jupyter-building
+unmount_it
+unset INTERPFS_FAILPOINT
+[ -e "$T/jupyter-building" ] || fail "jupyter-building was never reached"
+
 # At random, in the middle of starts.
 mount_it
 for i in 1 2 3 4 5 6; do
