@@ -4,6 +4,7 @@
 #include "fs/judge.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define YEAR (365.0 * 24 * 3600)
@@ -71,6 +72,17 @@ static int check_package(const cJSON *value, struct error *err)
 	if (!*text || *text == '-' || *text == ' ')
 		return error_set(err, EINVAL, "'%s' is no package", judge_shown(text, out));
 	return 0;
+}
+
+static int check_port(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+	size_t n = strlen(text);
+
+	if (n > 0 && n <= 5 && text[0] != '0' && strspn(text, "0123456789") == n && strtol(text, NULL, 10) <= 65535)
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no port; ports are numbers from 1 to 65535", judge_shown(text, out));
 }
 
 static int check_secret(const cJSON *value, struct error *err)
@@ -166,7 +178,7 @@ const struct field sandbox_fields[] = {
 	{ "local_dirs", FIELD_PAIRS, "[]", .check = check_pair, .help = "folders that are inside, copy-on-write" },
 	{ "workspace", FIELD_STRING, "null", .check = check_name,
 	  .help = "the workspace whose libraries, skills and files are inside; absent is workspace/" },
-	{ "ports", FIELD_ANY, "[]", .later = true, .help = "ports that can be reached from outside" },
+	{ "ports", FIELD_STRINGS, "[]", .check = check_port, .help = "ports inside that ports/N makes reachable, for example [8000]" },
 	{ "network", FIELD_CHOICE, "\"full\"", .choices = "full|none",
 	  .help = "full: out, but not to this machine's loopback; none" },
 	{ "from_snapshot", FIELD_STRING, "null", .later = true, .help = "the snapshot it starts from" },

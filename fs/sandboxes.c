@@ -3,12 +3,14 @@
  *      config state error id log info.json hold ctl     what every object has
  *      exec python                                      a command in, its output out
  *      fs -> ../../.fs/NAME                             its files, behind a link, since walkers follow none
+ *      ports/N                                          where port N inside can be reached
  *      processes jupyter mcp.json                       what its runner recorded */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "fs/mount.h"
 #include "fs/show.h"
 #include "fs/supervise.h"
@@ -66,6 +68,22 @@ static int show_fs(const struct node *node, struct buffer *out, struct error *er
 	return buffer_format(out, "../../.fs/%s", node->object->name) < 0 ? error_memory(err) : 0;
 }
 
+/* Where it is reached is kept for the next start, and told while something can be there. */
+static int show_port(const struct node *node, struct buffer *out, struct error *err)
+{
+	char path[64];
+	int folder = tree_folder(node);
+
+	if (strcmp(node->object->status.state, "ready") != 0 || folder < 0 || tree_path(node, path, sizeof path) < 0)
+		return 0;
+	return file_read(folder, path, out, err);
+}
+
+static struct row port_row = {
+	.name = "#", .kind = FILE_VALUE, .file = "ports/#", .render = show_port, .own = true,
+	.help = "the address from which that port inside can be reached",
+};
+
 static const struct command sandbox_commands[] = {
 	{ "start", "", "starts it, if it does not run", COMMAND_START, NULL },
 	{ "stop", "", "stops it; its files stay", COMMAND_STOP, NULL },
@@ -90,6 +108,7 @@ static struct row sandbox_rows[] = {
 	{ .name = "python", .kind = FILE_CALL, .call = "python", .exit_line = true, .help = "Python code in, its output out" },
 	{ .name = "fs", .kind = FILE_LINK, .render = show_fs, .help = "its files, live, both ways" },
 	{ .name = "processes", .kind = FILE_VALUE, .help = "what runs inside, sampled" },
+	{ .name = "ports", .kind = FILE_DIRECTORY, .listing = LIST_NUMBERS, .child = &port_row, .help = "a value a port" },
 	{ .name = "jupyter", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's address with its token" },
 	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_mcp, .help = "its tools, for any MCP client" },
 	{ .name = NULL },

@@ -383,7 +383,7 @@ bool calls_descriptor(struct calls *calls, int fd, short revents)
 	if (ours)
 		timer(calls);
 	else
-		ours = jupyter_descriptor(calls, fd, revents);
+		ours = jupyter_descriptor(calls, fd, revents) || ports_descriptor(calls->ports, fd, revents);
 	if (ours)
 		rearm(calls);
 	return ours;
@@ -393,6 +393,8 @@ void calls_attach(struct calls *calls, struct guest *guest)
 {
 	calls->guest = guest;
 	jupyter_attach(calls);
+	calls->ports = ports_open(calls->runner, guest,
+				  cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "ports"));
 	for (struct call *c = calls->list, *next; c; c = next) {
 		next = c->next;
 		if (!c->operation && !c->jupyter)
@@ -406,6 +408,8 @@ void calls_attach(struct calls *calls, struct guest *guest)
 void calls_detach(struct calls *calls, int code, const char *reason)
 {
 	jupyter_detach(calls);
+	ports_close(calls->ports);
+	calls->ports = NULL;
 	for (struct call *c = calls->list, *next; c; c = next) {
 		next = c->next;
 		if (c->operation)

@@ -5,6 +5,8 @@
  *   jupyter  starts Jupyter Server (calls_jupyter.c) and tells where it can be reached: a relay
  *            (relay.c) from run/jupyter.sock and from a port on the host's loopback
  *
+ * and ports/N (ports.c), relays to what else listens inside.
+ *
  * A call that comes while there is no guest waits for it, or for calls_detach() to refuse it. */
 #ifndef INTERPFS_BACKEND_SANDBOX_CALLS_H
 #define INTERPFS_BACKEND_SANDBOX_CALLS_H

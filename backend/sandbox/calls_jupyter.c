@@ -82,7 +82,7 @@ static int open_relay(struct calls *calls, struct error *err)
 
 	if (j->relay)
 		return 0;
-	if (relay_open(&j->relay, calls->runner, INSIDE, &j->port, err) < 0)
+	if (relay_open(&j->relay, calls->runner, INSIDE, "run/jupyter.sock", &j->port, err) < 0)
 		return -1;
 	relay_attach(j->relay, calls->guest);
 	return port == j->port ? 0 : keep(calls, err);

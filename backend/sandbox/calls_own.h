@@ -3,6 +3,7 @@
 #define INTERPFS_BACKEND_SANDBOX_CALLS_OWN_H
 
 #include "backend/sandbox/calls.h"
+#include "backend/sandbox/ports.h"
 #include "backend/sandbox/relay.h"
 #include "base/buffer.h"
 
@@ -50,6 +51,7 @@ struct calls {
 	struct guest *guest;            /* NULL: not (yet) there */
 	struct call *list;
 	struct jupyter jupyter;
+	struct ports *ports;            /* NULL: none, or no guest */
 	int timer;                      /* a timerfd for everything that is due */
 };
 

@@ -20,13 +20,12 @@
 #define CONNECTING 32     /* of them not yet connected inside, whose queue is short too */
 #define TRIES 500         /* to connect inside while that queue is full, one each … */
 #define TRY_MS 20
-#define SOCKET_NAME "run/jupyter.sock"
 
-/* One direction: from one descriptor to the other. */
+/* One direction: from one descriptor to the other. Only what could not be sent at once is kept. */
 struct flow {
-	char bytes[PIECE];
+	char *bytes;         /* owned, NULL when nothing waits */
 	size_t length, sent;
-	bool ended; /* nothing more comes */
+	bool ended;          /* nothing more comes */
 };
 
 struct passage {
@@ -43,6 +42,7 @@ struct relay {
 	struct runner *runner;
 	struct guest *guest;
 	char inside[108];
+	const char *name;                /* of the unix socket in the runner's folder; NULL without one */
 	int unix_fd, tcp_fd, timer;
 	bool ticking, listening;
 	bool starved;                    /* there is no descriptor for another connection, until a tick */
@@ -50,6 +50,7 @@ struct relay {
 	int count, connecting;           /* passages, and those of them without an inner end */
 	struct passage **by_fd;          /* by descriptor; NULL where it is none of ours */
 	size_t by_fd_size;
+	char piece[PIECE];               /* on its way from one descriptor to another */
 };
 
 static void drop(struct passage *p);
@@ -102,36 +103,63 @@ static int watch_both(struct passage *p)
 	       watch(p->relay, p->inner, inner, &p->inner_events) < 0 ? -1 : 0;
 }
 
+/* Sends what waits. 1: all of it went; 0: the rest waits; -1: the passage is over. */
+static int flush(struct flow *flow, int to)
+{
+	ssize_t n = send(to, flow->bytes + flow->sent, flow->length - flow->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	flow->sent += (size_t)n;
+	if (flow->sent < flow->length)
+		return 0;
+	free(flow->bytes);
+	flow->bytes = NULL;
+	flow->length = flow->sent = 0;
+	return 1;
+}
+
+/* Sends a piece, and keeps what does not go at once. As flush(). */
+static int pass_on(struct flow *flow, const char *piece, size_t length, int to)
+{
+	ssize_t n = send(to, piece, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return -1;
+	if (n < 0)
+		n = 0;
+	if ((size_t)n == length)
+		return 1;
+	flow->length = length - (size_t)n;
+	flow->bytes = malloc(flow->length);
+	if (!flow->bytes)
+		return -1;
+	memcpy(flow->bytes, piece + n, flow->length);
+	return 0;
+}
+
 /* Moves what can be moved without waiting. -1: the passage is over. */
-static int move(struct flow *flow, int from, int to)
+static int move(struct relay *r, struct flow *flow, int from, int to)
 {
 	for (int turn = 0; turn < 8; turn++) {
+		int went = 1;
 		ssize_t n;
 
-		if (!flow->length) {
-			if (flow->ended)
-				return 0;
-			n = recv(from, flow->bytes, sizeof flow->bytes, MSG_DONTWAIT);
-			if (n < 0 && (errno == EAGAIN || errno == EINTR))
-				return 0;
-			if (n < 0)
-				return -1;
-			if (n == 0) {
-				flow->ended = true;
-				(void)shutdown(to, SHUT_WR);
-				return 0;
-			}
-			flow->length = (size_t)n;
-			flow->sent = 0;
-		}
-		n = send(to, flow->bytes + flow->sent, flow->length - flow->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return 0;
+		if (flow->length)
+			went = flush(flow, to);
+		if (went <= 0 || flow->ended)
+			return went < 0 ? -1 : 0;
+		n = recv(from, r->piece, sizeof r->piece, MSG_DONTWAIT);
 		if (n < 0)
-			return -1;
-		flow->sent += (size_t)n;
-		if (flow->sent == flow->length)
-			flow->length = 0;
+			return errno == EAGAIN || errno == EINTR ? 0 : -1;
+		if (n == 0) {
+			flow->ended = true;
+			(void)shutdown(to, SHUT_WR);
+			return 0;
+		}
+		went = pass_on(flow, r->piece, (size_t)n, to);
+		if (went <= 0)
+			return went;
 	}
 	return 0;
 }
@@ -140,7 +168,7 @@ static void go_on(struct passage *p)
 {
 	if (p->inner < 0)
 		return;
-	if (move(&p->in, p->outer, p->inner) < 0 || move(&p->out, p->inner, p->outer) < 0 ||
+	if (move(p->relay, &p->in, p->outer, p->inner) < 0 || move(p->relay, &p->out, p->inner, p->outer) < 0 ||
 	    (p->in.ended && p->out.ended && !p->in.length && !p->out.length) || watch_both(p) < 0)
 		drop(p);
 }
@@ -163,12 +191,13 @@ static void arrange(struct relay *r)
 	}
 	if (listening == r->listening)
 		return;
-	if (listening && (runner_watch(r->runner, r->unix_fd, POLLIN, &ignored) < 0 ||
-			  runner_watch(r->runner, r->tcp_fd, POLLIN, &ignored) < 0))
-		return;
-	if (!listening) {
-		runner_unwatch(r->runner, r->unix_fd);
-		runner_unwatch(r->runner, r->tcp_fd);
+	for (int i = 0; i < 2; i++) {
+		int fd = i ? r->tcp_fd : r->unix_fd;
+
+		if (fd >= 0 && !listening)
+			runner_unwatch(r->runner, fd);
+		else if (fd >= 0 && runner_watch(r->runner, fd, POLLIN, &ignored) < 0)
+			return;
 	}
 	r->listening = listening;
 }
@@ -189,6 +218,8 @@ static void drop(struct passage *p)
 	forget(r, p->outer);
 	if (p->inner >= 0)
 		forget(r, p->inner);
+	free(p->in.bytes);
+	free(p->out.bytes);
 	free(p);
 	r->starved = false;
 	arrange(r);
@@ -280,6 +311,8 @@ bool relay_descriptor(struct relay *r, int fd, short revents)
 	struct passage *p;
 
 	(void)revents;
+	if (fd < 0)
+		return false;
 	if (fd == r->unix_fd || fd == r->tcp_fd) {
 		accept_one(r, fd);
 		return true;
@@ -305,15 +338,15 @@ static int listen_unix(struct relay *r, struct error *err)
 
 	r->unix_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (r->unix_fd < 0)
-		return error_errno(err, SOCKET_NAME);
-	if (unlinkat(folder, SOCKET_NAME, 0) < 0 && errno != ENOENT)
-		return error_errno(err, SOCKET_NAME);
-	(void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/" SOCKET_NAME, folder);
+		return error_errno(err, "%s", r->name);
+	if (unlinkat(folder, r->name, 0) < 0 && errno != ENOENT)
+		return error_errno(err, "%s", r->name);
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", folder, r->name);
 	before = umask(0177);
 	bound = bind(r->unix_fd, (struct sockaddr *)&address, sizeof address);
 	(void)umask(before);
 	if (bound < 0 || listen(r->unix_fd, 1024) < 0)
-		return error_errno(err, SOCKET_NAME);
+		return error_errno(err, "%s", r->name);
 	return 0;
 }
 
@@ -326,15 +359,15 @@ static int listen_tcp(struct relay *r, int *port, struct error *err)
 
 	r->tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (r->tcp_fd < 0)
-		return error_errno(err, "a port for Jupyter");
+		return error_errno(err, "a port on the loopback for %s", r->inside);
 	(void)setsockopt(r->tcp_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	if (bind(r->tcp_fd, (struct sockaddr *)&address, sizeof address) < 0) {
 		address.sin_port = 0; /* the port of the last time is taken: another will do */
 		if (bind(r->tcp_fd, (struct sockaddr *)&address, sizeof address) < 0)
-			return error_errno(err, "a port for Jupyter");
+			return error_errno(err, "a port on the loopback for %s", r->inside);
 	}
 	if (listen(r->tcp_fd, 1024) < 0 || getsockname(r->tcp_fd, (struct sockaddr *)&address, &size) < 0)
-		return error_errno(err, "a port for Jupyter");
+		return error_errno(err, "a port on the loopback for %s", r->inside);
 	*port = ntohs(address.sin_port);
 	return 0;
 }
@@ -345,16 +378,18 @@ static int open_timer(struct relay *r, struct error *err)
 	return r->timer < 0 ? error_errno(err, "a timer") : runner_watch(r->runner, r->timer, POLLIN, err);
 }
 
-int relay_open(struct relay **relay, struct runner *runner, const char *inside, int *port, struct error *err)
+int relay_open(struct relay **relay, struct runner *runner, const char *inside, const char *name, int *port,
+	       struct error *err)
 {
 	struct relay *r = calloc(1, sizeof *r);
 
 	if (!r)
 		return error_memory(err);
 	r->runner = runner;
+	r->name = name;
 	r->unix_fd = r->tcp_fd = r->timer = -1;
 	(void)snprintf(r->inside, sizeof r->inside, "%s", inside);
-	if (listen_unix(r, err) < 0 || listen_tcp(r, port, err) < 0 || open_timer(r, err) < 0) {
+	if ((name && listen_unix(r, err) < 0) || listen_tcp(r, port, err) < 0 || open_timer(r, err) < 0) {
 		relay_close(r);
 		return -1;
 	}
@@ -377,7 +412,7 @@ void relay_close(struct relay *r)
 	relay_attach(r, NULL);
 	if (r->unix_fd >= 0) {
 		close(r->unix_fd);
-		(void)unlinkat(runner_folder(r->runner), SOCKET_NAME, 0);
+		(void)unlinkat(runner_folder(r->runner), r->name, 0);
 	}
 	if (r->tcp_fd >= 0)
 		close(r->tcp_fd);
