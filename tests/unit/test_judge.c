@@ -63,7 +63,7 @@ START_TEST(later_fields)
 	refused("models: [{name: google/gemma-2-9b}]\n", "line 1: models is not supported by this version");
 	refused("idle_timeout: 5\n", "line 1: idle_timeout is not supported by this version");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
-	refused("ports: [8000]\n", "line 1: ports is not supported by this version");
+	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
 	refused("backend: docker\n", "line 1: docker is not supported by this version");
 	ck_assert_int_eq(judge(sandbox_fields, "gpu: A100\n", 10, true, NULL, &err), -1);
 	ck_assert_int_eq(err.code, ENOTSUP);
