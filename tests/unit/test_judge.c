@@ -63,7 +63,6 @@ START_TEST(later_fields)
 	refused("models: [{name: google/gemma-2-9b}]\n", "line 1: models is not supported by this version");
 	refused("idle_timeout: 5\n", "line 1: idle_timeout is not supported by this version");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
-	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
 	refused("backend: docker\n", "line 1: docker is not supported by this version");
 	ck_assert_int_eq(judge(sandbox_fields, "gpu: A100\n", 10, true, NULL, &err), -1);
 	ck_assert_int_eq(err.code, ENOTSUP);
@@ -210,7 +209,7 @@ START_TEST(ends)
 	refused("{\"timeout\": 6\n", "line 1: the mapping that begins here is not closed");
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
 	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, cpu, memory, timeout, execution_mode, "
-		"python_version, python_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, network");
+		"python_version, python_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, ports, network");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
 	refused("timeout: !!int 6\n", "line 1: tags (!) are not taken; quote the text if it is one");
 	refused("? [a]\n: b\n", "line 1: the name of a field is a word, not a list or a mapping");
