@@ -1,5 +1,5 @@
 /* See file.h. A replacement is written to ".NAME~" beside the file; what a crash leaves there is
- * overwritten by the next replacement of the same file, so nothing piles up. */
+ * deleted by the next replacement of the same file, so nothing piles up. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -110,12 +110,16 @@ static int replace(int dir, const char *path, const void *data, size_t n, mode_t
 	folder = openat(dir, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
 		return error_errno(err, "%s", path);
-	fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
-	if (fd < 0)
-		return error_errno(err, "%s", path);
+	/* What is there was left by a crash, or, in a folder that a sandbox writes, by the sandbox: a pipe
+	 * would be waited for, a second name of another file would have that one overwritten. */
+	for (int tries = 0; fd < 0 && tries < 2; tries++) {
+		fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+		if (fd < 0 && (errno != EEXIST || tries || unlinkat(folder, temporary, 0) < 0))
+			return error_errno(err, "%s", path);
+	}
 	if (file_write_all(fd, data, n, err) < 0)
 		goto failed;
-	/* Through the umask, and where the temporary file was left by an earlier version. */
+	/* Whatever the umask took. */
 	if (fchmod(fd, mode) < 0 || (durable && fsync(fd) < 0)) {
 		(void)error_errno(err, "write");
 		goto failed;

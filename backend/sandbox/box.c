@@ -64,16 +64,73 @@ static int make_links(int root, struct error *err)
 	return 0;
 }
 
+static int open_in(int folder, const char *path, int flags, mode_t mode)
+{
+	struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC, .mode = flags & O_CREAT ? mode : 0,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+
+	return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
+}
+
+/* One folder below `top`, which the sandbox has had in its hands if it ran before: a link that it
+ * put in the way leads where it leads inside, never to the host's folder of that name. What it put
+ * there in the folder's place is its own affair, and whoever needs the folder will say so. */
+static int make_folder(int top, const char *path, mode_t mode, struct error *err)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	cleanup_free char *above = strndup(path, (size_t)(name - path));
+	cleanup_close int parent = -1;
+
+	if (!above)
+		return error_memory(err);
+	parent = open_in(top, *above ? above : "/", O_PATH | O_DIRECTORY, 0);
+	if (parent < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+		return 0;
+	if (parent < 0)
+		return error_errno(err, "cannot make the sandbox's %s", path);
+	if (!mkdirat(parent, name, mode) ? fchmodat(parent, name, mode, 0) : errno != EEXIST)
+		return error_errno(err, "cannot make the sandbox's %s", path);
+	return 0;
+}
+
+/* The folders before path's last part. */
+static int make_parents(int folder, const char *path, struct error *err)
+{
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		cleanup_free char *way = strndup(path, (size_t)(slash - path));
+
+		if (!way)
+			return error_memory(err);
+		if (slash[-1] != '/' && make_folder(folder, way, 0755, err))
+			return -1;
+	}
+	return 0;
+}
+
+struct furniture {
+	const char *path;
+	mode_t mode;
+};
+
+static int furnish(int top, const struct furniture *folders, struct error *err)
+{
+	for (; folders->path; folders++)
+		if (make_folder(top, folders->path, folders->mode, err))
+			return -1;
+	return 0;
+}
+
 int box_make(struct box *box, struct error *err)
 {
-	static const struct { const char *path; mode_t mode; } folders[] = {
+	static const struct furniture own[] = {
 		{ "ctl", 0700 }, { "bundle", 0700 }, { "up", 0700 }, { "work", 0700 }, { "mask", 0700 },
-		{ "root", 0755 }, { "root/proc", 0755 }, { "root/sys", 0755 }, { "root/dev", 0755 },
-		{ "root/run", 0755 }, { "root/tmp", 01777 }, { "root/root", 0700 }, { "root/home", 0755 },
-		{ "root/var", 0755 }, { "root/var/lib", 0755 }, { "root/var/tmp", 01777 },
-		{ "root/var/cache", 0755 }, { "root/var/log", 0755 }, { "root/srv", 0755 },
-		{ "root/mnt", 0755 }, { "root/opt", 0755 }, { "root/etc", 0755 }, { "root/usr", 0755 },
-		{ "root/workspace", 0755 },
+		{ "root", 0755 }, { NULL, 0 },
+	};
+	static const struct furniture inside[] = {
+		{ "proc", 0755 }, { "sys", 0755 }, { "dev", 0755 }, { "run", 0755 }, { "tmp", 01777 }, { "root", 0700 },
+		{ "home", 0755 }, { "var", 0755 }, { "var/lib", 0755 }, { "var/tmp", 01777 }, { "var/cache", 0755 },
+		{ "var/log", 0755 }, { "srv", 0755 }, { "mnt", 0755 }, { "opt", 0755 }, { "etc", 0755 }, { "usr", 0755 },
+		{ "workspace", 0755 }, { NULL, 0 },
 	};
 	cleanup_close int root = -1;
 
@@ -82,19 +139,11 @@ int box_make(struct box *box, struct error *err)
 	box_close_fd(&box->folder);
 	box_close_fd(&box->ctl);
 	box->folder = file_open_folder(AT_FDCWD, box->path, err);
-	if (box->folder < 0)
+	if (box->folder < 0 || furnish(box->folder, own, err))
 		return -1;
-	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-		if (!mkdirat(box->folder, folders[i].path, folders[i].mode)) {
-			if (fchmodat(box->folder, folders[i].path, folders[i].mode, 0))
-				return error_errno(err, "cannot make the sandbox's %s", folders[i].path);
-		} else if (errno != EEXIST) {
-			return error_errno(err, "cannot make the sandbox's %s", folders[i].path);
-		}
-	}
 	box->ctl = file_open_folder(box->folder, "ctl", err);
 	root = box->ctl < 0 ? -1 : file_open_folder(box->folder, "root", err);
-	return root < 0 ? -1 : make_links(root, err);
+	return root < 0 || furnish(root, inside, err) ? -1 : make_links(root, err);
 }
 
 /* Where a path inside lies on the host: its first part decides. */
@@ -129,34 +178,6 @@ static int private_folder(struct box *box, const char **inside, struct error *er
 	return file_open_folder(box->folder, "root", err);
 }
 
-static int open_in(int folder, const char *path, int flags, mode_t mode)
-{
-	struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC, .mode = flags & O_CREAT ? mode : 0,
-				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-
-	return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
-}
-
-/* The folders before path's last part, one step at a time, each resolved inside. */
-static int make_parents(int folder, const char *path, struct error *err)
-{
-	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		cleanup_free char *way = strndup(path, (size_t)(slash - path));
-		char *last = way ? strrchr(way, '/') : NULL;
-		cleanup_close int parent = -1;
-
-		if (!last)
-			return error_memory(err);
-		if (!last[1])
-			continue;
-		*last = '\0';
-		parent = open_in(folder, *way ? way : "/", O_PATH | O_DIRECTORY, 0);
-		if (parent < 0 || (mkdirat(parent, last + 1, 0755) && errno != EEXIST))
-			return error_errno(err, "cannot make the folder of %s", path);
-	}
-	return 0;
-}
-
 int box_open(struct box *box, const char *inside, int flags, mode_t mode, struct error *err)
 {
 	cleanup_close int folder = private_folder(box, &inside, err);
@@ -168,6 +189,13 @@ int box_open(struct box *box, const char *inside, int flags, mode_t mode, struct
 		return -1;
 	fd = open_in(folder, inside, flags, mode);
 	return fd < 0 ? error_errno(err, "cannot open %s", inside) : fd;
+}
+
+int box_folder(struct box *box, const char *inside, struct error *err)
+{
+	cleanup_close int folder = private_folder(box, &inside, err);
+
+	return folder < 0 || make_parents(folder, inside, err) ? -1 : make_folder(folder, inside, 0755, err);
 }
 
 int box_put(struct box *box, const char *inside, const void *data, size_t n, mode_t mode, struct error *err)

@@ -37,6 +37,9 @@ int box_put(struct box *box, const char *inside, const void *data, size_t n, mod
  * are made). EROFS where the path is in none of the private folders. */
 int box_open(struct box *box, const char *inside, int flags, mode_t mode, struct error *err);
 
+/* A folder inside and those before it, where they are missing; never through a link to the host. */
+int box_folder(struct box *box, const char *inside, struct error *err);
+
 struct box_start {
 	const char *runtime;             /* the program */
 	const struct bundle *bundle;

@@ -174,15 +174,15 @@ static int put_etc(struct plan *plan, const char *hostname, const struct network
  * "pip install --prefix /usr/local" and the like write to. */
 static int add_records(struct plan *plan, struct error *err)
 {
-	static const char *const of_root[] = { "root/var/lib/apt/lists/partial", "root/var/cache/apt/archives/partial",
-					       "root/var/lib/dpkg", NULL };
-	static const char *const of_user[] = { "up/usr/local/bin", "up/usr/local/lib", "up/usr/local/share",
-					       "up/usr/local/include", "up/usr/local/etc", NULL };
+	static const char *const of_root[] = { "/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial",
+					       "/var/lib/dpkg", NULL };
+	static const char *const of_user[] = { "/usr/local/bin", "/usr/local/lib", "/usr/local/share",
+					       "/usr/local/include", "/usr/local/etc", NULL };
 	static const char *const dpkg[] = { "/var/lib/dpkg", NULL };
 	const char *const *folders = geteuid() ? of_user : of_root;
 
 	for (; *folders; folders++)
-		if (file_make_folders(plan->box->folder, *folders, 0755, err))
+		if (box_folder(plan->box, *folders, err))
 			return -1;
 	if (geteuid() || access(dpkg[0], F_OK))
 		return 0;
@@ -225,7 +225,7 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 int plan_layers(struct plan *plan, const char *const *layers, struct error *err)
 {
 	/* As a user /opt itself is the host's root's: the mount point is made from outside. */
-	if (file_make_folders(plan->box->folder, "up/opt/interpfs", 0755, err) ||
+	if (box_folder(plan->box, PLAN_LAYERS, err) ||
 	    plan_overlay(plan, PLAN_LAYERS, "opt-interpfs", layers, err) ||
 	    plan_env(plan, "PATH", PLAN_VENV "/bin:" SYSTEM_PATH, err))
 		return -1;

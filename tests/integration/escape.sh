@@ -23,11 +23,11 @@ EOF"; }
 secret=secret-$RANDOM$RANDOM
 echo "$secret" >"$T/secret"
 mount_it
-for n in lab other; do
+for n in lab other net; do
 	mkdir "$M/sandboxes/$n"
-	echo 'network: none' >"$M/sandboxes/$n/config"
+	case $n in net) echo 'network: full' ;; *) echo 'network: none' ;; esac >"$M/sandboxes/$n/config"
 done
-for n in lab other; do echo wait >"$M/sandboxes/$n/ctl" || fail "$n: $(cat "$M/sandboxes/$n/error")"; done
+for n in lab other net; do echo wait >"$M/sandboxes/$n/ctl" || fail "$n: $(cat "$M/sandboxes/$n/error")"; done
 echo "$secret" >"$M/sandboxes/other/fs/root/mine" || fail "the other's file"
 same "an attempt that works is seen" "TRIED OUT" "$(inside sh -c 'echo TRIED OUT')"
 
@@ -110,6 +110,16 @@ for up in range(1, 12):
     if os.fstat(f).st_dev == os.fstat(fd).st_dev: sys.exit(1)
 EOF
 same "the host's file" "$secret" "$(cat "$T/secret")"
+
+# What it leaves for its next start, where the host makes folders and files of its own in it.
+mkdir "$T/victim"
+for n in lab net; do
+	tried=$((tried + 1))
+	"$INTERPFS" exec "$M/sandboxes/$n" -- sh -c "mv /var /var~ && ln -s '$T/victim' /var &&
+		for f in hosts hostname resolv.conf passwd group; do mkfifo /etc/.\$f~ || exit; done" || fail "$n: nothing was left"
+	timeout 20 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
+	same "the host's folder after $n was started again" "" "$(ls "$T/victim")"
+done
 
 # the state directory is nobody else's
 same "the state directory's mode" 700 "$(stat -c %a "$S")"

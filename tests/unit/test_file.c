@@ -86,11 +86,20 @@ START_TEST(a_full_disk_leaves_the_old)
 	bad(file_write_all(full, "x", 1, &err), ENOSPC);
 	(void)close(full);
 	good(file_replace(dir, "a", "old", 3, 0600, false, &err));
-	/* A link in the temporary file's place is not followed. */
-	ck_assert_int_eq(symlinkat("/dev/full", dir, ".a~"), 0);
-	bad(file_replace(dir, "a", "new", 3, 0600, false, &err), ELOOP);
+	/* A folder in the temporary file's place stays. */
+	ck_assert_int_eq(mkdirat(dir, ".a~", 0700), 0);
+	bad(file_replace(dir, "a", "new", 3, 0600, false, &err), EISDIR);
 	good(file_read(dir, "a", &b, &err));
 	ck_assert_str_eq(b.data, "old");
+	/* A link is not followed, a pipe not waited for: they go. */
+	ck_assert_int_eq(unlinkat(dir, ".a~", AT_REMOVEDIR), 0);
+	ck_assert_int_eq(symlinkat("/dev/full", dir, ".a~"), 0);
+	good(file_replace(dir, "a", "new", 3, 0600, false, &err));
+	ck_assert_int_eq(mkfifoat(dir, ".a~", 0600), 0);
+	good(file_replace(dir, "a", "newer", 5, 0600, false, &err));
+	buffer_clear(&b);
+	good(file_read(dir, "a", &b, &err));
+	ck_assert_str_eq(b.data, "newer");
 	buffer_free(&b);
 }
 END_TEST
