@@ -183,9 +183,14 @@ void document_put(const struct node *node, const char *text, size_t n, fuse_req_
 static int document_open(struct handle *h, struct error *err)
 {
 	struct document *d;
+	const char *text;
+	size_t n;
 
-	if (!handle_writes(h))
+	if (!handle_writes(h)) {
+		if (save_is_coming(&h->node, &text, &n))
+			return buffer_append(&h->text, text, n) < 0 ? error_memory(err) : 0;
 		return file_kinds[FILE_VALUE]->open(h, err);
+	}
 	d = document_of(&h->node);
 	if (!d)
 		return error_memory(err);
@@ -279,6 +284,13 @@ static void document_read(struct handle *h, fuse_req_t request, size_t size, off
 
 static void document_stat(const struct node *node, struct stat *st)
 {
+	const char *text;
+	size_t n;
+
+	if (save_is_coming(node, &text, &n)) {
+		st->st_size = (off_t)n;
+		return;
+	}
 	file_kinds[FILE_VALUE]->stat(node, st);
 }
 

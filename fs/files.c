@@ -389,8 +389,12 @@ void accept_again(struct object *object)
 int node_read(const struct node *node, struct buffer *out, struct error *err)
 {
 	int folder = tree_folder(node);
+	const char *coming;
 	char path[512];
+	size_t n;
 
+	if (save_is_coming(node, &coming, &n))
+		return buffer_append(out, coming, n) < 0 ? error_memory(err) : 0;
 	if (folder < 0 || tree_path(node, path, sizeof path) < 0)
 		return error_errno(err, "%s", node->row->name);
 	if (file_read(folder, path, out, err) < 0 && err->code != ENOENT)
@@ -406,7 +410,34 @@ struct saving {
 	char *text;
 	size_t length;
 	char path[512];
+	struct saving *next; /* of those that nobody waits for, the newest first */
 };
+
+static struct saving *unawaited;
+
+static void forget_saving(struct saving *s)
+{
+	for (struct saving **at = &unawaited; *at; at = &(*at)->next)
+		if (*at == s) {
+			*at = s->next;
+			return;
+		}
+}
+
+bool save_is_coming(const struct node *node, const char **text, size_t *n)
+{
+	char path[512];
+
+	if (!unawaited || tree_path(node, path, sizeof path) < 0)
+		return false;
+	for (const struct saving *s = unawaited; s; s = s->next)
+		if (s->object == node->object && !strcmp(s->path, path)) {
+			*text = s->text;
+			*n = s->length;
+			return true;
+		}
+	return false;
+}
 
 static int save_work(void *data, struct error *err)
 {
@@ -419,6 +450,7 @@ static void save_finish(void *data, int result, const struct error *error)
 {
 	struct saving *s = data;
 
+	forget_saving(s);
 	if (result)
 		refuse(s->object, error);
 	tree_changed(s->object, s->path);
@@ -445,8 +477,14 @@ void save(struct object *object, const char *path, const char *text, size_t n, m
 		s->folder = fcntl(folder, F_DUPFD_CLOEXEC, 0);
 		code = errno;
 		object_pin(object);
-		if (s->folder >= 0 && !in_storage(save_work, save_finish, s))
+		if (s->folder >= 0 && !in_storage(save_work, save_finish, s)) {
+			if (!request) {
+				s->next = unawaited;
+				unawaited = s;
+				tree_changed(object, path);
+			}
 			return;
+		}
 		object_unpin(object);
 		if (s->folder >= 0)
 			(void)close(s->folder);

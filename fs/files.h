@@ -164,6 +164,9 @@ int node_read(const struct node *node, struct buffer *out, struct error *err);
  * text is copied. Submits in any case, so that what is submitted later comes later. */
 void save(struct object *object, const char *path, const char *text, size_t n, mode_t mode,
 	  fuse_req_t request, int verdict);
+/* The text that is on its way to a node's file without anybody waiting for it (`: > config` has closed
+ * it already): whoever reads now reads this. Borrowed until the loop goes on. */
+bool save_is_coming(const struct node *node, const char **text, size_t *n);
 
 /* Runs work(data) in the storage thread, then finish(data, result, error) in the loop. 0, or -1
  * without memory: then finish is never called. */

@@ -233,6 +233,20 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 		change_submit(c, rmdir_work, rmdir_finish);
 }
 
+/* mv, install, tar and cp --remove-destination unlink and create again: the document hides meanwhile.
+ * A config stays in force, what runs goes on; of an init.py or a prompt nothing is left. */
+static void unlink_document(fuse_req_t request, const struct node *document)
+{
+	const struct row *row = document->row;
+	struct error err;
+
+	document_hide(document);
+	if (row->fields || (row->judge && row->judge(document, "", 0, true, &err) < 0))
+		fuse_reply_err(request, 0); /* on rm -r's way, where it could not be emptied */
+	else
+		document_put(document, "", 0, request);
+}
+
 void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
 	struct node directory, child;
@@ -248,12 +262,10 @@ void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, ENOENT);
 	} else if (!directory.object) {
 		fuse_reply_err(request, EPERM);
+	} else if (child.row->kind == FILE_DOCUMENT) {
+		unlink_document(request, &child);
 	} else {
-		/* mv, install, tar and cp --remove-destination unlink and create again: the document hides
-		 * meanwhile. For the rest rm -r comes by, as above. */
-		if (child.row->kind == FILE_DOCUMENT)
-			document_hide(&child);
-		fuse_reply_err(request, 0);
+		fuse_reply_err(request, 0); /* rm -r comes by, as above */
 	}
 }
 

@@ -92,6 +92,8 @@ int writing_truncate(struct handle *h, off_t size)
 	if (code)
 		return code;
 	w->dirty = true;
+	/* ftruncate(2) alone is a text too, unlike the O_TRUNC with which a shell begins one. */
+	w->written = w->written || h->node.row->kind == FILE_DOCUMENT;
 	if (!size)
 		w->refused = w->code = 0; /* it begins anew */
 	return 0;

@@ -6,7 +6,7 @@
 
 /* handle->data of an open for writing; the text is handle->text. */
 struct writing {
-	bool written;     /* something was written, not only truncated */
+	bool written;     /* something was written or cut, more than O_TRUNC alone */
 	bool dirty;       /* it changed since the last verdict */
 	int refused;      /* the errno that every further write and close gets */
 	int code;         /* the last verdict */

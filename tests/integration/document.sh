@@ -144,6 +144,19 @@ same "after fsync" "timeout: 89" "$(head -n1 "$F")"
 eventually 5 grep -q "killed" "$D/error"
 grep -q '"timeout":89' "$S"/sandboxes/[0-9]*/spec.json || fail "half a text was put into force"
 
+# An empty text is read back as one, at once: by a shell's `: >`, which writes nothing, and by truncate(1).
+I=$M/workspace/init.py
+for i in $(seq 20); do
+	echo "# $i" >"$I" && : >"$I" || fail ": >"
+	same ": > is read back" "0" "$(stat -c %s "$I")$(cat "$I")"
+	echo "# $i" >"$I" && truncate -s 0 "$I" || fail "truncate"
+	same "truncate is read back" "0" "$(stat -c %s "$I")$(cat "$I")"
+done
+# rm takes it out of force, too; a config that is hidden stays in force.
+echo 'x = 1' >"$I" && rm "$I" || fail "rm init.py"
+same "init.py is no more" 0 "$(stat -c %s "$S"/workspaces/1/init.py)"
+grep -q '"timeout":89' "$S"/sandboxes/[0-9]*/spec.json || fail "the config"
+
 # Scratch files are private to the folder and go with it; elsewhere nothing is made.
 echo x >"$D/.config.swp" && same "scratch" x "$(cat "$D/.config.swp")"
 fails "a file in the root" sh -c "echo x >$M/x"
