@@ -5,49 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The length of the UTF-8 sequence at p (1 … 4), 0 when there is none: no overlong forms, no
- * surrogates, nothing past U+10FFFF. */
-static size_t sequence_length(const unsigned char *p, size_t n)
-{
-	size_t length;
-	unsigned low = 0x80, high = 0xbf;
-
-	if (p[0] < 0x80)
-		return 1;
-	if (p[0] >= 0xc2 && p[0] <= 0xdf)
-		length = 2;
-	else if (p[0] >= 0xe0 && p[0] <= 0xef)
-		length = 3;
-	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
-		length = 4;
-	else
-		return 0;
-	if (p[0] == 0xe0)
-		low = 0xa0;
-	else if (p[0] == 0xed)
-		high = 0x9f;
-	else if (p[0] == 0xf0)
-		low = 0x90;
-	else if (p[0] == 0xf4)
-		high = 0x8f;
-	if (length > n || p[1] < low || p[1] > high)
-		return 0;
-	for (size_t i = 2; i < length; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	return length;
-}
+#include "base/utf8.h"
 
 bool text_is_utf8(const char *text, size_t n)
 {
-	const unsigned char *p = (const unsigned char *)text;
-
 	while (n) {
-		size_t length = sequence_length(p, n);
+		size_t length = utf8_length(text, n);
 
 		if (!length)
 			return false;
-		p += length;
+		text += length;
 		n -= length;
 	}
 	return true;
@@ -121,7 +88,7 @@ int text_clean(struct buffer *out, const char *data, size_t n)
 			out->length = line;
 			returned = false;
 		}
-		length = sequence_length(p, left);
+		length = utf8_length((const char *)p, left);
 		if (buffer_append(out, length ? (const char *)p : "\xef\xbf\xbd", length ? length : 3) < 0)
 			return -1;
 		p += length ? length : 1;

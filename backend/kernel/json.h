@@ -54,7 +54,4 @@ int json_copy(struct buffer *out, struct json value);
 int json_text(struct buffer *out, struct json string);
 int json_quote(struct buffer *out, const char *text, size_t n);
 
-/* The length of the UTF-8 character at p, 0 when there is none (overlong, surrogate, torn). */
-size_t utf8_length(const char *p, size_t n);
-
 #endif

@@ -4,9 +4,11 @@
 #include "backend/sandbox/box_own.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -48,6 +50,22 @@ int box_connect(struct box *box, struct error *err)
 	if (fd >= 0)
 		(void)close(fd);
 	return -1;
+}
+
+int box_attach(struct box *box, int connection, struct guest **guest, struct error *err)
+{
+	struct stat root;
+
+	if (fstatat(box->folder, "root", &root, AT_SYMLINK_NOFOLLOW)) {
+		(void)close(connection);
+		return error_errno(err, "cannot find the sandbox's folder");
+	}
+	if (guest_attach(guest, connection, err)) {
+		(void)close(connection);
+		return -1;
+	}
+	guest_expect_root(*guest, &root);
+	return 0;
 }
 
 pid_t box_peer(int fd)

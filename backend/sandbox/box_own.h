@@ -13,6 +13,8 @@ void box_close_fd(int *fd);
 /* box_link.c: the guest's socket, which has a name only in ctl/. Descriptors are the caller's. */
 int box_listen(struct box *box, struct error *err);
 int box_connect(struct box *box, struct error *err);
+/* The guest's link over a connection, which it takes, also when it fails. */
+int box_attach(struct box *box, int connection, struct guest **guest, struct error *err);
 /* Who listens at the other end, as the kernel knows it. 0 when it cannot be told. */
 pid_t box_peer(int fd);
 

@@ -134,10 +134,8 @@ int box_start(struct box *box, const struct box_start *start, struct guest **gue
 	connection = listener < 0 ? -1 : box_connect(box, err);
 	if (connection < 0)
 		return -1;
-	if (guest_attach(guest, connection, err)) {
-		(void)close(connection);
+	if (box_attach(box, connection, guest, err))
 		return -1;
-	}
 	if (pipe2(alive, O_CLOEXEC)) {
 		guest_detach(*guest);
 		*guest = NULL;
@@ -185,10 +183,8 @@ int box_adopt(struct box *box, struct guest **guest, struct error *err)
 		box->pid = 0;
 		return 0;
 	}
-	if (guest_attach(guest, connection, err)) {
-		(void)close(connection);
+	if (box_attach(box, connection, guest, err))
 		return -1;
-	}
 	if (guest_ping(*guest, &box_ping_callbacks, &answer, &ignored) &&
 	    !box_await(*guest, &answer, -1, ANSWER_MS, &ignored))
 		return 1;

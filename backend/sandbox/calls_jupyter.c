@@ -162,9 +162,12 @@ static void not_yet(struct calls *calls)
 	double now = calls_now();
 
 	end_probe(calls);
+	j->again = 0;
 	if (j->state == JUPYTER_UNKNOWN) {
 		j->state = JUPYTER_NONE;
-	} else if (now - j->since > PATIENCE) {
+	} else if (j->state != JUPYTER_STARTING) {
+		return; /* it ended while it was asked */
+	} else if (now - j->since >= PATIENCE) {
 		if (j->server)
 			guest_signal(j->server, 9);
 		failed(calls, ETIMEDOUT, "Jupyter Server did not answer within 60 seconds; jupyter.log has what it said");
@@ -213,9 +216,10 @@ static void probe_now(struct calls *calls)
 	struct jupyter *j = &calls->jupyter;
 	struct error ignored;
 
-	j->again = 0;
 	if (!calls->guest || j->probe_connect || j->probe >= 0)
 		return;
+	/* Whoever has the socket may take the connection and never say a word. */
+	j->again = (j->state == JUPYTER_STARTING ? j->since : calls_now()) + PATIENCE;
 	j->probe_connect = guest_connect(calls->guest, INSIDE, &callbacks, calls, &ignored);
 	if (!j->probe_connect)
 		not_yet(calls);
@@ -384,8 +388,18 @@ double jupyter_due(const struct calls *calls)
 
 void jupyter_timer(struct calls *calls)
 {
-	if (calls->jupyter.again && calls->jupyter.again <= calls_now())
+	struct jupyter *j = &calls->jupyter;
+
+	if (!j->again || j->again > calls_now())
+		return;
+	if (!j->probe_connect && j->probe < 0) {
 		probe_now(calls);
+		return;
+	}
+	if (j->probe_connect)
+		guest_forget(j->probe_connect);
+	j->probe_connect = NULL;
+	not_yet(calls);
 }
 
 void jupyter_open(struct calls *calls)

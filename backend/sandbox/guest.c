@@ -15,6 +15,7 @@
 #include "base/frame.h"
 #include "base/passing.h"
 #include "base/talk.h"
+#include "base/utf8.h"
 
 #define INPUT_MAX (1u << 20)
 #define OUT_MAX (8u << 20)       /* past this no new request is taken: the guest does not read */
@@ -26,6 +27,7 @@ struct guest_operation {
 	struct guest *guest;
 	struct guest_operation *next;
 	uint32_t stream;
+	char kind;               /* of enum guest_operation_kind */
 	struct guest_callbacks callbacks;
 	void *context;
 	struct buffer input;     /* not yet sent */
@@ -44,6 +46,8 @@ struct guest {
 	int passed[PASSED_MAX];
 	size_t passed_count;
 	struct guest_operation *operations;
+	dev_t root_device;       /* of the one folder that may be passed out */
+	ino_t root_file;         /* 0: any may */
 	bool broken;             /* a frame could not be queued: the link cannot go on */
 	bool closing;
 };
@@ -97,6 +101,12 @@ void guest_detach(struct guest *g)
 	buffer_free(&g->in);
 	buffer_free(&g->out);
 	free(g);
+}
+
+void guest_expect_root(struct guest *g, const struct stat *root)
+{
+	g->root_device = root->st_dev;
+	g->root_file = root->st_ino;
 }
 
 int guest_fd(const struct guest *g)
@@ -170,8 +180,8 @@ static struct guest_operation *begin(struct guest *g, const struct buffer *reque
 	do {
 		o->stream = g->next_stream++;
 	} while (!o->stream || find(g, o->stream));
-	*o = (struct guest_operation){ .guest = g, .next = g->operations, .stream = o->stream, .callbacks = *cb,
-				       .context = context, .input = BUFFER(INPUT_MAX), .input_closed = true,
+	*o = (struct guest_operation){ .guest = g, .next = g->operations, .stream = o->stream,
+				       .kind = request->data[0], .callbacks = *cb, .context = context, .input = BUFFER(INPUT_MAX), .input_closed = true,
 				       .input_credit = GUEST_INPUT_CREDIT, .credit = GUEST_CREDIT };
 	if (frame_append(&g->out, o->stream, GUEST_OPEN, request->data, request->length) < 0) {
 		(void)error_set(err, errno == EMSGSIZE ? E2BIG : errno, "the request is too long for the guest");
@@ -309,6 +319,8 @@ void guest_consumed(struct guest_operation *o, size_t n)
 
 static int take_output(struct guest_operation *o, const struct frame *frame, struct error *err)
 {
+	if (!frame->length || (o->kind != GUEST_EXEC && o->kind != GUEST_PROCESSES))
+		return error_set(err, EPROTO, "the guest sent output where there is none");
 	if (frame->length > o->credit)
 		return error_set(err, EPROTO, "the guest sent more output than it has credit for");
 	o->credit -= frame->length;
@@ -320,11 +332,24 @@ static int take_output(struct guest_operation *o, const struct frame *frame, str
 	return 0;
 }
 
-/* Only a socket or an O_PATH folder is ever asked for; anything else could be a device whose
- * open alone has an effect. */
-static int take_descriptor(struct guest *g, struct guest_operation *o, struct error *err)
+/* Whether a descriptor is what the operation asked for; anything else could be one whose use alone
+ * has an effect. A folder beside the root may be /proc, where the kernel answers to who asks. */
+static bool is_asked_for(const struct guest_operation *o, int fd)
 {
 	struct stat st;
+	int type = 0;
+	socklen_t size = sizeof type;
+
+	if (o->passed || !o->callbacks.passed || fstat(fd, &st) < 0)
+		return false;
+	if (o->kind == GUEST_CONNECT)
+		return S_ISSOCK(st.st_mode) && !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_STREAM;
+	return o->kind == GUEST_ROOT && S_ISDIR(st.st_mode) && fcntl(fd, F_GETFL) & O_PATH &&
+	       (!o->guest->root_file || (st.st_dev == o->guest->root_device && st.st_ino == o->guest->root_file));
+}
+
+static int take_descriptor(struct guest *g, struct guest_operation *o, struct error *err)
+{
 	int fd;
 
 	if (!g->passed_count)
@@ -332,24 +357,40 @@ static int take_descriptor(struct guest *g, struct guest_operation *o, struct er
 	fd = g->passed[0];
 	g->passed_count--;
 	memmove(g->passed, g->passed + 1, g->passed_count * sizeof *g->passed);
-	if (o && o->forgotten) {
+	if (o->forgotten) {
 		close(fd);
 		return 0;
 	}
-	if (!o || o->passed || !o->callbacks.passed || fstat(fd, &st) < 0 ||
-	    (!S_ISSOCK(st.st_mode) && !(S_ISDIR(st.st_mode) && (fcntl(fd, F_GETFL) & O_PATH)))) {
+	if (!is_asked_for(o, fd)) {
 		close(fd);
-		return o ? error_set(err, EPROTO, "the guest passed a descriptor that nobody asked for") : 0;
+		return error_set(err, EPROTO, "the guest passed a descriptor that nobody asked for");
 	}
 	o->passed = true;
 	o->callbacks.passed(o->context, fd);
 	return 0;
 }
 
+/* The sentence as one line of text. It may have been cut in the middle of a character. */
+static void read_sentence(const struct frame *frame, char text[ERROR_TEXT_SIZE])
+{
+	const char *p = (const char *)frame->payload;
+	size_t n = 0;
+
+	for (size_t i = 8, length; i < frame->length && n + 4 < ERROR_TEXT_SIZE; i += length ? length : 1) {
+		length = utf8_length(p + i, frame->length - i);
+		if (length > 1) {
+			memcpy(text + n, p + i, length);
+			n += length;
+		} else {
+			text[n++] = length && p[i] >= ' ' && p[i] != 127 ? p[i] : length ? ' ' : '?';
+		}
+	}
+	text[n] = '\0';
+}
+
 static int take_end(struct guest_operation *o, const struct frame *frame, struct error *err)
 {
 	char text[ERROR_TEXT_SIZE];
-	size_t n = 0;
 	int code;
 
 	if (frame->length < 8)
@@ -357,9 +398,7 @@ static int take_end(struct guest_operation *o, const struct frame *frame, struct
 	code = (int)guest_get32(frame->payload);
 	if (code < 0 || code > 4095)
 		return error_set(err, EPROTO, "the guest sent an errno of %d", code);
-	for (size_t i = 8; i < frame->length && n + 1 < sizeof text; i++)
-		text[n++] = frame->payload[i] >= ' ' ? (char)frame->payload[i] : ' ';
-	text[n] = '\0';
+	read_sentence(frame, text);
 	end_operation(o, code, (int)(guest_get32(frame->payload + 4) & 0xff), text);
 	return 0;
 }
@@ -368,16 +407,17 @@ static int take(struct guest *g, const struct frame *frame, struct error *err)
 {
 	struct guest_operation *o = find(g, frame->stream);
 
-	if (frame->type == GUEST_PASSED)
-		return take_descriptor(g, o, err);
 	if (!o)
 		return error_set(err, EPROTO, "the guest answered what nobody asked");
 	switch (frame->type) {
+	case GUEST_PASSED:
+		return take_descriptor(g, o, err);
 	case GUEST_STDOUT:
 	case GUEST_STDERR:
 		return take_output(o, frame, err);
 	case GUEST_TAKEN:
-		if (frame->length != 4 || guest_get32(frame->payload) > GUEST_INPUT_CREDIT)
+		if (frame->length != 4 || !guest_get32(frame->payload) ||
+		    guest_get32(frame->payload) > GUEST_INPUT_CREDIT)
 			return error_set(err, EPROTO, "the guest sent a credit that is none");
 		o->input_credit += guest_get32(frame->payload);
 		if (o->input_credit > GUEST_INPUT_CREDIT)

@@ -42,6 +42,10 @@ struct guest_command {
 int guest_attach(struct guest **guest, int fd, struct error *err);
 void guest_detach(struct guest *guest); /* ends what is under way with ENOTCONN; closes */
 
+/* The folder that the sandbox's root is: guest_root() gives no other. */
+struct stat;
+void guest_expect_root(struct guest *guest, const struct stat *root);
+
 int guest_fd(const struct guest *guest);
 short guest_events(const struct guest *guest);
 /* Sends and receives what can be without blocking. -1 when the link has ended (ECONNRESET: the

@@ -15,9 +15,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/peer.h"
+
 #define PIECE 65536u
-#define PASSAGES 4096     /* at once; more wait in the listening sockets' queues */
-#define CONNECTING 32     /* of them not yet connected inside, whose queue is short too */
+#define PASSAGES 2048     /* through each door at once; more wait in its queue */
+#define CONNECTING 16     /* of them not yet connected inside, whose queue is short too */
 #define TRIES 500         /* to connect inside while that queue is full, one each … */
 #define TRY_MS 20
 
@@ -28,9 +30,20 @@ struct flow {
 	bool ended;          /* nothing more comes */
 };
 
+/* Where connections come in. Each has places of its own: whoever fills the port, which others on
+ * this machine may find, leaves the socket in the runner's folder to the notebooks. */
+enum { DOOR_UNIX, DOOR_TCP, DOORS };
+
+struct door {
+	int fd;              /* listens; -1: there is none */
+	bool open;
+	int passages, connecting; /* that came through it, and those of them without an inner end */
+};
+
 struct passage {
 	struct passage *next;
 	struct relay *relay;
+	struct door *door;
 	int outer, inner;                /* inner -1 until the guest has passed it out */
 	short outer_events, inner_events;
 	struct guest_operation *connecting; /* NULL and inner -1: the next try is due at a tick */
@@ -43,11 +56,12 @@ struct relay {
 	struct guest *guest;
 	char inside[108];
 	const char *name;                /* of the unix socket in the runner's folder; NULL without one */
-	int unix_fd, tcp_fd, timer;
-	bool ticking, listening;
+	struct door doors[DOORS];
+	int timer, peers;
+	uid_t owner;                     /* whose processes may come in, beside root's */
+	bool ticking;
 	bool starved;                    /* there is no descriptor for another connection, until a tick */
 	struct passage *passages;
-	int count, connecting;           /* passages, and those of them without an inner end */
 	struct passage **by_fd;          /* by descriptor; NULL where it is none of ours */
 	size_t by_fd_size;
 	char piece[PIECE];               /* on its way from one descriptor to another */
@@ -173,14 +187,31 @@ static void go_on(struct passage *p)
 		drop(p);
 }
 
+static void open_door(struct relay *r, struct door *door, bool open)
+{
+	struct error ignored;
+
+	if (door->fd < 0 || open == door->open)
+		return;
+	if (!open)
+		runner_unwatch(r->runner, door->fd);
+	else if (runner_watch(r->runner, door->fd, POLLIN, &ignored) < 0)
+		return;
+	door->open = open;
+}
+
 /* Something has changed: who may be let in, and whether a tick is needed. */
 static void arrange(struct relay *r)
 {
-	bool listening = r->guest && !r->starved && r->count < PASSAGES && r->connecting < CONNECTING;
-	bool ticking = r->starved;
-	struct error ignored;
+	bool ticking = r->starved, connecting = false;
 
-	for (struct passage *p = r->connecting ? r->passages : NULL; p && !ticking; p = p->next)
+	for (int i = 0; i < DOORS; i++) {
+		struct door *door = &r->doors[i];
+
+		open_door(r, door, r->guest && !r->starved && door->passages < PASSAGES && door->connecting < CONNECTING);
+		connecting = connecting || door->connecting;
+	}
+	for (struct passage *p = connecting ? r->passages : NULL; p && !ticking; p = p->next)
 		ticking = p->inner < 0 && !p->connecting;
 	if (ticking != r->ticking) {
 		struct itimerspec every = { 0 };
@@ -189,17 +220,6 @@ static void arrange(struct relay *r)
 		(void)timerfd_settime(r->timer, 0, &every, NULL);
 		r->ticking = ticking;
 	}
-	if (listening == r->listening)
-		return;
-	for (int i = 0; i < 2; i++) {
-		int fd = i ? r->tcp_fd : r->unix_fd;
-
-		if (fd >= 0 && !listening)
-			runner_unwatch(r->runner, fd);
-		else if (fd >= 0 && runner_watch(r->runner, fd, POLLIN, &ignored) < 0)
-			return;
-	}
-	r->listening = listening;
 }
 
 static void drop(struct passage *p)
@@ -210,9 +230,9 @@ static void drop(struct passage *p)
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
-	r->count--;
+	p->door->passages--;
 	if (p->inner < 0 || p->connecting)
-		r->connecting--;
+		p->door->connecting--;
 	if (p->connecting)
 		guest_forget(p->connecting);
 	forget(r, p->outer);
@@ -244,7 +264,7 @@ static void connect_ended(void *context, int code, int status, const char *text)
 	(void)text;
 	p->connecting = NULL;
 	if (p->inner >= 0) {
-		r->connecting--;
+		p->door->connecting--;
 		go_on(p);
 	} else if (code != EAGAIN || ++p->tries == TRIES) {
 		drop(p);
@@ -277,9 +297,10 @@ static void tick(struct relay *r)
 	arrange(r);
 }
 
-static void accept_one(struct relay *r, int listening)
+static void accept_one(struct relay *r, struct door *door)
 {
-	int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), one = 1;
+	int fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), one = 1;
+	bool tcp = door == &r->doors[DOOR_TCP];
 	struct passage *p;
 
 	if (fd < 0) {
@@ -287,21 +308,22 @@ static void accept_one(struct relay *r, int listening)
 		arrange(r);
 		return;
 	}
-	p = r->guest ? calloc(1, sizeof *p) : NULL;
+	p = r->guest && (!tcp || peer_may(r->peers, fd, r->owner)) ? calloc(1, sizeof *p) : NULL;
 	if (!p || remember(r, fd, p) < 0) {
 		free(p);
 		close(fd);
 		return;
 	}
-	if (listening == r->tcp_fd)
+	if (tcp)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	p->relay = r;
+	p->door = door;
 	p->outer = fd;
 	p->inner = -1;
 	p->next = r->passages;
 	r->passages = p;
-	r->count++;
-	r->connecting++;
+	door->passages++;
+	door->connecting++;
 	connect_inside(p);
 	arrange(r);
 }
@@ -313,10 +335,11 @@ bool relay_descriptor(struct relay *r, int fd, short revents)
 	(void)revents;
 	if (fd < 0)
 		return false;
-	if (fd == r->unix_fd || fd == r->tcp_fd) {
-		accept_one(r, fd);
-		return true;
-	}
+	for (int i = 0; i < DOORS; i++)
+		if (fd == r->doors[i].fd) {
+			accept_one(r, &r->doors[i]);
+			return true;
+		}
 	if (fd == r->timer) {
 		tick(r);
 		return true;
@@ -332,20 +355,20 @@ bool relay_descriptor(struct relay *r, int fd, short revents)
 static int listen_unix(struct relay *r, struct error *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int folder = runner_folder(r->runner);
+	int folder = runner_folder(r->runner), fd;
 	mode_t before;
 	int bound;
 
-	r->unix_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (r->unix_fd < 0)
+	fd = r->doors[DOOR_UNIX].fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
 		return error_errno(err, "%s", r->name);
 	if (unlinkat(folder, r->name, 0) < 0 && errno != ENOENT)
 		return error_errno(err, "%s", r->name);
 	(void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", folder, r->name);
 	before = umask(0177);
-	bound = bind(r->unix_fd, (struct sockaddr *)&address, sizeof address);
+	bound = bind(fd, (struct sockaddr *)&address, sizeof address);
 	(void)umask(before);
-	if (bound < 0 || listen(r->unix_fd, 1024) < 0)
+	if (bound < 0 || listen(fd, 1024) < 0)
 		return error_errno(err, "%s", r->name);
 	return 0;
 }
@@ -355,18 +378,18 @@ static int listen_tcp(struct relay *r, int *port, struct error *err)
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 				       .sin_port = htons((uint16_t)*port) };
 	socklen_t size = sizeof address;
-	int one = 1;
+	int one = 1, fd;
 
-	r->tcp_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (r->tcp_fd < 0)
+	fd = r->doors[DOOR_TCP].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
 		return error_errno(err, "a port on the loopback for %s", r->inside);
-	(void)setsockopt(r->tcp_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-	if (bind(r->tcp_fd, (struct sockaddr *)&address, sizeof address) < 0) {
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) {
 		address.sin_port = 0; /* the port of the last time is taken: another will do */
-		if (bind(r->tcp_fd, (struct sockaddr *)&address, sizeof address) < 0)
+		if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
 			return error_errno(err, "a port on the loopback for %s", r->inside);
 	}
-	if (listen(r->tcp_fd, 1024) < 0 || getsockname(r->tcp_fd, (struct sockaddr *)&address, &size) < 0)
+	if (listen(fd, 1024) < 0 || getsockname(fd, (struct sockaddr *)&address, &size) < 0)
 		return error_errno(err, "a port on the loopback for %s", r->inside);
 	*port = ntohs(address.sin_port);
 	return 0;
@@ -387,12 +410,14 @@ int relay_open(struct relay **relay, struct runner *runner, const char *inside, 
 		return error_memory(err);
 	r->runner = runner;
 	r->name = name;
-	r->unix_fd = r->tcp_fd = r->timer = -1;
+	r->doors[DOOR_UNIX].fd = r->doors[DOOR_TCP].fd = r->timer = r->peers = -1;
+	r->owner = geteuid();
 	(void)snprintf(r->inside, sizeof r->inside, "%s", inside);
 	if ((name && listen_unix(r, err) < 0) || listen_tcp(r, port, err) < 0 || open_timer(r, err) < 0) {
 		relay_close(r);
 		return -1;
 	}
+	r->peers = peer_open(r->doors[DOOR_TCP].fd);
 	*relay = r;
 	return 0;
 }
@@ -410,12 +435,14 @@ void relay_close(struct relay *r)
 	if (!r)
 		return;
 	relay_attach(r, NULL);
-	if (r->unix_fd >= 0) {
-		close(r->unix_fd);
+	if (r->doors[DOOR_UNIX].fd >= 0) {
+		close(r->doors[DOOR_UNIX].fd);
 		(void)unlinkat(runner_folder(r->runner), r->name, 0);
 	}
-	if (r->tcp_fd >= 0)
-		close(r->tcp_fd);
+	if (r->doors[DOOR_TCP].fd >= 0)
+		close(r->doors[DOOR_TCP].fd);
+	if (r->peers >= 0)
+		close(r->peers);
 	if (r->timer >= 0) {
 		runner_unwatch(r->runner, r->timer);
 		close(r->timer);

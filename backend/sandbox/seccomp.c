@@ -3,7 +3,8 @@
  * capabilities and no CAP_SYS_ADMIN; this is the second wall behind that.
  *
  * A call that is refused fails with the errno that a kernel without it would give where programs
- * have a way round (clone3 and io_uring: ENOSYS), else EPERM. */
+ * have a way round (clone3 and io_uring: ENOSYS), else EPERM. Registers have 64 bits and these
+ * arguments 32, of which alone the kernel takes notice: so a condition looks at those, too. */
 #include "backend/sandbox/seccomp.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 static const char *const refused[] = {
 	/* mounts and namespaces */
 	"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsmount",
-	"fsconfig", "fspick", "mount_setattr", "setns", "unshare", "chroot",
+	"fsconfig", "fspick", "mount_setattr", "open_tree_attr", "setns", "unshare", "chroot",
 	/* files without a path: around every mount */
 	"open_by_handle_at", "name_to_handle_at",
 	/* the kernel itself */
@@ -25,27 +26,41 @@ static const char *const refused[] = {
 	"lookup_dcookie", "iopl", "ioperm", "vm86", "vm86old",
 	/* large surfaces that few programs need */
 	"bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
-	"process_vm_readv", "process_vm_writev",
+	"process_vm_readv", "process_vm_writev", "fanotify_init",
 	/* clocks */
 	"settimeofday", "clock_settime", "clock_settime64", "adjtimex", "clock_adjtime", "stime",
 };
 
 static const char *const absent[] = { "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register" };
 
-/* Calls that are refused for one value of an argument. */
+/* An argument's bits under the mask equal value. Without a mask: the argument is greater. */
+struct condition {
+	unsigned argument;
+	double mask, value;
+};
+
+#define IS(number, value) { number, 0xffffffff, value }
+#define HAS(number, bit) { number, bit, bit }
+#define EXCEEDS(number, value) { number, 0, value }
+
+/* Calls that are refused for what they are given; all of the conditions hold. */
 static const struct conditional {
 	const char *name;
 	int error;
-	unsigned argument;
-	double value;
-	double mask; /* 0: equal; else the argument's bits under the mask equal value */
+	struct condition when[2];
+	size_t count;
 } conditional[] = {
-	{ "clone", EPERM, 0, CLONE_NEWUSER, CLONE_NEWUSER },
-	{ "ioctl", EPERM, 1, TIOCSTI, 0xffffffff },     /* typing into a terminal that is not its own */
-	{ "ioctl", EPERM, 1, TIOCLINUX, 0xffffffff },
-	{ "socket", EAFNOSUPPORT, 0, AF_VSOCK, 0 },     /* the hypervisor's side */
-	{ "socket", EAFNOSUPPORT, 0, AF_ALG, 0 },
+	{ "clone", EPERM, { HAS(0, CLONE_NEWUSER) }, 1 },
+	{ "ioctl", EPERM, { IS(1, TIOCSTI) }, 1 },     /* typing into a terminal that is not its own */
+	{ "ioctl", EPERM, { IS(1, TIOCLINUX) }, 1 },
+	/* A socket that lingers holds up whoever closes it last. Sent along with bytes for the host, that is
+	 * whoever receives them, whether it takes descriptors or not. As if it had been set. */
+	{ "setsockopt", 0, { IS(1, SOL_SOCKET), IS(2, SO_LINGER) }, 2 },
 };
+
+/* Families of sockets beside AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK: modules that are loaded by asking
+ * for one, and the hypervisor's side (AF_VSOCK). */
+static const unsigned char families[] = { 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15 };
 
 static const char *architecture(void)
 {
@@ -81,13 +96,11 @@ static cJSON *add_rule(cJSON *rules, const char *const *names, size_t count, int
 	return rule;
 }
 
-static bool add_condition(cJSON *rules, const struct conditional *c)
+static bool add_argument(cJSON *args, const struct condition *c)
 {
-	cJSON *rule = add_rule(rules, &c->name, 1, c->error);
-	cJSON *args = rule ? cJSON_AddArrayToObject(rule, "args") : NULL;
 	cJSON *arg = cJSON_CreateObject();
 
-	if (!args || !arg || !cJSON_AddItemToArray(args, arg)) {
+	if (!arg || !cJSON_AddItemToArray(args, arg)) {
 		cJSON_Delete(arg);
 		return false;
 	}
@@ -95,10 +108,33 @@ static bool add_condition(cJSON *rules, const struct conditional *c)
 		return false;
 	if (!c->mask)
 		return cJSON_AddNumberToObject(arg, "value", c->value) &&
-		       cJSON_AddStringToObject(arg, "op", "SCMP_CMP_EQ");
+		       cJSON_AddStringToObject(arg, "op", "SCMP_CMP_GT");
 	return cJSON_AddNumberToObject(arg, "value", c->mask) &&
 	       cJSON_AddNumberToObject(arg, "valueTwo", c->value) &&
 	       cJSON_AddStringToObject(arg, "op", "SCMP_CMP_MASKED_EQ");
+}
+
+static bool add_conditional(cJSON *rules, const struct conditional *c)
+{
+	cJSON *rule = add_rule(rules, &c->name, 1, c->error);
+	cJSON *args = rule ? cJSON_AddArrayToObject(rule, "args") : NULL;
+	bool good = args;
+
+	for (size_t i = 0; good && i < c->count; i++)
+		good = add_argument(args, &c->when[i]);
+	return good;
+}
+
+static bool add_families(cJSON *rules, const char *name)
+{
+	struct conditional c = { name, EAFNOSUPPORT, { EXCEEDS(0, AF_NETLINK) }, 1 };
+	bool good = add_conditional(rules, &c);
+
+	for (size_t i = 0; good && i < sizeof families; i++) {
+		c.when[0] = (struct condition)IS(0, families[i]);
+		good = add_conditional(rules, &c);
+	}
+	return good;
 }
 
 cJSON *seccomp_profile(void)
@@ -116,7 +152,8 @@ cJSON *seccomp_profile(void)
 	good = rules && add_rule(rules, refused, sizeof refused / sizeof *refused, EPERM) &&
 	       add_rule(rules, absent, sizeof absent / sizeof *absent, ENOSYS);
 	for (size_t i = 0; good && i < sizeof conditional / sizeof *conditional; i++)
-		good = add_condition(rules, &conditional[i]);
+		good = add_conditional(rules, &conditional[i]);
+	good = good && add_families(rules, "socket") && add_families(rules, "socketpair");
 	if (good)
 		return profile;
 	cJSON_Delete(profile);

@@ -15,7 +15,7 @@ refused() {
 }
 python() { refused "$1" "python3 - <<'EOF'
 import ctypes, os, sys, socket, fcntl
-c = ctypes.CDLL(None, use_errno=True)
+c, c_int2 = ctypes.CDLL(None, use_errno=True), (ctypes.c_int * 2)()
 print('TRIED', flush=True)
 $2
 EOF"; }
@@ -23,6 +23,7 @@ EOF"; }
 secret=secret-$RANDOM$RANDOM
 echo "$secret" >"$T/secret"
 mount_it
+warm_up
 for n in lab other net; do
 	mkdir "$M/sandboxes/$n"
 	case $n in net) echo 'network: full' ;; *) echo 'network: none' ;; esac >"$M/sandboxes/$n/config"
@@ -83,6 +84,25 @@ except OSError: pass'
 python "files without a path, bpf, io_uring, another process'\''s memory" '
 for n in 303, 304, 321, 425, 310, 323, 298:
     if c.syscall(n, 0, 0, 0, 0, 0, 0) >= 0: print("OUT", n)'
+python "rarely used sockets, also by a number of 64 bits whose lower half is theirs" '
+for f in range(3, 64):
+    for high in 0, 1 << 32:
+        for call, more in (41, (0, 0)), (53, (0, c_int2)):
+            if f not in (10, 16) and c.syscall(ctypes.c_long(call), ctypes.c_long(f | high), ctypes.c_long(2), *more) >= 0: print("OUT", f)'
+python "a socket that holds up who closes it" '
+s, two = socket.socket(), bytes([1, 0, 0, 0, 60, 0, 0, 0])
+s.setsockopt(1, 13, two)
+c.syscall(ctypes.c_long(54), ctypes.c_long(s.fileno()), ctypes.c_long(1 | 1 << 32), ctypes.c_long(13 | 1 << 40), two, ctypes.c_long(8))
+if any(s.getsockopt(1, 13, 8)): print("OUT")'
+python "the calls of other machines" '
+import mmap
+m = mmap.mmap(-1, 4096, prot=7)
+m.write(bytes([0xb8, 20, 0, 0, 0, 0xcd, 0x80, 0xc3])) # getpid of 32 bits
+old = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(m)))
+for call in old, lambda: c.syscall(ctypes.c_long(0x40000000 | 39)):
+    p = os.fork()
+    if p == 0: os._exit(call() > 0)
+    if os.waitpid(p, 0)[1] == 256: print("OUT")'
 python "a file of a bound folder written" '
 for d in "/run/interpfs/guest", "/workspace/libraries/x.py":
     try: open(d, "ab"); print("OUT", d)
@@ -111,6 +131,59 @@ for up in range(1, 12):
 EOF
 same "the host's file" "$secret" "$(cat "$T/secret")"
 
+# Jupyter Server, and what takes its place
+mkdir "$M/notebooks/probe" && echo 'sandbox: lab' >"$M/notebooks/probe/config"
+echo wait >"$M/notebooks/probe/ctl" || fail "a notebook: $(cat "$M/notebooks/probe/error")"
+url=$(cat "$M/notebooks/probe/url") server=${url%/\?token=*}
+asked() { # WHAT STATUS CURL…
+	tried=$((tried + 1))
+	same "Jupyter Server $1" "$2" "$(curl -s -m 10 -o /dev/null -w '%{http_code}' "${@:3}")"
+}
+asked "with its token" 200 "$server/api/status?token=${url#*token=}"
+asked "without a token" 403 "$server/api/status"
+asked "by another name" 403 -H 'Host: evil.example' "$url"
+asked "after a login" 200 -L -c "$T/cookies" "$url"
+asked "with that login" 200 -b "$T/cookies" "$server/api/status"
+web=(-H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==')
+asked "from another page" 403 -b "$T/cookies" "${web[@]}" -H 'Origin: http://evil.example' "$server/api/events/subscribe"
+same "the url's mode" 400 "$(stat -c %a "$M/notebooks/probe/url")"
+
+cat >"$T/evil.py" <<'EOF'
+import array, os, socket, struct
+place = "/run/interpfs/jupyter.sock"
+os.rename(place, place + ".old")
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(place)
+listening.listen(50)
+open("/root/up", "w").close()
+while True:
+    who = listening.accept()[0]
+    # a connection inside that cannot come to its end, to be closed by whoever has it last
+    other = socket.create_server(("127.0.0.1", 0))
+    mine = socket.create_connection(other.getsockname())
+    mine.setblocking(False)
+    try:
+        while True: mine.send(bytes(65536))
+    except BlockingIOError: pass
+    mine.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    others = [os.open("/dev/null", os.O_RDWR), os.open("/", os.O_PATH), os.memfd_create("x")]
+    who.sendmsg([b"HTTP/1.1 200 OK\r\n\r\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", others * 60 + [mine.fileno()]))])
+    for fd in others: os.close(fd)
+    mine.close()
+    who.close()
+EOF
+cp "$T/evil.py" "$M/sandboxes/lab/fs/root/evil.py"
+inside sh -c 'python3 /root/evil.py >/root/evil.log 2>&1 &'
+eventually 10 test -e "$M/sandboxes/lab/fs/root/up"
+runner=$(cut -d' ' -f1 "$(jq -r .folder "$M/sandboxes/lab/info.json")/run/pid")
+had=$(ls "/proc/$runner/fd" | wc -l)
+for _ in 1 2 3 4 5; do curl -s -m 1 -o /dev/null "$server/api/status"; done
+tried=$((tried + 1))
+same "a command while descriptors come" fine "$(inside echo fine)"
+few() { [ "$(ls "/proc/$runner/fd" | wc -l)" -le "$had" ]; }
+eventually 10 few
+timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyter's place holds the sandbox up: $(cat "$M/sandboxes/lab/error")"
+
 # What it leaves for its next start, where the host makes folders and files of its own in it.
 mkdir "$T/victim"
 for n in lab net; do
@@ -126,4 +199,4 @@ same "the state directory's mode" 700 "$(stat -c %a "$S")"
 # layers are packages that anybody may have; a workspace is bound into sandboxes
 same "modes" "" "$(find "$S" -mindepth 1 -maxdepth 2 -perm /077 ! -type l ! -path "$S/layers*" ! -path "$S/jupyter*" ! -path "$S/workspaces*" -printf '%m %P\n' | head -n 5)"
 same "configurations" "" "$(find "$S" -name config.json -perm /077 -not -path '*/layers/*' -not -path '*/root/*' -printf '%m %P\n' 2>/dev/null | head -n 5)"
-[ "$tried" -ge 25 ] || fail "only $tried attempts"
+[ "$tried" -ge 39 ] || fail "only $tried attempts"

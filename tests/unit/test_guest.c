@@ -454,6 +454,7 @@ static int open_descriptors(void)
 
 START_TEST(hostile_guest)
 {
+	static const struct guest_callbacks nobody = { NULL, NULL, NULL };
 	static const struct bytes wrong[] = {
 		BYTES("too long", "\1\0\1\0\1\0\0\0o\0\0\0"),
 		BYTES("reserved", "\0\0\0\0\1\0\0\0o\1\0\0"),
@@ -468,7 +469,11 @@ START_TEST(hostile_guest)
 		BYTES("output behind the end", HEAD("\10", "\1", "E") "\0\0\0\0\0\0\0\0" HEAD("\1", "\1", "o") "x"),
 		BYTES("credit that was not used", HEAD("\4", "\1", "w") "\1\0\0\0"),
 		BYTES("credit of 3 bytes", HEAD("\3", "\1", "w") "\0\0\0"),
+		BYTES("credit of nothing", HEAD("\4", "\1", "w") "\0\0\0\0"),
+		BYTES("output of nothing", HEAD("\0", "\1", "o")), /* it could be sent for ever */
+		BYTES("output of what has none", HEAD("\1", "\2", "o") "x"),
 		BYTES("no descriptor", HEAD("\0", "\1", "F")),
+		BYTES("nobody's descriptor", HEAD("\0", "\7", "F")),
 	};
 
 	guest_detach(guest);
@@ -483,6 +488,7 @@ START_TEST(hostile_guest)
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 		ck_assert_int_eq(guest_attach(&guest, ends[0], &err), 0);
 		begin_shell(&s, "true", NULL, 0);
+		ck_assert_ptr_nonnull(guest_ping(guest, &nobody, NULL, &err));
 		ck_assert_int_eq(write(ends[1], wrong[i].data, wrong[i].length), (ssize_t)wrong[i].length);
 		got = guest_step(guest, &err);
 		ck_assert_msg(got == -1 && err.code == EPROTO, "%s was taken", wrong[i].name);
@@ -527,22 +533,34 @@ END_TEST
 START_TEST(hostile_descriptors)
 {
 	struct error err;
-	int before, kinds[3], ends[2];
+	struct stat root;
+	int before, ends[2], listening = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	enum { OF_ROOT, OF_SOCKET };
+	struct { const char *name; int of, fd; } kinds[] = {
+		{ "a pipe", OF_ROOT, -1 }, { "a device", OF_ROOT, open("/dev/null", O_RDONLY | O_CLOEXEC) },
+		/* without O_PATH its owner could list the host */
+		{ "a folder", OF_ROOT, open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) },
+		{ "another folder", OF_ROOT, open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) },
+		{ "a socket for a folder", OF_ROOT, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) },
+		{ "a folder for a socket", OF_SOCKET, open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) },
+		{ "datagrams", OF_SOCKET, listening },
+	};
 
 	ck_assert_int_eq(pipe(ends), 0);
-	kinds[0] = ends[0];
-	kinds[1] = open("/dev/null", O_RDONLY);
-	kinds[2] = open("/", O_RDONLY | O_DIRECTORY); /* without O_PATH its owner could list the host */
+	ck_assert_int_eq(stat("/", &root), 0);
+	kinds[0].fd = ends[0];
 	before = open_descriptors();
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		struct seen s = SEEN;
 		int got = 0;
 
-		s.operation = guest_root(guest, &callbacks, &s, &err);
-		ck_assert(link_pass(&links[0], 1, dup(kinds[i])));
+		guest_expect_root(guest, &root);
+		s.operation = kinds[i].of == OF_ROOT ? guest_root(guest, &callbacks, &s, &err)
+						     : guest_connect(guest, "/none", &callbacks, &s, &err);
+		ck_assert(link_pass(&links[0], 1, dup(kinds[i].fd)));
 		for (int k = 0; k < 100 && !got; k++)
 			got = turn(&err);
-		ck_assert_msg(got == -1 && err.code == EPROTO, "kind %d", i);
+		ck_assert_msg(got == -1 && err.code == EPROTO, "%s", kinds[i].name);
 		guest_detach(guest);
 		guest = NULL;
 		while (links[0].fd >= 0)
@@ -551,10 +569,34 @@ START_TEST(hostile_descriptors)
 		ck_assert_int_eq(s.fd, -1);
 		ck_assert_int_eq(open_descriptors(), before);
 	}
-	close(ends[0]);
 	close(ends[1]);
-	close(kinds[1]);
-	close(kinds[2]);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		close(kinds[i].fd);
+}
+END_TEST
+
+/* A sentence is one line of UTF-8, whatever came. */
+START_TEST(a_sentence)
+{
+	static const char came[] = HEAD("\22", "\1", "E") "\2\0\0\0\0\0\0\0" "a\n\x7f" "\xc3\xa4" "\xff" "\xc3" "z" "\xe2\x82";
+	struct seen s = SEEN;
+	struct error err;
+	int ends[2];
+
+	guest_detach(guest);
+	while (links[0].fd >= 0)
+		loop_turn(&loop, 1);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	ck_assert_int_eq(guest_attach(&guest, ends[0], &err), 0);
+	s.operation = guest_ping(guest, &callbacks, &s, &err);
+	ck_assert_int_eq(write(ends[1], came, sizeof came - 1), (ssize_t)sizeof came - 1);
+	ck_assert_int_eq(guest_step(guest, &err), 0);
+	ck_assert_int_eq(s.ended, 1);
+	ck_assert_str_eq(s.text, "a  \xc3\xa4??z??");
+	guest_detach(guest);
+	close(ends[1]);
+	attach();
+	done(&s);
 }
 END_TEST
 
@@ -658,6 +700,7 @@ int main(void)
 	tcase_add_test(t, hostile_guest);
 	tcase_add_test(t, too_much_output);
 	tcase_add_test(t, hostile_descriptors);
+	tcase_add_test(t, a_sentence);
 	tcase_add_test(t, hostile_runner);
 	tcase_add_test(t, no_memory);
 	suite_add_tcase(s, t);

@@ -162,6 +162,11 @@ static int client(bool tcp)
 	return fd;
 }
 
+static int passages(void)
+{
+	return relay->doors[DOOR_UNIX].passages + relay->doors[DOOR_TCP].passages;
+}
+
 static void until_accepted(int n)
 {
 	for (int i = 0; i < 5000 && accepted < n; i++)
@@ -253,9 +258,9 @@ START_TEST(half_closed)
 	ours[0] = -1;
 	expect(fd, "");
 	close(fd);
-	for (int i = 0; i < 10 && relay->count; i++)
+	for (int i = 0; i < 10 && passages(); i++)
 		turn();
-	ck_assert_int_eq(relay->count, 0);
+	ck_assert_int_eq(passages(), 0);
 }
 END_TEST
 
@@ -273,7 +278,7 @@ START_TEST(thousands)
 			until_accepted(i + 1);
 	}
 	until_accepted(n);
-	ck_assert_int_le(most_asked, CONNECTING);
+	ck_assert_int_le(most_asked, DOORS * CONNECTING);
 	/* Which is whose: each end says its number to the other. */
 	for (int i = 0; i < n; i += 97) {
 		char text[16];
@@ -303,9 +308,9 @@ START_TEST(thousands)
 		close(ours[i]); /* as a server does at the end of its input */
 	}
 	accepted = 0;
-	for (int i = 0; i < 1000 && relay->count; i++)
+	for (int i = 0; i < 1000 && passages(); i++)
 		turn();
-	ck_assert_int_eq(relay->count, 0);
+	ck_assert_int_eq(passages(), 0);
 	free(fds);
 }
 END_TEST
@@ -379,18 +384,43 @@ START_TEST(guest_is_lost)
 	hold = true;
 	for (int i = 0; i < 50; i++)
 		fds[i] = client(i % 2);
-	for (int i = 0; i < 200 && most_asked < CONNECTING; i++)
+	for (int i = 0; i < 200 && most_asked < DOORS * CONNECTING; i++)
 		turn();
-	ck_assert_int_eq(most_asked, CONNECTING);
+	ck_assert_int_eq(most_asked, DOORS * CONNECTING);
 	relay_attach(relay, NULL);
-	ck_assert_int_eq(forgotten, CONNECTING);
+	ck_assert_int_eq(forgotten, DOORS * CONNECTING);
 	ck_assert_ptr_null(asked);
 	/* Those that were not let in wait for the next guest. */
 	relay_attach(relay, (struct guest *)folder);
 	hold = false;
-	until_accepted(50 - CONNECTING);
+	until_accepted(50 - DOORS * CONNECTING);
 	for (int i = 0; i < 50; i++)
 		close(fds[i]);
+}
+END_TEST
+
+/* Whoever fills the port leaves the socket to the notebooks. */
+START_TEST(a_full_port)
+{
+	int fds[2 * CONNECTING], fd;
+
+	hold = true;
+	for (int i = 0; i < 2 * CONNECTING; i++)
+		fds[i] = client(true);
+	for (int i = 0; i < 200 && most_asked < CONNECTING; i++)
+		turn();
+	for (int i = 0; i < 5; i++)
+		turn();
+	ck_assert_int_eq(most_asked, CONNECTING);
+	fd = client(false);
+	for (int i = 0; i < 50 && most_asked == CONNECTING; i++)
+		turn();
+	ck_assert_int_eq(most_asked, CONNECTING + 1);
+	hold = false;
+	until_accepted(2 * CONNECTING + 1);
+	for (int i = 0; i < 2 * CONNECTING; i++)
+		close(fds[i]);
+	close(fd);
 }
 END_TEST
 
@@ -435,6 +465,7 @@ int main(void)
 	tcase_add_test(t, queue_inside_is_full);
 	tcase_add_test(t, quiet_ones_hold_nothing);
 	tcase_add_test(t, guest_is_lost);
+	tcase_add_test(t, a_full_port);
 	tcase_add_test(t, no_descriptor);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);
