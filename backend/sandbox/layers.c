@@ -422,6 +422,8 @@ static int part_packages(const cJSON *packages, cJSON **server, cJSON **kernel, 
 	return good ? 0 : error_memory(err);
 }
 
+/* The box that filled the folder has ended. What its programs left in these places goes: a link would
+ * have the host's files written. */
 static int write_kernel(const char *folder, const char *inside, const char *agent_python, struct error *err)
 {
 	static const char format[] =
@@ -435,7 +437,8 @@ static int write_kernel(const char *folder, const char *inside, const char *agen
 		return -1;
 	if (buffer_format(&text, format, agent_python, inside))
 		return error_memory(err);
-	if (file_make_folders(dir, "data/kernels/python3", 0755, err) ||
+	if (file_remove_tree(dir, "data", err) || file_remove_tree(dir, "launch.py", err) ||
+	    file_make_folders(dir, "data/kernels/python3", 0755, err) ||
 	    file_replace(dir, "launch.py", launcher, sizeof launcher - 1, 0644, false, err))
 		return -1;
 	return file_replace(dir, "data/kernels/python3/kernel.json", text.data, text.length, 0644, false, err);
@@ -486,7 +489,7 @@ static int make_jupyter(struct sandbox *s, const char *runtime, const struct pyt
 	if (!result)
 		result = fill_jupyter(&b, uv, python, inside, packages, err);
 	if (!result)
-		result = write_kernel(made, inside, VENV_PYTHON, err) || build_stop(&b, err) ? -1 : 0;
+		result = build_stop(&b, err) || write_kernel(made, inside, VENV_PYTHON, err) ? -1 : 0;
 	if (!result)
 		result = publish(made, m, err);
 	build_close(&b);

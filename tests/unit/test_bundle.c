@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "backend/sandbox/bundle.h"
-#include "backend/sandbox/layers.h"
+#include "backend/sandbox/layers.c"
 #include "backend/sandbox/mask.h"
 #include "backend/sandbox/python.h"
 #include "base/file.h"
@@ -305,6 +305,31 @@ START_TEST(private_files_are_found_and_hidden)
 }
 END_TEST
 
+/* What a package's own programs leave where the host then writes. */
+START_TEST(a_kernel_is_written_through_no_link)
+{
+	char place[] = "/tmp/test_bundle.XXXXXX", victim[64], path[96];
+	cleanup_buffer struct buffer text = BUFFER(8192);
+	struct error err;
+	int dir;
+
+	ck_assert_ptr_nonnull(mkdtemp(place));
+	(void)snprintf(victim, sizeof victim, "%s/victim", place);
+	(void)snprintf(path, sizeof path, "%s/made", place);
+	ck_assert_int_eq(file_make_folders(AT_FDCWD, victim, 0755, &err) | file_make_folders(AT_FDCWD, path, 0755, &err), 0);
+	dir = file_open_folder(AT_FDCWD, path, &err);
+	ck_assert_int_eq(symlinkat(victim, dir, "data"), 0);
+	ck_assert_int_eq(symlinkat(victim, dir, "launch.py"), 0);
+	ck_assert_int_eq(mkfifoat(dir, ".launch.py~", 0600), 0);
+	ck_assert_msg(write_kernel(path, "/opt/x", "/opt/python", &err) == 0, "%s", err.text);
+	ck_assert_int_eq(file_read(dir, "data/kernels/python3/kernel.json", &text, &err), 0);
+	ck_assert_ptr_nonnull(strstr(text.data, "/opt/x/launch.py"));
+	ck_assert_int_eq(rmdir(victim), 0); /* nothing was put there */
+	close(dir);
+	ck_assert_int_eq(file_remove_tree(AT_FDCWD, place, &err), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("bundle");
@@ -322,6 +347,7 @@ int main(void)
 	tcase_add_loop_test(tests, a_failure_is_one_sentence, 0, (int)(sizeof failures / sizeof *failures));
 	tcase_add_test(tests, versions_fit_by_their_parts);
 	tcase_add_test(tests, private_files_are_found_and_hidden);
+	tcase_add_test(tests, a_kernel_is_written_through_no_link);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
