@@ -58,35 +58,6 @@ const cJSON *runner_references(struct runner *r)
 	return cJSON_GetObjectItemCaseSensitive(r->spec, "references");
 }
 
-const char *runner_secret(struct runner *r, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(r->secrets, name));
-}
-
-int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err)
-{
-	int64_t end = timeout_ms < 0 ? INT64_MAX : runner_now_ms() + timeout_ms;
-
-	for (;;) {
-		const char *missing = NULL;
-		const cJSON *name;
-		int64_t left;
-
-		cJSON_ArrayForEach(name, names) {
-			if (!missing && cJSON_IsString(name) && !runner_secret(r, name->valuestring))
-				missing = name->valuestring;
-		}
-		if (!missing)
-			return 0;
-		left = end == INT64_MAX ? -1 : end - runner_now_ms();
-		if ((end != INT64_MAX && left <= 0) || r->terminated)
-			return error_set(err, ENOKEY, "the secret %s is not known; set it in the mount's "
-					 "environment or its env_file", missing);
-		if (runner_pump(r, left, NULL, NULL, err) < 0)
-			return -1;
-	}
-}
-
 static int read_spec(struct runner *r, struct error *err)
 {
 	cleanup_buffer struct buffer b = BUFFER(SPEC_MAX);

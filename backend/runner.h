@@ -53,6 +53,12 @@ const cJSON *runner_references(struct runner *r);
  * the JSON array is known; -1 ENOKEY names the first that is missing. */
 int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err);
 const char *runner_secret(struct runner *r, const char *name); /* borrowed, NULL when unknown */
+/* Replaces their values in what is to be written by their names. `failure` and logs (log, *.log) are
+ * looked through by the functions that write them. */
+struct buffer;
+void runner_scrub(struct runner *r, struct buffer *text);
+/* How many bytes at the text's end may be the beginning of a value, of which the rest is to come. */
+size_t runner_scrub_tail(struct runner *r, const char *text, size_t n);
 
 enum runner_event_kind {
 	RUNNER_TIMEOUT,  /* nothing happened for timeout_ms */
@@ -121,7 +127,6 @@ int runner_remove_folder(struct runner *r, struct error *err);
 
 /* Runs a program to its end without blocking commands for longer than it takes: for short-lived
  * helpers only. Output (stdout and stderr) is appended to `out`. *status is waitpid's. */
-struct buffer;
 int runner_run(struct runner *r, char *const argv[], char *const envp[], int timeout_ms,
 	       struct buffer *out, int *status, struct error *err);
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,7 @@ int runner_set_failure(struct runner *r, const char *text, struct error *err)
 	}
 	if (buffer_format(&b, "%.*s\n", ERROR_TEXT_SIZE, text) < 0)
 		return error_memory(err);
+	runner_scrub(r, &b);
 	for (size_t i = 0; i + 1 < b.length; i++)
 		if (b.data[i] == '\n')
 			b.data[i] = ' ';
@@ -262,12 +264,20 @@ static struct open_log *open_log(struct runner *r, const char *path, struct erro
 
 int runner_append(struct runner *r, const char *path, const void *data, size_t n, struct error *err)
 {
+	cleanup_buffer struct buffer clean = BUFFER(SIZE_MAX / 2);
 	struct open_log *log;
 	struct stat st;
 	ssize_t done;
 
 	if (may_write(r, path, err) < 0)
 		return -1;
+	if (r->secrets && (!strcmp(path, "log") || ends_with(path, ".log"))) {
+		if (buffer_append(&clean, data, n) < 0)
+			return error_memory(err);
+		runner_scrub(r, &clean);
+		data = clean.data;
+		n = clean.length;
+	}
 	log = open_log(r, path, err);
 	if (!log)
 		return -1;

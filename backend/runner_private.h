@@ -98,6 +98,9 @@ void runner_end_all(struct runner *r, int code, const char *text);
 void runner_drain(struct runner *r, int timeout_ms);
 void runner_close_all(struct runner *r);
 
+/* runner_secrets.c */
+void runner_take_secrets(struct runner *r, const void *text, size_t n); /* {"secrets": {NAME: VALUE}} */
+
 /* runner_files.c */
 void runner_close_logs(struct runner *r);
 

@@ -44,28 +44,6 @@ int runner_listen(struct runner *r, struct error *err)
 	return 0;
 }
 
-static void take_secrets(struct runner *r, const struct frame *f)
-{
-	cJSON *json = cJSON_ParseWithLength((const char *)f->payload, f->length);
-	cJSON *secrets = cJSON_DetachItemFromObjectCaseSensitive(json, "secrets");
-
-	while (cJSON_IsObject(secrets) && secrets->child) {
-		cJSON *item = cJSON_DetachItemViaPointer(secrets, secrets->child);
-
-		if (cJSON_IsString(item) && item->string && (r->secrets || (r->secrets = cJSON_CreateObject()))) {
-			char *name = strdup(item->string);
-
-			cJSON_DeleteItemFromObjectCaseSensitive(r->secrets, item->string);
-			if (name && cJSON_AddItemToObject(r->secrets, name, item))
-				item = NULL;
-			free(name);
-		}
-		cJSON_Delete(item);
-	}
-	cJSON_Delete(secrets);
-	cJSON_Delete(json);
-}
-
 static void become_watcher(struct conversation *c)
 {
 	struct stat st;
@@ -89,7 +67,7 @@ static bool serve(struct conversation *c, const struct frame *f)
 	case TALK_WATCH:
 		if (c->role != ROLE_NEW && c->role != ROLE_WATCHER)
 			return false;
-		take_secrets(r, f);
+		runner_take_secrets(r, f->payload, f->length);
 		if (c->role == ROLE_NEW)
 			become_watcher(c);
 		return true;

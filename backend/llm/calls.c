@@ -162,7 +162,7 @@ static int convert(struct session *s, unsigned call, const cJSON *result, cJSON 
 		    buffer_text(&text, piece) < 0)
 			return error_memory(err);
 	}
-	session_scrub(s, &text);
+	runner_scrub(s->runner, &text);
 	if (text.length && buffer_append(whole, text.data, text.length) < 0)
 		return error_memory(err);
 	if (add_output(s, call, &text, content, err) < 0)
@@ -183,7 +183,7 @@ static int set_file(struct session *s, unsigned call, const char *name, const ch
 	if (buffer_text(&line, text) < 0 ||
 	    (line.length && line.data[line.length - 1] != '\n' && buffer_text(&line, "\n") < 0))
 		return error_memory(err);
-	session_scrub(s, &line);
+	runner_scrub(s->runner, &line);
 	return runner_set_value(s->runner, path, line.data ? line.data : "", line.length, 0600, err);
 }
 

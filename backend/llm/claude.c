@@ -290,7 +290,6 @@ static cJSON *claude_abandon(void *self)
 
 const struct provider claude_provider = {
 	.name = "claude",
-	.secrets = secrets,
 	.open = claude_open,
 	.close = claude_close,
 	.request = claude_body,

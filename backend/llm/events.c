@@ -29,27 +29,6 @@ static double number(const cJSON *object, const char *name)
 	return cJSON_IsNumber(n) ? n->valuedouble : 0;
 }
 
-/* Replaces the values of secrets by their names, in place. */
-void session_scrub(struct session *s, struct buffer *text)
-{
-	for (size_t i = 0; text->length && s->provider && s->provider->secrets[i]; i++) {
-		const char *name = s->provider->secrets[i];
-		const char *value = runner_secret(s->runner, name);
-		size_t n = value ? strlen(value) : 0, m = strlen(name);
-		char *at;
-
-		if (n < 8)
-			continue; /* too short to be one: it would cut words apart */
-		while ((at = memmem(text->data, text->length, value, n))) {
-			size_t k = m < n ? m : n, rest = text->length - (size_t)(at - text->data) - n;
-
-			memcpy(at, name, k);
-			memmove(at + k, at + n, rest + 1);
-			text->length -= n - k;
-		}
-	}
-}
-
 static cJSON *pending_of(struct session *s, const char *id)
 {
 	cJSON *call;
@@ -151,7 +130,7 @@ int session_event(struct session *s, const char *type, const char *members, stru
 
 	if (journal_line(&s->journal, type, members, &s->line, err) < 0)
 		return -1;
-	session_scrub(s, &s->line);
+	runner_scrub(s->runner, &s->line);
 	if (runner_append(s->runner, "messages.jsonl", s->line.data, s->line.length, err) < 0)
 		return -1;
 	journal_advance(&s->journal, &s->line);
@@ -288,19 +267,32 @@ int session_show_usage(struct session *s, struct error *err)
 	return rc;
 }
 
+/* more: what comes next may go on in the middle of a word, and of a secret. */
+static int say(struct session *s, const char *text, size_t n, bool more, struct error *err)
+{
+	size_t kept;
+
+	if (buffer_append(&s->unsaid, text, n) < 0)
+		return error_set(err, errno, "too much is said at once");
+	runner_scrub(s->runner, &s->unsaid);
+	kept = more ? runner_scrub_tail(s->runner, s->unsaid.data, s->unsaid.length) : 0;
+	n = s->unsaid.length - kept;
+	if (s->unsaid.length)
+		s->in_line = kept || s->unsaid.data[n - 1] != '\n';
+	if (n && runner_append(s->runner, "messages", s->unsaid.data, n, err) < 0)
+		return -1;
+	buffer_consume(&s->unsaid, n);
+	return 0;
+}
+
 int session_say(struct session *s, const char *text, size_t n, struct error *err)
 {
-	cleanup_buffer struct buffer clean = BUFFER(LINE_MAX_BYTES);
+	return say(s, text, n, false, err);
+}
 
-	if (!n)
-		return 0;
-	if (buffer_append(&clean, text, n) < 0)
-		return error_memory(err);
-	session_scrub(s, &clean);
-	if (!clean.length)
-		return 0;
-	s->in_line = clean.data[clean.length - 1] != '\n';
-	return runner_append(s->runner, "messages", clean.data, clean.length, err);
+int session_stream(struct session *s, const char *text, size_t n, struct error *err)
+{
+	return say(s, text, n, true, err);
 }
 
 int session_heading(struct session *s, struct error *err, const char *format, ...)

@@ -181,7 +181,7 @@ static int freeze(struct session *s, const char *model, struct error *err)
 		return -1;
 	if (text.length && buffer_text(&text, "\n") < 0)
 		return error_memory(err);
-	session_scrub(s, &text);
+	runner_scrub(s->runner, &text);
 	return runner_set_value(s->runner, "system", text.data ? text.data : "", text.length, 0600, err);
 }
 

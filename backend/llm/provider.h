@@ -84,9 +84,6 @@ struct piece {
 struct provider {
 	const char *name;
 
-	/* Names of the secrets that it can use (NULL ends); their values are scrubbed from what is written. */
-	const char *const *secrets;
-
 	/* Makes *self. May fail with a sentence that says what to set or write (a missing key, a
 	 * recording that cannot be read). fields: the session's config; both lent while self lives. */
 	int (*open)(struct runner *runner, const cJSON *fields, const struct models *models, void **self,

@@ -204,11 +204,8 @@ static cJSON *replay_abandon(void *self)
 	return NULL;
 }
 
-static const char *const no_secrets[] = { NULL };
-
 const struct provider replay_provider = {
 	.name = "replay",
-	.secrets = no_secrets,
 	.open = replay_open,
 	.close = replay_close,
 	.request = replay_request,

@@ -363,7 +363,7 @@ int session_story(struct runner *runner, struct error *err)
 {
 	struct session s = {
 		.runner = runner, .root = -1, .dialogue = { .folder = -1 },
-		.said = BUFFER(LINE_MAX_BYTES), .line = BUFFER(LINE_MAX_BYTES), .body = BUFFER(LINE_MAX_BYTES),
+		.said = BUFFER(LINE_MAX_BYTES), .unsaid = BUFFER(LINE_MAX_BYTES), .line = BUFFER(LINE_MAX_BYTES), .body = BUFFER(LINE_MAX_BYTES),
 	};
 	int rc = models_open(&s.models, NULL, err);
 
@@ -376,6 +376,7 @@ int session_story(struct runner *runner, struct error *err)
 	cJSON_Delete(s.pending);
 	cJSON_Delete(s.fields);
 	buffer_free(&s.said);
+	buffer_free(&s.unsaid);
 	buffer_free(&s.line);
 	buffer_free(&s.body);
 	return rc;

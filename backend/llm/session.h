@@ -58,6 +58,7 @@ struct session {
 	enum saying saying;
 	bool in_line;           /* its last byte is no newline */
 	struct buffer said;     /* the answer that is coming, as text */
+	struct buffer unsaid;   /* what may be the beginning of a secret */
 
 	struct buffer line, body;
 };
@@ -80,10 +81,11 @@ int session_sync(struct session *s, struct error *err); /* before each effect ou
 /* A user's event made of one text. note: not the user, interpfs says it. inbox may be NULL. */
 int session_user_text(struct session *s, const char *text, bool note, const char *inbox, struct error *err);
 int session_show_usage(struct session *s, struct error *err);
-void session_scrub(struct session *s, struct buffer *text); /* secrets out of what is written */
 int session_heading(struct session *s, struct error *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 int session_say(struct session *s, const char *text, size_t n, struct error *err);
+/* A piece of a text that comes in pieces: its last bytes may be written with what is said next. */
+int session_stream(struct session *s, const char *text, size_t n, struct error *err);
 int session_say_line(struct session *s, struct error *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

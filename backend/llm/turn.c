@@ -71,7 +71,7 @@ static int record_request(struct session *s, int attempt, struct error *err)
 		if (s->provider->request(s->self, &s->dialogue, &s->body, err) < 0 ||
 		    buffer_append(&body, s->body.data, s->body.length) < 0)
 			return error_wrap(err, "request");
-		session_scrub(s, &body);
+		runner_scrub(s->runner, &body);
 		snprintf(path, sizeof path, "requests/%u.json", number);
 		if (runner_set_value(s->runner, path, body.data, body.length, 0600, err) < 0)
 			return -1;
@@ -102,7 +102,7 @@ static int show_piece(struct session *s, const struct piece *piece, struct error
 	}
 	if (kind == SAYING_TEXT && buffer_append(&s->said, piece->text, piece->length) < 0)
 		return error_set(err, errno, "the answer is too long");
-	return session_say(s, piece->text, piece->length, err);
+	return session_stream(s, piece->text, piece->length, err);
 }
 
 /* Until the answer or the trouble has come: ASKED_ANSWERED and *piece is one of them; ASKED_ENDED when
@@ -249,7 +249,8 @@ static enum asked ask(struct session *s, struct answer *answer, struct ending *e
 static int commit(struct session *s, const struct answer *a, struct error *err)
 {
 	cJSON *event = cJSON_CreateObject(), *calls;
-	cleanup_free char *head = NULL, *members = NULL, *result = NULL;
+	cleanup_free char *head = NULL, *members = NULL;
+	cleanup_buffer struct buffer result = BUFFER(LINE_MAX_BYTES);
 	double cost;
 
 	cJSON_AddStringToObject(event, "model", a->model);
@@ -285,11 +286,10 @@ static int commit(struct session *s, const struct answer *a, struct error *err)
 		return -1;
 	if (!*a->text)
 		return 0;
-	if (asprintf(&result, "%s\n", a->text) < 0) {
-		result = NULL;
+	if (buffer_text(&result, a->text) < 0 || buffer_text(&result, "\n") < 0)
 		return error_memory(err);
-	}
-	return runner_set_text(s->runner, "result", result, err);
+	runner_scrub(s->runner, &result);
+	return runner_set_text(s->runner, "result", result.data, err);
 }
 
 /* Whether the next request is one too many. */

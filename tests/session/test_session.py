@@ -145,6 +145,29 @@ class Turns(Case):
         self.done(s)
 
 
+    def test_a_key_that_comes_back(self):
+        """It stands in nothing that is written, however it is cut into pieces (check looks)."""
+        for chunk in 1, 7, 20, 1000:
+            self.api.steps({"thinking": f"{KEY}?", "text": f"It is {KEY} or {KEY[:-1]}.", "chunk": chunk})
+            s = self.session()
+            s.run("go")
+            self.done(s)
+            shown = f"It is ANTHROPIC_API_KEY or {KEY[:-1]}.\n"
+            self.assertEqual(s.read("result"), shown)
+            self.assertIn("ANTHROPIC_API_KEY?\n", s.read("messages"))
+            self.assertIn(shown, s.read("messages"))
+        self.api.steps({"text": KEY[:9], "chunk": 3})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.assertIn(f"\n{KEY[:9]}\n", s.read("messages"))
+        self.api.steps({"status": 401, "type": "authentication_error", "message": f"{KEY} is not right"})
+        s = self.session()
+        s.run("go")
+        self.assertIn("ANTHROPIC_API_KEY is not right", s.failure())
+        self.check(s)
+
+
 class Faults(Case):
     def retried(self, step, reason):
         self.api.steps(step, {"text": "It is two."})

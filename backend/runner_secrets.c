@@ -1,0 +1,124 @@
+/* What the mount tells a runner alone: values of secrets. They are in its memory and nowhere else, and
+ * what it writes is looked through for them. */
+#include "backend/runner_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define SHORTEST 8 /* what is shorter is none: it would cut words apart */
+
+void runner_take_secrets(struct runner *r, const void *text, size_t n)
+{
+	cJSON *json = cJSON_ParseWithLength(text, n);
+	cJSON *secrets = cJSON_DetachItemFromObjectCaseSensitive(json, "secrets");
+
+	while (cJSON_IsObject(secrets) && secrets->child) {
+		cJSON *item = cJSON_DetachItemViaPointer(secrets, secrets->child);
+
+		if (cJSON_IsString(item) && item->string && (r->secrets || (r->secrets = cJSON_CreateObject()))) {
+			char *name = strdup(item->string);
+
+			cJSON_DeleteItemFromObjectCaseSensitive(r->secrets, item->string);
+			if (name && cJSON_AddItemToObject(r->secrets, name, item))
+				item = NULL;
+			free(name);
+		}
+		cJSON_Delete(item);
+	}
+	cJSON_Delete(secrets);
+	cJSON_Delete(json);
+}
+
+const char *runner_secret(struct runner *r, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(r->secrets, name));
+}
+
+int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err)
+{
+	int64_t end = timeout_ms < 0 ? INT64_MAX : runner_now_ms() + timeout_ms;
+
+	for (;;) {
+		const char *missing = NULL;
+		const cJSON *name;
+		int64_t left;
+
+		cJSON_ArrayForEach(name, names) {
+			if (!missing && cJSON_IsString(name) && !runner_secret(r, name->valuestring))
+				missing = name->valuestring;
+		}
+		if (!missing)
+			return 0;
+		left = end == INT64_MAX ? -1 : end - runner_now_ms();
+		if ((end != INT64_MAX && left <= 0) || r->terminated)
+			return error_set(err, ENOKEY, "the secret %s is not known; set it in the mount's "
+					 "environment or its env_file", missing);
+		if (runner_pump(r, left, NULL, NULL, err) < 0)
+			return -1;
+	}
+}
+
+/* An address is one when it holds a password. */
+static bool is_secret(const cJSON *item)
+{
+	size_t n = strlen(item->string);
+
+	return strlen(item->valuestring) >= SHORTEST &&
+	       (n < 4 || strcmp(item->string + n - 4, "_URL") != 0 || strchr(item->valuestring, '@'));
+}
+
+static void replace(struct buffer *text, const char *value, const char *name)
+{
+	size_t n = strlen(value), m = strlen(name), k = m < n ? m : n;
+	char *at = text->data;
+
+	while ((at = memmem(at, text->length - (size_t)(at - text->data), value, n))) {
+		memcpy(at, name, k);
+		memmove(at + k, at + n, text->length - (size_t)(at - text->data) - n + 1);
+		text->length -= n - k;
+		at += k;
+	}
+}
+
+/* The value as it stands in JSON, where that is something else. Owned. */
+static char *as_json(const cJSON *item)
+{
+	cleanup_free char *printed = cJSON_PrintUnformatted(item);
+	size_t n = printed ? strlen(printed) : 0;
+
+	return n < 2 || n - 2 == strlen(item->valuestring) ? NULL : strndup(printed + 1, n - 2);
+}
+
+void runner_scrub(struct runner *r, struct buffer *text)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, r->secrets) {
+		cleanup_free char *json = NULL;
+
+		if (!text->length || !is_secret(item))
+			continue;
+		replace(text, item->valuestring, item->string);
+		json = as_json(item);
+		if (json)
+			replace(text, json, item->string);
+	}
+}
+
+size_t runner_scrub_tail(struct runner *r, const char *text, size_t n)
+{
+	const cJSON *item;
+	size_t tail = 0;
+
+	cJSON_ArrayForEach(item, r->secrets) {
+		size_t k = strlen(item->valuestring);
+
+		for (k = k && k - 1 < n ? k - 1 : n; k > tail && is_secret(item); k--)
+			if (!memcmp(text + n - k, item->valuestring, k))
+				tail = k;
+	}
+	return tail;
+}
