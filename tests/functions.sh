@@ -16,7 +16,8 @@
 #                           later tests (they are named by what is in them), so that not each test installs Jupyter
 #   ask FILE TEXT           a call file on one descriptor: writes TEXT, prints the answer
 #
-# At the end everything is unmounted and every runner and sandbox of $S is ended, by the process ids in S.
+# At the end everything is unmounted; every runner and sandbox of $S is ended, by the process ids in S, and
+# their control groups are removed, by the id of S in their names.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 TOP=$PWD
@@ -92,15 +93,32 @@ ask() {
 	exec 9>&-
 }
 
-# The runner's process of each object, from run/pid ("PID STARTTIME BOOTID").
+# The process that a file "PID STARTTIME BOOTID" names, while it lives; a number is used again.
+live_pid() { # FILE
+	local pid start
+	read -r pid start _ <"$1" || return
+	# field 22 of stat, counted behind the command's closing parenthesis
+	if [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)" = "$start" ]; then echo "$pid"; fi
+}
+
+# The runner's process of each object.
 runner_pids() {
-	local f pid start
+	local f
 	for f in "$S"/*/[0-9]*/run/pid; do
-		[ -e "$f" ] || continue
-		read -r pid start _ <"$f" || continue
-		# field 22 of stat, counted behind the command's closing parenthesis
-		if [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)" = "$start" ]; then echo "$pid"; fi
+		if [ -e "$f" ]; then live_pid "$f"; fi
 	done
+}
+
+# The kernel empties a group a moment after its last process has died.
+remove_groups() {
+	local id
+	[ "$(id -u)" = 0 ] && read -r id <"$S/id" 2>/dev/null && [ -n "$id" ] || return 0
+	for _ in $(seq 100); do
+		find /sys/fs/cgroup -depth -type d -path "*/interpfs-$id-*" -exec rmdir {} + 2>/dev/null
+		[ -z "$(find /sys/fs/cgroup -type d -name "interpfs-$id-*" 2>/dev/null)" ] && return
+		sleep 0.02
+	done
+	echo "control groups of $S are left" >&2
 }
 
 finish() {
@@ -115,9 +133,11 @@ finish() {
 	fi
 	fusermount3 -u "$M" 2>/dev/null || fusermount3 -uz "$M" 2>/dev/null
 	for pid in $(runner_pids); do kill -9 "$pid" 2>/dev/null; done
-	for c in "$S"/sandboxes/[0-9]*/guest.pid; do
-		[ -e "$c" ] && read -r pid _ <"$c" && kill -9 "$pid" 2>/dev/null
+	# What a killed runner had started: sandboxes, the boxes in which layers are made, a probe.
+	for c in "$S"/sandboxes/[0-9]*/box "$S"/layers/.build-* "$S"/probe.*; do
+		[ -e "$c/ctl/pid" ] && pid=$(live_pid "$c/ctl/pid") && [ -n "$pid" ] && kill -9 "$pid" 2>/dev/null
 	done
+	remove_groups
 	for c in "$T"/sanitizer.*; do
 		[ -e "$c" ] || continue
 		echo "FAILED: a sanitizer's report" >&2
