@@ -16,10 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +27,7 @@
 #include "commands.h"
 #include "fs/config.h"
 #include "fs/files.h"
+#include "fs/mountpoint.h"
 #include "fs/notebooks.h"
 #include "fs/notify.h"
 #include "fs/objects.h"
@@ -43,7 +42,8 @@ static struct {
 	struct supervisor *supervisor;
 	struct loop_watch runners;
 	struct fuse_session *session;
-	int ready; /* the pipe to the parent, -1 without one */
+	int ready;    /* the pipe to the parent, -1 without one */
+	bool served;  /* it was mounted */
 } mounted = { .ready = -1, .state = { .fd = -1, .lock = -1 } };
 
 struct supervisor *mount_supervisor(void)
@@ -181,51 +181,6 @@ void mount_is_ready(void)
 	mounted.ready = -1;
 }
 
-/* Whether a mount of interpfs, alive or dead, lies on the folder. */
-static bool is_mounted(const char *directory)
-{
-	cleanup_file FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	char line[8192];
-
-	while (mounts && fgets(line, sizeof line, mounts)) {
-		/* id parent dev root POINT options … - TYPE source … */
-		char *at = line, *point = NULL, *type = strstr(line, " - ");
-
-		for (int i = 0; i < 5 && at; i++)
-			point = strsep(&at, " ");
-		if (point && type && !strcmp(point, directory) && !strncmp(type + 3, "fuse.interpfs ", 14))
-			return true;
-	}
-	return false;
-}
-
-/* A dead one. */
-static bool is_stale(const char *directory)
-{
-	struct statfs fs;
-
-	/* not stat: the kernel answers it from its cache long after the daemon has died */
-	return statfs(directory, &fs) < 0 && errno == ENOTCONN && is_mounted(directory);
-}
-
-static void clean_stale(const char *directory)
-{
-	char *argv[] = { (char *)"fusermount3", (char *)"-uz", (char *)"--", (char *)directory, NULL };
-	pid_t pid;
-	int status;
-
-	if (!is_stale(directory) || !umount2(directory, MNT_DETACH))
-		return;
-	pid = fork(); /* an ordinary user's: the program that mounted it unmounts it */
-	if (!pid) {
-		(void)execvp(argv[0], argv);
-		_exit(127);
-	}
-	if (pid > 0)
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-}
-
 /* Who unmounts and mounts again at once meets the daemon before, which is on its way out: it has the
  * lock still, and its mount is gone. */
 static bool lock_is_let_go(void)
@@ -237,7 +192,7 @@ static bool lock_is_let_go(void)
 	if (file_read(mounted.state.fd, "lock", &lock, &ignored) < 0 || !lock.data || !(where = strchr(lock.data, ' ')))
 		return false;
 	where[1 + strcspn(where + 1, "\n")] = '\0';
-	return !is_mounted(where + 1);
+	return !mountpoint_taken(where + 1);
 }
 
 static int lock_state(struct error *err)
@@ -302,7 +257,9 @@ static int open_session(struct error *err)
 	fuse_opt_free_args(&args);
 	if (!mounted.session)
 		return error_set(err, EINVAL, "libfuse could not begin");
-	clean_stale(o->directory);
+	mountpoint_clean(o->directory);
+	if (mountpoint_taken(o->directory))
+		return error_set(err, EBUSY, "%s has a mount of interpfs on it already; fusermount3 -u ends it", o->directory);
 	if (fuse_session_mount(mounted.session, o->directory))
 		return error_set(err, EIO, "%s could not be mounted (interpfs doctor may tell why)", o->directory);
 	return 0;
@@ -346,6 +303,7 @@ static int serve(struct error *err)
 	messages_recover();
 	check_request_timeout();
 	mount_log("mounted on %s", mounted.options.directory);
+	mounted.served = true;
 	return loop_run(mounted.session, err);
 }
 
@@ -364,10 +322,10 @@ static void take_down(void)
 		supervise_close(mounted.supervisor);
 	}
 	loop_close();
-	if (mounted.state.fd >= 0) {
+	if (mounted.served)
 		mount_log("unmounted from %s", mounted.options.directory);
+	if (mounted.state.fd >= 0)
 		state_close(&mounted.state);
-	}
 }
 
 static int run(void)
@@ -424,9 +382,8 @@ static int run_as_daemon(void)
 
 int command_mount(int argc, char **argv)
 {
-	char *name = basename(argv[0]);
+	char *name = basename(argv[0]), *directory;
 	struct error err;
-	struct stat st;
 	int status;
 
 	argv[0] = name;
@@ -436,10 +393,14 @@ int command_mount(int argc, char **argv)
 	}
 	if (mounted.options.fake)
 		return 0;
-	if (stat(mounted.options.directory, &st) < 0 && errno != ENOTCONN) {
-		(void)fprintf(stderr, "interpfs: %s: %s\n", mounted.options.directory, strerror(errno));
+	directory = mountpoint_resolve(mounted.options.directory, &err);
+	if (!directory) {
+		(void)fprintf(stderr, "interpfs: %s\n", err.text);
+		options_free(&mounted.options);
 		return 32;
 	}
+	free(mounted.options.directory);
+	mounted.options.directory = directory;
 	status = mounted.options.foreground ? run() : run_as_daemon();
 	options_free(&mounted.options);
 	return status ? 32 : 0;

@@ -52,6 +52,26 @@ eventually 5 sh -c "! kill -0 $reader 2>/dev/null"
 wait $reader 2>/dev/null
 eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
 
+# What is no place for a mount is told so, and nothing is logged where nothing was mounted.
+: >"$T/file"
+"$INTERPFS" mount -o "state=$T/state3" "$T/file" 2>"$T/refused" && fail "a mount on a file"
+grep -q "$T/file: Not a directory" "$T/refused" || fail "on a file: $(cat "$T/refused")"
+"$INTERPFS" mount -o "state=$T/state3" "$M" 2>"$T/refused" && fail "a mount on a mount"
+grep -q "already" "$T/refused" || fail "on a mount: $(cat "$T/refused")"
+same "unmounts that the log tells" 2 "$(grep -c unmounted "$S/log")"
+
+# By a link, with blanks in its path, dead or alive.
+mkdir "$T/a place" && ln -s "a place" "$T/link"
+"$INTERPFS" mount -o "state=$T/state3" "$T/link" || fail "a link"
+[ -r "$T/a place/README" ] || fail "a link's mount"
+"$INTERPFS" mount -o "state=$T/state4" "$T/link" 2>/dev/null && fail "twice by a link"
+mount_pid=$(awk '{print $1}' "$T/state3/lock")
+kill -9 "$mount_pid"
+eventually 5 sh -c "! kill -0 $mount_pid 2>/dev/null"
+eventually 5 "$INTERPFS" mount -o "state=$T/state3" "$T/link"
+same "mounts" 1 "$(grep -c 'a.040place' /proc/mounts)"
+fusermount3 -u "$T/a place" || fail "unmount by its path"
+
 # The helper as mount(8) calls it: SOURCE DIR -o …, with fstab's words among the options.
 ln -s "$INTERPFS" "$T/mount.interpfs"
 "$T/mount.interpfs" interpfs "$T/second" -o "rw,nofail,_netdev,user,noexec,nosuid,nodev,x-systemd.automount,state=$T/state2" ||
