@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/version.h"
 #include "commands.h"
 
 static const struct command {
@@ -24,7 +25,8 @@ static void usage(FILE *out)
 	for (const struct command *c = commands; c->name; c++)
 		if (c->help)
 			fprintf(out, "  %-8s %s\n", c->name, c->help);
-	fputs("\n`interpfs help tree` lists every file, `interpfs help fields` every field of a config.\n", out);
+	fputs("\n`interpfs help COMMAND` says more of one; `interpfs help tree` lists every file of a mount,\n"
+	      "`interpfs help fields` every field of a config. --version prints the version.\n", out);
 }
 
 int main(int argc, char **argv)
@@ -39,8 +41,16 @@ int main(int argc, char **argv)
 	for (const struct command *c = commands; c->name; c++)
 		if (!strcmp(c->name, name))
 			return c->run(argc - 1, argv + 1);
-	if (!strcmp(name, "help") && argc > 2)
+	if (!strcmp(name, "help") && argc > 2) {
+		for (const struct command *c = commands; c->name; c++)
+			if (c->help && !strcmp(c->name, argv[2]))
+				return c->run(2, (char *[]){ argv[2], (char[]){ "--help" }, NULL });
 		return command_help(argc - 1, argv + 1);
+	}
+	if (!strcmp(name, "--version")) {
+		puts("interpfs " INTERPFS_VERSION);
+		return fflush(stdout) ? 1 : 0;
+	}
 	if (!strcmp(name, "--help") || !strcmp(name, "help")) {
 		usage(stdout);
 		return 0;

@@ -247,6 +247,12 @@ int command_doctor(int argc, char **argv)
 	static const char *const words[] = { "ok", "advice", "missing" };
 	int missing = 0;
 
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		puts("usage: interpfs doctor\n\n"
+		     "Says of each thing that a first run needs whether it is there, and of what is missing the\n"
+		     "command that mends it. Exits with 0 when a mount, a sandbox and a notebook will work, else 1.");
+		return 0;
+	}
 	if (argc > 1) {
 		fprintf(stderr, "interpfs doctor: takes no argument, got '%s'\n", argv[1]);
 		return 64;

@@ -146,7 +146,7 @@ int command_help(int argc, char **argv)
 		fields(true);
 		fputs(tail, stdout);
 	} else {
-		fprintf(stderr, "interpfs help: there is help on tree and fields, not on '%s'\n", topic);
+		fprintf(stderr, "interpfs help: there is help on each command, on tree and on fields, not on '%s'\n", topic);
 		return 64;
 	}
 	return fflush(stdout) ? 1 : 0;

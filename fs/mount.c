@@ -380,6 +380,18 @@ static int run_as_daemon(void)
 	return run();
 }
 
+static const char usage[] =
+	"usage: interpfs mount [-f] [-d] [-o OPTIONS] DIR\n\n"
+	"Shows a state directory as files on DIR, and returns when it can be used. fusermount3 -u DIR ends\n"
+	"the mount; what runs goes on, and the next mount shows it again.\n\n"
+	"  -f                stay in the foreground\n"
+	"  -d                stay in the foreground and print every request\n"
+	"  -o state=DIR      where everything is kept (else $XDG_STATE_HOME/interpfs, usually\n"
+	"                    ~/.local/state/interpfs; for root /var/lib/interpfs)\n"
+	"  -o env_file=FILE  take secrets from lines NAME=VALUE too, not only from the environment\n"
+	"  -o runtime=NAME   the container runtime of local sandboxes (else crun or runc)\n"
+	"  -o ro             refuse every change\n";
+
 int command_mount(int argc, char **argv)
 {
 	char *name = basename(argv[0]), *directory;
@@ -387,6 +399,10 @@ int command_mount(int argc, char **argv)
 	int status;
 
 	argv[0] = name;
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(usage, stdout);
+		return 0;
+	}
 	if (options_parse(&mounted.options, argc, argv, &err) < 0) {
 		(void)fprintf(stderr, "interpfs: %s\n", err.text);
 		return 1;

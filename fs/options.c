@@ -134,7 +134,7 @@ int options_parse(struct mount_options *o, int argc, char **argv, struct error *
 	}
 	if (count < expected)
 		return error_set(err, EINVAL, "%s", helper ? "usage: mount.interpfs SOURCE DIR [-o OPTIONS]" :
-				 "usage: interpfs mount [-f] [-d] [-o OPTIONS] DIR");
+				 "usage: interpfs mount [-f] [-d] [-o OPTIONS] DIR (--help says more)");
 	if (helper && !o->source && take(&o->source, names[0], err) < 0)
 		return -1;
 	if (!o->source && take(&o->source, "interpfs", err) < 0)

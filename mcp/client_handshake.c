@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/version.h"
 
 #define MODERN "2026-07-28"
 #define PREFERRED "2025-11-25"
@@ -22,7 +23,7 @@ bool client_add_meta(cJSON *params)
 	return info && cJSON_AddStringToObject(meta, META "protocolVersion", MODERN) &&
 	       cJSON_AddObjectToObject(meta, META "clientCapabilities") &&
 	       cJSON_AddStringToObject(info, "name", "interpfs") &&
-	       cJSON_AddStringToObject(info, "version", "1");
+	       cJSON_AddStringToObject(info, "version", INTERPFS_VERSION);
 }
 
 /* Queues a request; takes params over (NULL: out of memory). *id is its number. */
@@ -44,7 +45,7 @@ int client_send_initialize(struct client *c, struct error *err)
 	if (!info || !cJSON_AddStringToObject(params, "protocolVersion", PREFERRED) ||
 	    !cJSON_AddObjectToObject(params, "capabilities") ||
 	    !cJSON_AddStringToObject(info, "name", "interpfs") ||
-	    !cJSON_AddStringToObject(info, "version", "1")) {
+	    !cJSON_AddStringToObject(info, "version", INTERPFS_VERSION)) {
 		cJSON_Delete(params);
 		return error_memory(err);
 	}

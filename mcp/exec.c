@@ -31,12 +31,11 @@ struct options {
 	int argc;
 };
 
-static int usage(void)
+static void usage(FILE *out)
 {
 	fputs("usage: interpfs exec PATH [-t SECONDS] [-i] [--] COMMAND [ARGUMENT...]\n\n"
 	      "Runs a command in a sandbox. Its exit status is returned; 124 after SECONDS, 125 when it\n"
-	      "could not be run. -i hands on the standard input, at most 1 MiB of text.\n", stderr);
-	return 64;
+	      "could not be run. -i hands on the standard input, at most 1 MiB of text.\n", out);
 }
 
 static int parse(int argc, char **argv, struct options *o)
@@ -207,8 +206,14 @@ int command_exec(int argc, char **argv)
 	struct error err;
 	int status, signalled = 0;
 
-	if (parse(argc, argv, &o) < 0)
-		return usage();
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		usage(stdout);
+		return 0;
+	}
+	if (parse(argc, argv, &o) < 0) {
+		usage(stderr);
+		return 64;
+	}
 	status = run(&o, &signalled, &err);
 	if (signalled)
 		return 128 + signalled;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/version.h"
 #include "mcp/jsonrpc.h"
 #include "mcp/schema.h"
 
@@ -69,7 +70,7 @@ static bool add_server_info(cJSON *object, const char *name)
 	cJSON *info = cJSON_AddObjectToObject(object, name);
 
 	return info && cJSON_AddStringToObject(info, "name", "interpfs") &&
-	       cJSON_AddStringToObject(info, "version", "1");
+	       cJSON_AddStringToObject(info, "version", INTERPFS_VERSION);
 }
 
 /* What each result of 2026-07-28 carries. */

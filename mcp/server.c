@@ -221,11 +221,13 @@ int command_mcp(int argc, char **argv)
 		argc -= 2;
 	}
 	if (argc != 2 || argv[1][0] == '-') {
+		bool asked = argc == 2 && !strcmp(argv[1], "--help");
+
 		fputs("usage: interpfs mcp [--text BYTES] PATH\n\n"
 		      "An MCP server over stdin and stdout with the tools of a notebook or a sandbox. PATH is its\n"
 		      "folder in a mount; its mcp.json there is what to give to a client. Of what a program prints a\n"
-		      "result has at most BYTES (32768; up to 4194304), head and tail.\n", stderr);
-		return 64;
+		      "result has at most BYTES (32768; up to 4194304), head and tail.\n", asked ? stdout : stderr);
+		return asked ? 0 : 64;
 	}
 	if (target_open(&target, argv[1], &err) < 0) {
 		fprintf(stderr, "interpfs mcp: %s\n", err.text);

@@ -112,7 +112,7 @@ runner_pids() {
 # The kernel empties a group a moment after its last process has died.
 remove_groups() {
 	local id
-	[ "$(id -u)" = 0 ] && read -r id <"$S/id" 2>/dev/null && [ -n "$id" ] || return 0
+	[ "$(id -u)" = 0 ] && [ -s "$S/id" ] && read -r id <"$S/id" && [ -n "$id" ] || return 0
 	for _ in $(seq 100); do
 		find /sys/fs/cgroup -depth -type d -path "*/interpfs-$id-*" -exec rmdir {} + 2>/dev/null
 		[ -z "$(find /sys/fs/cgroup -type d -name "interpfs-$id-*" 2>/dev/null)" ] && return
