@@ -1,35 +1,46 @@
-/* `interpfs doctor`: looks at everything that a first run needs and, for each thing that is
- * missing, prints the one command that mends it.
+/* `interpfs doctor`: tries everything that a first run needs and, for each thing that is missing,
+ * prints the one command that mends it.
  *
- *      ok       fuse        /dev/fuse, fusermount3
- *      missing  network     neither slirp4netns nor pasta …
+ *      ok       fuse        /dev/fuse
+ *      advice   network     neither slirp4netns nor pasta …
  *                           sudo apt-get install -y slirp4netns
  *
- * Exits 0 when a sandbox, a notebook and a mount will work, 1 when one of them will not. */
+ * What can be tried is tried, where the state would be: a folder of a moment is made there, and a
+ * container started in it. Exits 0 when a sandbox, a notebook and a mount will work, 1 when one of
+ * them will not. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/sandbox/network.h"
+#include "backend/sandbox/python.h"
+#include "backend/sandbox/runtime.h"
+#include "backend/sandbox/spawn.h"
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/program.h"
 #include "commands.h"
 #include "fs/state.h"
+
+#define PYTHON_MS 20000
 
 enum verdict { OK, ADVICE, MISSING };
 
 struct finding {
 	enum verdict verdict;
-	char what[512];  /* what was found, or what is wrong */
+	char what[1024]; /* what was found, or what is wrong; "": nothing to say */
 	char mend[512];  /* the command that mends it, "" when there is none */
 };
 
@@ -68,27 +79,18 @@ static void check_device(struct finding *f)
 	find(f, OK, "", "/dev/fuse");
 }
 
-/* One of several programs, in the order of preference. */
-static void check_program(struct finding *f, enum verdict otherwise, const char *mend,
-			  const char *const *names, const char *complaint)
-{
-	for (const char *const *name = names; *name; name++) {
-		cleanup_free char *path = program_find(*name);
-
-		if (path) {
-			find(f, OK, "", "%s", path);
-			return;
-		}
-	}
-	find(f, otherwise, mend, "%s", complaint);
-}
-
 static void check_helper(struct finding *f)
 {
-	static const char *const names[] = { "fusermount3", NULL };
+	cleanup_free char *path = program_find("fusermount3");
+	struct stat st;
 
-	check_program(f, MISSING, "sudo apt-get install -y fuse3", names,
-		      "fusermount3 is missing: ordinary users can neither mount nor unmount");
+	if (!path)
+		find(f, MISSING, "sudo apt-get install -y fuse3", "fusermount3 is missing: ordinary users can neither mount nor unmount");
+	else if (geteuid() && (stat(path, &st) < 0 || !(st.st_mode & S_ISUID) || st.st_uid))
+		find(f, MISSING, "sudo chown root /usr/bin/fusermount3 && sudo chmod u+s /usr/bin/fusermount3",
+		     "%s is not setuid root: ordinary users cannot mount", path);
+	else
+		find(f, OK, "", "%s", path);
 }
 
 static void check_namespaces(struct finding *f)
@@ -119,20 +121,92 @@ static void check_namespaces(struct finding *f)
 	find(f, OK, "", "user namespaces");
 }
 
+/* Of what is tried: a state directory that lasts a moment, path NULL when none could be made, and
+ * the interpreter. */
+static struct {
+	struct state state;
+	struct python python;
+} tried = { .state = { .fd = -1, .lock = -1 } };
+
+/* The deepest folder of a path that exists. Owned. */
+static char *existing_part(const char *path)
+{
+	char *part = strdup(path), *slash;
+
+	while (part && access(part, F_OK) < 0 && errno == ENOENT && (slash = strrchr(part, '/')))
+		slash[slash == part] = '\0';
+	return part;
+}
+
+static int try_state(const char *path, struct statvfs *disk, struct error *err)
+{
+	cleanup_free char *folder = existing_part(path), *scratch = NULL;
+	cleanup_close int fd = -1;
+
+	if (!folder || asprintf(&scratch, "%s/.interpfs-doctor.XXXXXX", folder) < 0) {
+		scratch = NULL;
+		return error_memory(err);
+	}
+	fd = file_open_folder(AT_FDCWD, folder, err);
+	if (fd < 0 || runtime_disk(fd, path, err) < 0)
+		return -1;
+	if (!mkdtemp(scratch))
+		return error_errno(err, "%s: nothing can be made in %s", path, folder);
+	if (state_open(&tried.state, scratch, err) < 0) {
+		struct error ignored;
+
+		(void)file_remove_tree(AT_FDCWD, scratch, &ignored);
+		return -1;
+	}
+	return fstatvfs(fd, disk) < 0 ? error_errno(err, "%s", folder) : 0;
+}
+
+static void check_state(struct finding *f)
+{
+	cleanup_free char *path = state_default_path();
+	struct statvfs disk;
+	struct error err;
+
+	if (!path)
+		find(f, MISSING, "export HOME=…", "there is no home folder to keep the state in");
+	else if (try_state(path, &disk, &err) < 0)
+		find(f, MISSING, "export XDG_STATE_HOME=/somewhere/on/a/local/disk", "%s", err.text);
+	else
+		find(f, OK, "", "%s, %llu GB free", path,
+		     (unsigned long long)disk.f_bavail * (unsigned long long)disk.f_frsize / 1000000000ull);
+}
+
 static void check_runtime(struct finding *f)
 {
-	static const char *const names[] = { "crun", "runc", NULL };
+	cleanup_free char *runc = program_find("runc"), *found = NULL;
+	struct error err;
 
-	check_program(f, MISSING, "sudo apt-get install -y runc", names,
-		      "neither crun nor runc is on PATH: local sandboxes cannot start");
+	if (!tried.state.path) {
+		find(f, ADVICE, "", "not tried, since it needs the state directory");
+		return;
+	}
+	found = runtime_find(&tried.state, &err);
+	if (found)
+		find(f, OK, "", "%s", found);
+	else
+		find(f, MISSING, runc ? "" : "sudo apt-get install -y runc", "%s", err.text);
 }
 
 static void check_network(struct finding *f)
 {
-	static const char *const names[] = { "slirp4netns", "pasta", NULL };
+	struct network network = { .program = NULL };
+	bool tun = !access("/dev/net/tun", R_OK | W_OK);
+	struct error err;
 
-	check_program(f, ADVICE, "sudo apt-get install -y slirp4netns", names,
-		      "neither slirp4netns nor pasta: sandboxes with `network: full` share the host's network");
+	if (network_choose("full", &network, &err) < 0)
+		find(f, MISSING, "", "%s", err.text);
+	else if (network.program)
+		find(f, OK, "", "%s", network.program);
+	else
+		find(f, ADVICE, tun ? "sudo apt-get install -y slirp4netns" : "sudo modprobe tun && sudo chmod 0666 /dev/net/tun",
+		     "%s: sandboxes with `network: full` share the host's network",
+		     tun ? "neither slirp4netns nor pasta" : "/dev/net/tun cannot be opened");
+	network_free(&network);
 }
 
 static void check_guest(struct finding *f)
@@ -147,80 +221,49 @@ static void check_guest(struct finding *f)
 
 static void check_python(struct finding *f)
 {
-	static const char *const names[] = { "python3", NULL };
+	struct error err;
 
-	check_program(f, MISSING, "sudo apt-get install -y python3 python3-venv", names,
-		      "python3 is missing: no packages and no notebooks");
+	if (python_find(NULL, NULL, &tried.python, &err) < 0)
+		find(f, MISSING, "sudo apt-get install -y python3 python3-venv", "%s: no packages and no notebooks", err.text);
+	else
+		find(f, OK, "", "%s (%s)", tried.python.exe, tried.python.version);
 }
 
-/* Runs python3 with a line of code; true when it exits 0. */
+/* Runs the interpreter with a line of code; true when it exits 0. */
 static bool python_says_yes(const char *code)
 {
-	cleanup_free char *python = program_find("python3");
-	int status = 0;
-	pid_t pid;
+	char *argv[] = { tried.python.exe, (char[]){ "-I" }, (char[]){ "-c" }, (char *)(uintptr_t)code, NULL };
+	cleanup_buffer struct buffer out = BUFFER(65536);
+	struct error ignored;
+	int status;
 
-	if (!python)
-		return false;
-	pid = fork();
-	if (pid == 0) {
-		int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		if (nowhere < 0 || dup2(nowhere, 1) < 0 || dup2(nowhere, 2) < 0)
-			_exit(126);
-		execl(python, python, "-I", "-c", code, (char *)NULL);
-		_exit(127);
-	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status);
+	return !spawn_run(argv, PYTHON_MS, &out, &status, &ignored) && !status;
 }
 
 static void check_venv(struct finding *f)
 {
-	if (!python_says_yes("import venv, ensurepip"))
+	if (!tried.python.exe)
+		return;
+	if (python_says_yes("import venv"))
+		find(f, OK, "", "venv");
+	else
 		find(f, MISSING, "sudo apt-get install -y python3-venv",
 		     "python3 has no venv module: packages and Jupyter cannot be installed in a sandbox");
-	else
-		find(f, OK, "", "venv");
 }
 
 static void check_installer(struct finding *f)
 {
 	cleanup_free char *uv = program_find("uv");
 
+	if (!tried.python.exe)
+		return;
 	if (uv)
 		find(f, OK, "", "%s", uv);
-	else if (python_says_yes("import pip"))
+	else if (python_says_yes("import ensurepip") || python_says_yes("import pip"))
 		find(f, OK, "", "pip (uv would be faster: pip install uv)");
 	else
-		find(f, MISSING, "sudo apt-get install -y python3-pip",
+		find(f, MISSING, "sudo apt-get install -y python3-venv",
 		     "neither uv nor pip: packages and Jupyter cannot be installed in a sandbox");
-}
-
-static void check_state(struct finding *f)
-{
-	cleanup_free char *path = state_default_path();
-	struct statfs fs;
-	char probe[4096];
-
-	if (!path) {
-		find(f, MISSING, "export HOME=…", "there is no home folder to keep the state in");
-		return;
-	}
-	(void)snprintf(probe, sizeof probe, "%s", path);
-	while (statfs(probe, &fs) < 0) {
-		char *slash = strrchr(probe, '/');
-
-		if (!slash || slash == probe)
-			break;
-		*slash = '\0';
-	}
-	if (fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == NFS_SUPER_MAGIC)
-		find(f, MISSING, "interpfs mount -o state=/somewhere/on/a/local/disk DIR",
-		     "%s is on %s, which cannot hold a sandbox's files", path,
-		     fs.f_type == NFS_SUPER_MAGIC ? "NFS" : "an overlay");
-	else
-		find(f, OK, "", "%s, %llu GB free", path,
-		     (unsigned long long)fs.f_bavail * (unsigned long long)fs.f_bsize / 1000000000ull);
 }
 
 static void check_keys(struct finding *f)
@@ -236,11 +279,23 @@ static const struct {
 	const char *name;
 	void (*check)(struct finding *f);
 } checks[] = {
-	{ "fuse", check_device },      { "fusermount3", check_helper }, { "namespaces", check_namespaces },
-	{ "runtime", check_runtime },  { "network", check_network },    { "guest", check_guest },
-	{ "python", check_python },    { "venv", check_venv },          { "installer", check_installer },
-	{ "state", check_state },      { "keys", check_keys },
+	{ "fuse", check_device },    { "fusermount3", check_helper }, { "namespaces", check_namespaces },
+	{ "guest", check_guest },    { "state", check_state },        { "runtime", check_runtime },
+	{ "network", check_network }, { "python", check_python },     { "venv", check_venv },
+	{ "installer", check_installer }, { "keys", check_keys },
 };
+
+static void forget_tried(void)
+{
+	cleanup_free char *path = tried.state.path;
+	struct error err;
+
+	tried.state.path = NULL;
+	state_close(&tried.state);
+	python_free(&tried.python);
+	if (path && file_remove_tree(AT_FDCWD, path, &err) < 0)
+		fprintf(stderr, "interpfs doctor: %s\n", err.text);
+}
 
 int command_doctor(int argc, char **argv)
 {
@@ -261,11 +316,15 @@ int command_doctor(int argc, char **argv)
 		struct finding f = { .verdict = MISSING };
 
 		checks[i].check(&f);
+		if (!f.what[0])
+			continue; /* what it stands on is missing, which was said */
+		missing += f.verdict == MISSING;
 		printf("%-8s %-12s %s\n", words[f.verdict], checks[i].name, f.what);
 		if (f.mend[0])
 			printf("%-8s %-12s   %s\n", "", "", f.mend);
-		missing += f.verdict == MISSING;
+		(void)fflush(stdout);
 	}
+	forget_tried();
 	if (fflush(stdout))
 		return 1;
 	return missing ? 1 : 0;

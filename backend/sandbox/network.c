@@ -18,6 +18,7 @@
 #include "base/program.h"
 
 #define READY_MS 5000
+#define TUN "/dev/net/tun"
 #define ARGUMENTS_MAX 24
 
 /* A program that gives a namespace a way out. %d in an argument is the process's id. */
@@ -44,7 +45,7 @@ int network_choose(const char *asked, struct network *network, struct error *err
 		return error_set(err, ENOTSUP, "network '%s' is not supported by this version: full or none", asked);
 	network->kind = NETWORK_HOST;
 	/* Both make a tap device. */
-	if (access("/dev/net/tun", R_OK | W_OK))
+	if (access(TUN, R_OK | W_OK))
 		return 0;
 	for (size_t i = 0; i < sizeof helpers / sizeof *helpers; i++) {
 		network->program = program_find(helpers[i].name);
@@ -73,6 +74,8 @@ const char *network_told(const struct network *network)
 	case NETWORK_HOST:
 		break;
 	}
+	if (access(TUN, R_OK | W_OK))
+		return "host (its loopback is reachable; " TUN " cannot be opened, which a network of its own needs)";
 	return "host (its loopback is reachable; install slirp4netns or pasta for a network of its own)";
 }
 

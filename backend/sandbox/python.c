@@ -212,7 +212,7 @@ static bool search_version(struct search *s)
 
 static void keep_cache(const struct search *s, const char *cache)
 {
-	cleanup_free char *text = s->changed ? cJSON_PrintUnformatted(s->cache) : NULL;
+	cleanup_free char *text = cache && s->changed ? cJSON_PrintUnformatted(s->cache) : NULL;
 	struct error ignored;
 
 	/* Losing it costs a tenth of a second. */
@@ -230,7 +230,7 @@ int python_find(const char *version, const char *cache, struct python *python, s
 	*python = (struct python){ .exe = NULL };
 	if (version && (!*version || strspn(version, "0123456789.") != strlen(version)))
 		return error_set(err, EINVAL, "python_version '%s' is none: write one as \"3.11\"", version);
-	if (!file_read(AT_FDCWD, cache, &text, &ignored) && text.length)
+	if (cache && !file_read(AT_FDCWD, cache, &text, &ignored) && text.length)
 		s.cache = cJSON_ParseWithLength(text.data, text.length);
 	if (!cJSON_IsObject(s.cache)) {
 		cJSON_Delete(s.cache);

@@ -19,8 +19,8 @@ struct python {
 	long long mtime_ns; /* of exe */
 };
 
-/* version may be NULL. What interpreters said is kept in the file `cache` (absolute) while their
- * files do not change. ENOENT: there is none, with what would help; it is then zeroed. */
+/* version may be NULL. What interpreters said is kept in the file `cache` (absolute; NULL: nowhere)
+ * while their files do not change. ENOENT: there is none, with what would help; it is then zeroed. */
 int python_find(const char *version, const char *cache, struct python *python, struct error *err);
 void python_free(struct python *python);
 

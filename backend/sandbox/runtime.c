@@ -110,22 +110,27 @@ static bool may_make_user_namespace(void)
 	return child > 0 && waitpid(child, &status, 0) == child && !status;
 }
 
-/* What stands in the way of any runtime. */
-static int check_machine(const struct state *state, struct error *err)
+int runtime_disk(int folder, const char *path, struct error *err)
 {
 	struct statfs fs;
 
+	if (fstatfs(folder, &fs))
+		return error_errno(err, "cannot look at the state directory");
+	if (fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == NFS_SUPER_MAGIC || fs.f_type == FUSE_SUPER_MAGIC)
+		return error_set(err, ENOTSUP, "the state directory %s is on %s, where a sandbox's file system cannot be "
+				 "made: mount with -o state=DIR, with DIR on a disk of this machine", path,
+				 fs.f_type == NFS_SUPER_MAGIC ? "NFS" : fs.f_type == FUSE_SUPER_MAGIC ? "FUSE" : "an overlay");
+	return 0;
+}
+
+/* What stands in the way of any runtime. */
+static int check_machine(const struct state *state, struct error *err)
+{
 	if (geteuid() && !may_make_user_namespace())
 		return error_set(err, EPERM, "this machine does not let an ordinary user isolate processes (user "
 				 "namespaces): as root, sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000 "
 				 "(on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0), or mount as root");
-	if (fstatfs(state->fd, &fs))
-		return error_errno(err, "cannot look at the state directory");
-	if (fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == NFS_SUPER_MAGIC || fs.f_type == FUSE_SUPER_MAGIC)
-		return error_set(err, ENOTSUP, "the state directory %s is on %s, where a sandbox's file system cannot be "
-				 "made: mount with -o state=DIR, with DIR on a disk of this machine", state->path,
-				 fs.f_type == NFS_SUPER_MAGIC ? "NFS" : fs.f_type == FUSE_SUPER_MAGIC ? "FUSE" : "an overlay");
-	return 0;
+	return runtime_disk(state->fd, state->path, err);
 }
 
 static int probe_in(struct box *box, const char *program, const char *guest_program, struct error *err)

@@ -10,4 +10,8 @@
  * choice is INTERPFS_RUNTIME's, else "runtime" in STATE/options.json, else the first that works. */
 char *runtime_find(const struct state *state, struct error *err);
 
+/* Whether the file system of an open folder can hold sandboxes' files; path is what the sentence
+ * calls it. 0, or -1 with ENOTSUP. */
+int runtime_disk(int folder, const char *path, struct error *err);
+
 #endif

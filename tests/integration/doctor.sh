@@ -1,0 +1,34 @@
+#!/bin/bash
+# interpfs doctor tries what it speaks of: a runtime that is there and cannot start anything, a place
+# for the state where nothing can be made. It leaves nothing behind.
+. "$(dirname "$0")/../functions.sh"
+mkdir "$T/home" "$T/bin"
+doctor() { XDG_STATE_HOME=$T/home "$@" "$INTERPFS" doctor; }
+line() { grep -A1 "^[a-z]* *$1 " "$T/said"; }
+
+doctor env >"$T/said" || fail "a machine that runs these tests: $(cat "$T/said")"
+for what in fuse fusermount3 namespaces guest state runtime python venv installer; do
+	line "$what" | grep -q "^ok " || fail "$what: $(cat "$T/said")"
+done
+same "left behind" "" "$(ls -A "$T/home")"
+
+# Nothing on PATH but fusermount3: what is missing is said with what mends it, and is the exit status.
+ln -s "$(command -v fusermount3)" "$T/bin/"
+doctor env PATH="$T/bin" >"$T/said" && fail "no runtime, and it exits with 0"
+line runtime | grep -q "^missing .*neither crun nor runc" || fail "no runtime: $(cat "$T/said")"
+line runtime | grep -q "^ *sudo apt-get install -y runc" || fail "what mends it: $(cat "$T/said")"
+line network | grep -q "^advice " || fail "no network helper: $(cat "$T/said")"
+
+# One that is there and does not work.
+printf '#!/bin/sh\necho "the moon is in the wrong phase" >&2\nexit 1\n' >"$T/bin/crun"
+chmod +x "$T/bin/crun"
+doctor env PATH="$T/bin" >"$T/said" && fail "a broken runtime, and it exits with 0"
+line runtime | grep -q "^missing .*the moon is in the wrong phase" || fail "a broken runtime: $(cat "$T/said")"
+same "left behind" "" "$(ls -A "$T/home")"
+
+# A place where nothing can be made.
+XDG_STATE_HOME=/proc/1/nowhere "$INTERPFS" doctor >"$T/said" && fail "no place for the state, and it exits with 0"
+line state | grep -q "^missing .*/proc/1/nowhere/interpfs" || fail "no place for the state: $(cat "$T/said")"
+grep -q "GB free" "$T/said" && fail "it has a size: $(cat "$T/said")"
+line runtime | grep -q "^advice .*not tried" || fail "the runtime without a place: $(cat "$T/said")"
+exit 0
