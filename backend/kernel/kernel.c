@@ -16,6 +16,7 @@
 
 #define ANSWER_MAX (1u << 20)
 #define RETRY_MS 100
+#define TRIES 100 /* to connect while the queue inside is full */
 
 /* Why the sandbox is at rest. */
 static int sandbox_rests(struct story *s, const char *state, struct error *err)
@@ -61,6 +62,7 @@ static int take_answer(struct story *s, const struct buffer *answer, struct erro
 	const char *socket = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "socket"));
 	const char *token = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "token"));
 	const char *url = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "url"));
+	const char *inside = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "inside"));
 	cleanup_free char *folder = socket ? strdup(socket) : NULL, *name = folder ? strdup(folder) : NULL;
 	int result = -1;
 
@@ -70,6 +72,7 @@ static int take_answer(struct story *s, const struct buffer *answer, struct erro
 	} else {
 		s->token = strdup(token);
 		s->url = strdup(url ? url : "");
+		(void)snprintf(s->inside, sizeof s->inside, "%s", inside ? inside : "");
 		s->socket_folder = file_open_folder(AT_FDCWD, dirname(folder), err);
 		if (s->socket_folder >= 0)
 			(void)snprintf(s->socket_path, sizeof s->socket_path, "/proc/self/fd/%d/%.24s",
@@ -90,13 +93,15 @@ void kernel_forget_server(struct story *s)
 	s->socket_folder = -1;
 }
 
-/* One `jupyter` call. 1: answered; 0: the sandbox's runner went away, try again; -1. */
-static int ask_sandbox(struct story *s, struct buffer *answer, struct error *err)
+/* One call of the sandbox's runner. 1: answered; 0: it went away, try again; -1 with its errno. */
+static int call_sandbox(struct story *s, const char *name, const char *request, struct buffer *answer,
+			struct error *err)
 {
 	struct talk_message message;
 	int got;
 
-	if (talk_send(&s->talk, TALK_CALL, "jupyter", 7, err) < 0 || talk_send(&s->talk, TALK_GO, "", 0, err) < 0)
+	if (talk_send(&s->talk, TALK_CALL, name, strlen(name), err) < 0 ||
+	    talk_put(&s->talk, request, strlen(request), err) < 0 || talk_send(&s->talk, TALK_GO, "", 0, err) < 0)
 		return err->code == EPIPE ? 0 : -1;
 	for (;;) {
 		while ((got = talk_take(&s->talk, &message, err)) > 0) {
@@ -119,25 +124,61 @@ static int ask_sandbox(struct story *s, struct buffer *answer, struct error *err
 	}
 }
 
-int kernel_find_server(struct story *s, struct error *err)
+/* The same, while the sandbox starts or its runner starts again; *passed becomes the descriptor that
+ * came along, or -1. */
+static int ask_sandbox(struct story *s, const char *name, const char *request, struct buffer *answer,
+		       int *passed, struct error *err)
 {
 	int result;
 
 	for (;;) {
-		cleanup_buffer struct buffer answer = BUFFER(ANSWER_MAX);
-
+		buffer_clear(answer);
+		*passed = -1;
 		result = reach_sandbox(s, err);
 		if (result > 0) {
-			result = ask_sandbox(s, &answer, err);
+			result = call_sandbox(s, name, request, answer, err);
+			if (result > 0)
+				*passed = steal_fd(&s->talk.passed);
 			if (s->talk.fd >= 0)
 				runner_unwatch(s->runner, s->talk.fd);
 			talk_close(&s->talk);
 			if (result > 0)
-				return take_answer(s, &answer, err);
+				return 0;
 		}
 		if (result < 0 || story_step(s, RETRY_MS, err) < 0)
 			return -1;
 	}
+}
+
+int kernel_find_server(struct story *s, struct error *err)
+{
+	cleanup_buffer struct buffer answer = BUFFER(ANSWER_MAX);
+	cleanup_close int passed = -1;
+
+	return ask_sandbox(s, "jupyter", "", &answer, &passed, err) < 0 ? -1 : take_answer(s, &answer, err);
+}
+
+/* A connection that leads straight into the sandbox, where its engine can pass one out; else *fd is
+ * -1, and the relay at socket_path does it. */
+static int connect_inside(struct story *s, int *fd, struct error *err)
+{
+	cleanup_buffer struct buffer answer = BUFFER(ANSWER_MAX);
+
+	*fd = -1;
+	if (!*s->inside)
+		return 0;
+	for (int tries = 0; ask_sandbox(s, "connect", s->inside, &answer, fd, err) < 0; tries++) {
+		if (err->code == EAGAIN && tries < TRIES) { /* as many as may be wait there already */
+			if (story_step(s, RETRY_MS, err) < 0)
+				return -1;
+			continue;
+		}
+		/* The server has ended, or has not begun yet. */
+		if (err->code == ENOENT || err->code == EAGAIN)
+			err->code = ECONNREFUSED;
+		return -1;
+	}
+	return *fd < 0 ? error_set(err, EPROTO, "sandbox %s passes no connection out", s->sandbox_name) : 0;
 }
 
 static int watch(struct story *s, int fd, short events, int *watched, short *watched_events, struct error *err)
@@ -170,14 +211,18 @@ int kernel_timeout(struct story *s)
 	return a < 0 ? b : b < 0 ? a : a < b ? a : b;
 }
 
-/* libcurl and libwebsockets close descriptors by themselves; one that is no longer theirs must
- * not stay watched, it may be another's by the next look. */
+/* libcurl closes descriptors by itself. One that is no longer its own must not stay watched: the next
+ * that is opened has the same number, and what is watched for it would be forgotten as libcurl's. */
 void kernel_ready(struct story *s, int fd, short revents)
 {
 	struct error err;
 
 	if (s->rest && !s->rest_result && (fd == s->rest_fd || fd < 0)) {
 		s->rest_result = rest_service(s->rest, fd < 0 ? 0 : revents, &s->rest_error);
+		if (s->rest_fd >= 0 && rest_fd(s->rest) != s->rest_fd) {
+			runner_unwatch(s->runner, s->rest_fd);
+			s->rest_fd = -1;
+		}
 	}
 	if (s->socket && (fd == s->socket_fd || fd < 0) && socket_service(s->socket, &err) < 0)
 		kernel_disconnect(s);
@@ -328,10 +373,12 @@ static int send_probe(struct story *s, struct error *err)
 int kernel_connect(struct story *s, struct error *err)
 {
 	struct socket_address address = {
-		.path = s->socket_path, .kernel = s->kernel, .session = s->client, .token = s->token,
+		.fd = -1, .path = s->socket_path, .kernel = s->kernel, .session = s->client, .token = s->token,
 	};
 
 	kernel_disconnect(s);
+	if (connect_inside(s, &address.fd, err) < 0)
+		return -1;
 	s->resumed_after = *s->seen;
 	s->resumes = s->first && s->first->sent;
 	s->socket = socket_connect(&address, receive, s, err);

@@ -1,7 +1,6 @@
-/* One WebSocket to the channels of one kernel (wire.h), by libwebsockets over the unix socket
- * behind which Jupyter Server listens. Never blocks: the owner watches socket_fd for
- * socket_events and calls socket_service when it is ready, and at least every
- * socket_timeout ms; it is one thread with the owner's. */
+/* One WebSocket to the channels of one kernel (wire.h), over a unix socket. Never blocks: the
+ * owner watches socket_fd for socket_events and calls socket_service when it is ready, and at
+ * least every socket_timeout ms; it is one thread with the owner's. */
 #ifndef INTERPFS_BACKEND_KERNEL_SOCKET_H
 #define INTERPFS_BACKEND_KERNEL_SOCKET_H
 
@@ -16,11 +15,12 @@
 struct socket;
 
 /* Called by socket_service for each whole message, lent. NULL: one that was longer than
- * SOCKET_RECEIVE_MAX was left out. */
+ * SOCKET_RECEIVE_MAX was left out. It may send, but not close the socket. */
 typedef void socket_receive(void *context, const void *data, size_t n);
 
 struct socket_address {
-	const char *path;    /* of the unix socket, at most 107 bytes (/proc/self/fd/N/… is short) */
+	int fd;              /* a connected stream socket, or -1: `path` is connected to */
+	const char *path;    /* of a unix socket, at most 107 bytes (/proc/self/fd/N/… is short) */
 	const char *kernel;  /* the kernel's id */
 	const char *session; /* the client's: hex; the server replays to the same one what it missed */
 	const char *token;
@@ -32,15 +32,16 @@ enum socket_state {
 	SOCKET_CLOSED,
 };
 
-/* Begins to connect. The strings are copied. NULL with err set; socket_close frees it. */
+/* Begins to connect. Takes address->fd, also on failure; the strings are copied. NULL with err set
+ * (ECONNREFUSED: nobody takes connections there now); socket_close frees it. */
 struct socket *socket_connect(const struct socket_address *address, socket_receive *receive,
 			      void *context, struct error *err);
 void socket_close(struct socket *s); /* NULL is fine */
 
 enum socket_state socket_state(const struct socket *s);
-int socket_fd(const struct socket *s);          /* -1 once closed */
+int socket_fd(const struct socket *s);
 short socket_events(const struct socket *s);    /* of poll(2) */
-int socket_timeout(const struct socket *s);
+int socket_timeout(const struct socket *s);     /* -1: none */
 
 /* Does what can be done now. -1 (ECONNRESET …) when the connection is over, with the reason. */
 int socket_service(struct socket *s, struct error *err);

@@ -59,6 +59,8 @@ struct story {
 	int sandbox_folder;       /* -1 before it is opened */
 	int socket_folder;        /* where jupyter.sock lies, -1 before it is known */
 	char socket_path[64];     /* through /proc/self/fd, since a state directory's path may be long */
+	char inside[108];         /* the server's address in the sandbox, to be connected to there; "" where the
+	                             engine passes no descriptors */
 	char *token, *url;        /* owned */
 	struct talk talk;         /* while the sandbox is asked; fd -1 otherwise */
 

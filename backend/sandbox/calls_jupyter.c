@@ -121,7 +121,7 @@ static void running(struct calls *calls)
 
 	if (answer && asprintf(&socket, "%s/run/jupyter.sock", runner_folder_path(calls->runner)) >= 0 &&
 	    cJSON_AddStringToObject(answer, "socket", socket) && cJSON_AddStringToObject(answer, "token", j->token) &&
-	    cJSON_AddStringToObject(answer, "url", url))
+	    cJSON_AddStringToObject(answer, "url", url) && cJSON_AddStringToObject(answer, "inside", INSIDE))
 		printed = cJSON_PrintUnformatted(answer);
 	jupyter_answer(calls, printed ? 0 : ENOMEM, printed ? printed : "out of memory");
 	free(printed);
