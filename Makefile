@@ -20,7 +20,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -MMD -MP -DFUSE_USE_VERSION=314 $(WARN) 
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
-SOURCES := main.c $(wildcard base/*.c fs/*.c backend/*.c backend/sandbox/*.c backend/kernel/*.c backend/llm/*.c mcp/*.c)
+SOURCES := main.c $(wildcard base/*.c fs/*.c backend/*.c backend/proxy/*.c backend/sandbox/*.c backend/kernel/*.c backend/llm/*.c mcp/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(BUILD)/main.o,$(OBJECTS))
 # The guest is static and uses nothing but libc: it must run inside any image.

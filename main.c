@@ -14,6 +14,7 @@ static const struct command {
 	{ "mount", command_mount, "mount the tree: mount [-f] [-d] [-o OPTIONS] DIR" },
 	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
 	{ "runner", command_runner, NULL },
+	{ "proxy", command_proxy, NULL },
 	{ "exec", command_exec, "run a command in a sandbox: exec PATH [-t SECONDS] -- COMMAND" },
 	{ "mcp", command_mcp, "serve a notebook's or a sandbox's tools to an MCP client on stdin and stdout" },
 	{ NULL, NULL, NULL },

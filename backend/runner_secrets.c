@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 
 #define SHORTEST 8 /* what is shorter is none: it would cut words apart */
 
@@ -47,8 +48,10 @@ int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct 
 		int64_t left;
 
 		cJSON_ArrayForEach(name, names) {
-			if (!missing && cJSON_IsString(name) && !runner_secret(r, name->valuestring))
-				missing = name->valuestring;
+			const char *wanted = secret_name(name);
+
+			if (!missing && wanted && !runner_secret(r, wanted))
+				missing = wanted;
 		}
 		if (!missing)
 			return 0;

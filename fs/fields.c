@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hosts.h"
+
 #define YEAR (365.0 * 24 * 3600)
 #define GIB (1024.0 * 1024 * 1024)
 
@@ -147,6 +149,17 @@ static int check_preamble(const cJSON *value, struct error *err)
 			 judge_shown(text_of(value), out));
 }
 
+static int check_host(const cJSON *value, struct error *err)
+{
+	return cJSON_IsArray(value) ? hosts_check(text_of(value), err) : 0;
+}
+
+static const struct field secret_fields[] = {
+	{ "name", FIELD_STRING, NULL, .check = check_secret, .help = "the variable" },
+	{ "hosts", FIELD_STRINGS, "[]", .check = check_host, .help = "the hosts whose requests get it" },
+	{ .name = NULL },
+};
+
 const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
@@ -171,16 +184,18 @@ const struct field sandbox_fields[] = {
 	  .help = "what Jupyter's own environment is made of" },
 	{ "models", FIELD_OBJECTS, "[]", .later = true, .help = "models that are inside" },
 	{ "repos", FIELD_OBJECTS, "[]", .later = true, .help = "repositories that are cloned to /workspace" },
-	{ "secrets", FIELD_STRINGS, "[]", .check = check_secret,
-	  .help = "names of variables whose values come from the mount's environment or env_file" },
+	{ "secrets", FIELD_OBJECTS, "[]", .fields = secret_fields,
+	  .help = "names of variables whose values come from the mount's environment or env_file; "
+		  "with {name, hosts} the value never enters the sandbox and goes into requests to those hosts" },
 	{ "env", FIELD_MAP, "{}", .check = check_variable, .help = "variables that every program inside has" },
 	{ "local_files", FIELD_PAIRS, "[]", .check = check_pair, .help = "files that are copied in: [[~/here, /there]]" },
 	{ "local_dirs", FIELD_PAIRS, "[]", .check = check_pair, .help = "folders that are inside, copy-on-write" },
 	{ "workspace", FIELD_STRING, "null", .check = check_name,
 	  .help = "the workspace whose libraries, skills and files are inside; absent is workspace/" },
 	{ "ports", FIELD_STRINGS, "[]", .check = check_port, .help = "ports inside that ports/N makes reachable, for example [8000]" },
-	{ "network", FIELD_CHOICE, "\"full\"", .choices = "full|none",
-	  .help = "full: out, but not to this machine's loopback; none" },
+	{ "network", FIELD_CHOICE_OR_STRINGS, "\"full\"", .choices = "full|none", .check = check_host,
+	  .help = "full: out, but not to this machine's loopback; none; or a list of hosts such as "
+		  "[pypi.org, '*.huggingface.co', db.lab:5432], reached through a proxy" },
 	{ "from_snapshot", FIELD_STRING, "null", .later = true, .help = "the snapshot it starts from" },
 	{ "adopt", FIELD_STRING, "null", .later = true, .help = "a sandbox that runs already on the backend" },
 	{ "docker_in_docker", FIELD_BOOLEAN, "false", .later = true, .help = "Docker inside" },

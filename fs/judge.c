@@ -96,10 +96,11 @@ static int wrong_type(const struct field *f, const char *name, const struct docu
 	char choices[256], got[JUDGE_SHOWN + 16];
 
 	put_got(got, sizeof got, node);
-	if (f->type != FIELD_CHOICE)
+	if (!f->choices)
 		return error_set(err, EINVAL, "line %zu: %s must be %s, not %s", node->line, name, nouns[f->type], got);
 	put_choices(choices, sizeof choices, f->choices);
-	return error_set(err, EINVAL, "line %zu: %s must be one of %s, not %s", node->line, name, choices, got);
+	return error_set(err, EINVAL, "line %zu: %s must be one of %s%s, not %s", node->line, name, choices,
+			 f->type == FIELD_CHOICE ? "" : ", or a list such as [a, b]", got);
 }
 
 static bool is_null(const struct document_node *node)
@@ -253,6 +254,7 @@ static int take_scalar(const struct field *f, const char *name, const struct doc
 		right = read_size(node->text, &number);
 		break;
 	case FIELD_CHOICE:
+	case FIELD_CHOICE_OR_STRINGS:
 		right = is_choice(f->choices, node->text);
 		break;
 	default:
@@ -309,6 +311,30 @@ static int take_pair(const struct field *f, const char *name, const struct docum
 static int judge_map(const struct field *fields, const char *prefix, const struct document_node *node, cJSON **spec,
 		     struct error *err);
 
+static int take(const struct field *f, const char *name, const struct document_node *node, cJSON **value,
+		struct error *err);
+static int fill(const struct field *fields, const char *prefix, cJSON *given, size_t line, cJSON **spec,
+		struct error *err);
+
+/* [HF_TOKEN] is [{name: HF_TOKEN}]. */
+static int take_short(const struct field *fields, const char *name, const struct document_node *node, cJSON **item,
+		      struct error *err)
+{
+	cleanup_json cJSON *given = cJSON_CreateObject();
+	cleanup_json cJSON *value = NULL;
+
+	if (!given)
+		return error_memory(err);
+	if (take(fields, name, node, &value, err) < 0)
+		return -1;
+	if (!value)
+		return 0;
+	if (!cJSON_AddItemToObject(given, fields->name, value))
+		return error_memory(err);
+	value = NULL;
+	return fill(fields, "", given, node->line, item, err);
+}
+
 static int take_items(const struct field *f, const char *name, const struct document_node *node, cJSON *list,
 		      struct error *err)
 {
@@ -322,6 +348,9 @@ static int take_items(const struct field *f, const char *name, const struct docu
 				return -1;
 		} else if (f->type == FIELD_OBJECTS && child->kind == DOCUMENT_MAP && f->fields) {
 			if (judge_map(f->fields, name, child, &item, err) < 0)
+				return -1;
+		} else if (f->type == FIELD_OBJECTS && child->kind == DOCUMENT_SCALAR && f->fields) {
+			if (take_short(f->fields, name, child, &item, err) < 0)
 				return -1;
 		} else if (f->type == FIELD_OBJECTS) {
 			item = any(child);
@@ -394,6 +423,14 @@ static int take(const struct field *f, const char *name, const struct document_n
 	case FIELD_OBJECTS:
 		if (node->kind != DOCUMENT_LIST)
 			return wrong_type(f, name, node, err);
+		*value = cJSON_CreateArray();
+		return *value ? take_items(f, name, node, *value, err) : error_memory(err);
+	case FIELD_CHOICE_OR_STRINGS:
+		if (node->kind != DOCUMENT_LIST) {
+			if (take_scalar(f, name, node, value, err) < 0)
+				return -1;
+			return 0;
+		}
 		*value = cJSON_CreateArray();
 		return *value ? take_items(f, name, node, *value, err) : error_memory(err);
 	case FIELD_MAP:

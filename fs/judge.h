@@ -23,10 +23,12 @@ enum field_type {
 	FIELD_SIZE,        /* bytes, as 16G, 512M, 32K or a number */
 	FIELD_CHOICE,      /* one of `choices` */
 	FIELD_STRINGS,     /* a list of scalars */
+	FIELD_CHOICE_OR_STRINGS, /* one of `choices`, or a list of scalars */
 	FIELD_PAIRS,       /* a list of [from, to] */
 	FIELD_MAP,         /* a mapping of scalars to scalars */
 	FIELD_OBJECT,      /* a mapping, judged by `fields` (NULL: any) */
-	FIELD_OBJECTS,     /* a list of mappings or scalars, judged by `fields` (NULL: any) */
+	FIELD_OBJECTS,     /* a list of mappings, judged by `fields` (NULL: any); a scalar stands for a mapping
+			      with the first of them */
 	FIELD_ANY,
 };
 

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/hosts.h"
+#include "base/secret.h"
 #include "fs/mount.h"
 #include "fs/show.h"
 #include "fs/supervise.h"
@@ -37,14 +39,35 @@ static int check_local(const cJSON *pairs, bool folders, struct error *err)
 	return 0;
 }
 
-static int check_secrets(const cJSON *names, struct error *err)
+/* Whether a host that gets a secret is one that can be reached at all. */
+static bool is_listed(const cJSON *network, const char *host)
 {
-	const cJSON *name;
+	const cJSON *listed;
+	char name[HOST_SIZE];
+	int port = 443;
 
-	cJSON_ArrayForEach(name, names)
-		if (!supervise_has_secret(mount_supervisor(), name->valuestring))
+	cJSON_ArrayForEach(listed, network)
+		if (!strcmp(listed->valuestring, host) ||
+		    (!hosts_split(host, name, &port) && hosts_match(listed->valuestring, name, port)))
+			return true;
+	return false;
+}
+
+static int check_secrets(const cJSON *secrets, const cJSON *network, struct error *err)
+{
+	const cJSON *secret, *host;
+
+	cJSON_ArrayForEach(secret, secrets) {
+		const char *name = secret_name(secret);
+
+		if (!supervise_has_secret(mount_supervisor(), name))
 			return error_set(err, ENOKEY, "the secret %s is not in the mount's environment, nor in its env_file",
-					 name->valuestring);
+					 name);
+		cJSON_ArrayForEach(host, secret_hosts(secret))
+			if (!is_listed(network, host->valuestring))
+				return error_set(err, EINVAL, "secrets: %s is for %s, which is not in network; "
+						 "network must be a list of hosts that has it", name, host->valuestring);
+	}
 	return 0;
 }
 
@@ -54,7 +77,8 @@ static int check_sandbox(const struct node *node, const cJSON *fields, cJSON *re
 	struct object *standard = objects_find(OBJECT_WORKSPACE, "default");
 
 	(void)node;
-	if (check_secrets(cJSON_GetObjectItemCaseSensitive(fields, "secrets"), err) < 0
+	if (check_secrets(cJSON_GetObjectItemCaseSensitive(fields, "secrets"),
+			  cJSON_GetObjectItemCaseSensitive(fields, "network"), err) < 0
 	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_files"), false, err) < 0
 	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_dirs"), true, err) < 0)
 		return -1;

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/secret.h"
 #include "base/launch.h"
 #include "base/program.h"
 
@@ -173,8 +174,8 @@ char *supervise_watch_text(struct supervisor *s, const struct object *o, int fol
 	char *text = NULL;
 
 	cJSON_ArrayForEach(name, cJSON_GetObjectItemCaseSensitive(fields, "secrets")) {
-		if (secrets && cJSON_IsString(name))
-			add_secret(s, secrets, name->valuestring);
+		if (secrets && secret_name(name))
+			add_secret(s, secrets, secret_name(name));
 	}
 	for (int i = 0; secrets && o->kind == OBJECT_SESSION && provider && providers[i].provider; i++) {
 		if (strcmp(provider, providers[i].provider) != 0)

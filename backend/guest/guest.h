@@ -85,6 +85,7 @@ int jobs_timers(void);                   /* ms until the next is due, -1: none; 
 
 /* inside.c */
 void inside_connect(struct link *link, uint32_t stream, const char *address);
+void inside_listen(struct link *link, uint32_t stream, const char *address);
 void inside_root(struct link *link, uint32_t stream);
 void inside_processes(struct link *link, uint32_t stream);
 

@@ -1,5 +1,5 @@
-/* What the guest answers beside commands: connections to what listens inside, the root folder,
- * the table of processes. */
+/* What the guest answers beside commands: connections to what listens inside, sockets that listen
+ * there for the runner, the root folder, the table of processes. */
 #include "backend/guest/guest.h"
 
 #include <arpa/inet.h>
@@ -11,55 +11,71 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 int root_folder = -1;
 
-static int connect_unix(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+/* Sockets that listen for the runner. They are kept, so that a later runner gets the same one with
+ * whoever waits in its queue. */
+#define LISTENERS 16
+static struct {
+	char address[108];
 	int fd;
+} listeners[LISTENERS];
+static size_t listener_count;
 
-	if (strlen(path) >= sizeof address.sun_path) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-		int e = errno;
+/* Closes fd and returns -1 with errno as it was. */
+static int give_up(int fd)
+{
+	int e = errno;
 
+	if (fd >= 0)
 		close(fd);
-		errno = e;
-		return -1;
-	}
-	return fd;
+	errno = e;
+	return -1;
 }
 
-/* On loopback a connection is made or refused at once; the socket may still be connecting when
- * it is passed out, which its new owner sees as an error of the first write. */
-static int connect_tcp(const char *port)
+/* "tcp:PORT" on loopback, or the absolute path of a unix socket; its length, 0 with errno EINVAL or
+ * ENAMETOOLONG. */
+union address {
+	struct sockaddr any;
+	struct sockaddr_in tcp;
+	struct sockaddr_un local;
+};
+
+static socklen_t parse_address(const char *text, union address *address)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	unsigned long port;
 	char *end;
-	unsigned long number = strtoul(port, &end, 10);
-	int fd;
 
-	if (!*port || *end || !number || number > 65535) {
+	memset(address, 0, sizeof *address);
+	errno = EINVAL;
+	if (text[0] == '/') {
+		errno = ENAMETOOLONG;
+		if (strlen(text) >= sizeof address->local.sun_path)
+			return 0;
+		address->local.sun_family = AF_UNIX;
+		memcpy(address->local.sun_path, text, strlen(text) + 1);
+		return sizeof address->local;
+	}
+	if (strncmp(text, "tcp:", 4) != 0)
+		return 0;
+	port = strtoul(text + 4, &end, 10);
+	if (text[4] < '0' || text[4] > '9' || *end || !port || port > 65535) {
 		errno = EINVAL;
-		return -1;
+		return 0;
 	}
-	address.sin_port = htons((uint16_t)number);
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
-		int e = errno;
+	address->tcp.sin_family = AF_INET;
+	address->tcp.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address->tcp.sin_port = htons((uint16_t)port);
+	return sizeof address->tcp;
+}
 
-		close(fd);
-		errno = e;
-		return -1;
-	}
-	return fd;
+static int open_socket(const union address *address)
+{
+	return socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
 static void pass_or_fail(struct link *link, uint32_t stream, int fd, const char *what)
@@ -77,19 +93,54 @@ static void pass_or_fail(struct link *link, uint32_t stream, int fd, const char 
 	}
 }
 
+/* On loopback a connection is made or refused at once; the socket may still be connecting when
+ * it is passed out, which its new owner sees as an error of the first write. */
+static int connect_to(const char *text)
+{
+	union address address;
+	socklen_t size = parse_address(text, &address);
+	int fd = size ? open_socket(&address) : -1;
+
+	if (fd >= 0 && connect(fd, &address.any, size) < 0 && errno != EINPROGRESS)
+		return give_up(fd);
+	return fd;
+}
+
 void inside_connect(struct link *link, uint32_t stream, const char *address)
 {
-	int fd;
+	pass_or_fail(link, stream, connect_to(address), address);
+}
 
-	if (!strncmp(address, "tcp:", 4)) {
-		fd = connect_tcp(address + 4);
-	} else if (address[0] == '/') {
-		fd = connect_unix(address);
-	} else {
-		errno = EINVAL;
-		fd = -1;
-	}
-	pass_or_fail(link, stream, fd, address);
+static int listen_at(const char *text)
+{
+	union address address;
+	socklen_t size = parse_address(text, &address);
+	int fd, one = 1;
+
+	if (!size)
+		return -1;
+	for (size_t i = 0; i < listener_count; i++)
+		if (!strcmp(listeners[i].address, text))
+			return fcntl(listeners[i].fd, F_DUPFD_CLOEXEC, 3);
+	errno = EMFILE;
+	fd = listener_count < LISTENERS ? open_socket(&address) : -1;
+	if (fd < 0)
+		return -1;
+	if (address.any.sa_family == AF_UNIX)
+		(void)unlink(text); /* what an earlier guest left in a folder that outlived it */
+	else
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(fd, &address.any, size) < 0 || (address.any.sa_family == AF_UNIX && chmod(text, 0666) < 0) ||
+	    listen(fd, 1024) < 0)
+		return give_up(fd);
+	(void)snprintf(listeners[listener_count].address, sizeof listeners[0].address, "%s", text);
+	listeners[listener_count++].fd = fd;
+	return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+void inside_listen(struct link *link, uint32_t stream, const char *address)
+{
+	pass_or_fail(link, stream, listen_at(address), address);
 }
 
 void inside_root(struct link *link, uint32_t stream)

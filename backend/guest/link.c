@@ -252,6 +252,9 @@ static int open_stream(struct link *link, const struct frame *frame)
 	case GUEST_CONNECT:
 		inside_connect(link, frame->stream, first);
 		break;
+	case GUEST_LISTEN:
+		inside_listen(link, frame->stream, first);
+		break;
 	case GUEST_ROOT:
 		inside_root(link, frame->stream);
 		break;

@@ -24,6 +24,7 @@ enum guest_operation_kind {
 	GUEST_PING = 'p',
 	GUEST_EXEC = 'x',      /* fields: ARGUMENT …, VARIABLE …, FOLDER, FLAG_INPUT */
 	GUEST_CONNECT = 'c',   /* ARGUMENT: a path, or tcp:PORT */
+	GUEST_LISTEN = 'l',    /* ARGUMENT: a path, or tcp:PORT: what connects there is the runner's */
 	GUEST_ROOT = 'r',
 	GUEST_PROCESSES = 't',
 	GUEST_DEADLINE = 'd',  /* ARGUMENT: decimal seconds from now, 0 for none */

@@ -10,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend/sandbox/gate.h"
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "base/talk.h"
 
 /* A longer text goes in by standard input: the kernel takes 128 KiB as one argument at most, and
@@ -137,9 +139,12 @@ char **calls_environment(struct calls *calls, const cJSON *extra)
 	if (!environment)
 		return NULL;
 	cJSON_ArrayForEach(item, names) {
-		const char *value = cJSON_IsString(item) ? runner_secret(calls->runner, item->valuestring) : NULL;
+		const char *name = secret_name(item);
+		const char *value = name ? runner_secret(calls->runner, name) : NULL;
+		bool outside = cJSON_GetArraySize(secret_hosts(item)) > 0;
 
-		if (value && asprintf(&environment[used++], "%s=%s", item->valuestring, value) < 0)
+		if (value && (outside ? asprintf(&environment[used++], "%s=" GATE_PLACEHOLDER, name, name)
+				      : asprintf(&environment[used++], "%s=%s", name, value)) < 0)
 			goto bad;
 	}
 	cJSON_ArrayForEach(item, extra)

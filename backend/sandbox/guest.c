@@ -215,6 +215,12 @@ struct guest_operation *guest_connect(struct guest *g, const char *address, cons
 	return simple(g, GUEST_CONNECT, address, cb, context, err);
 }
 
+struct guest_operation *guest_listen(struct guest *g, const char *address, const struct guest_callbacks *cb,
+				     void *context, struct error *err)
+{
+	return simple(g, GUEST_LISTEN, address, cb, context, err);
+}
+
 struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
 {
 	return simple(g, GUEST_ROOT, NULL, cb, context, err);
@@ -332,18 +338,26 @@ static int take_output(struct guest_operation *o, const struct frame *frame, str
 	return 0;
 }
 
+/* -1 when it has none. */
+static int socket_option(int fd, int name)
+{
+	int value = 0;
+	socklen_t size = sizeof value;
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
+}
+
 /* Whether a descriptor is what the operation asked for; anything else could be one whose use alone
  * has an effect. A folder beside the root may be /proc, where the kernel answers to who asks. */
 static bool is_asked_for(const struct guest_operation *o, int fd)
 {
 	struct stat st;
-	int type = 0;
-	socklen_t size = sizeof type;
 
 	if (o->passed || !o->callbacks.passed || fstat(fd, &st) < 0)
 		return false;
-	if (o->kind == GUEST_CONNECT)
-		return S_ISSOCK(st.st_mode) && !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) && type == SOCK_STREAM;
+	if (o->kind == GUEST_CONNECT || o->kind == GUEST_LISTEN)
+		return S_ISSOCK(st.st_mode) && socket_option(fd, SO_TYPE) == SOCK_STREAM &&
+		       socket_option(fd, SO_ACCEPTCONN) == (o->kind == GUEST_LISTEN);
 	return o->kind == GUEST_ROOT && S_ISDIR(st.st_mode) && fcntl(fd, F_GETFL) & O_PATH &&
 	       (!o->guest->root_file || (st.st_dev == o->guest->root_device && st.st_ino == o->guest->root_file));
 }

@@ -60,6 +60,10 @@ struct guest_operation *guest_exec(struct guest *g, const struct guest_command *
  * the connected descriptor. */
 struct guest_operation *guest_connect(struct guest *g, const char *address,
 				      const struct guest_callbacks *cb, void *context, struct error *err);
+/* The other way around: passed() gets a socket that listens inside at such an address. The guest
+ * keeps it, so that asking again gives the same one. It is hostile like all that comes from there. */
+struct guest_operation *guest_listen(struct guest *g, const char *address,
+				     const struct guest_callbacks *cb, void *context, struct error *err);
 /* passed() gets an O_PATH descriptor of the sandbox's root. */
 struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 /* output() gets a table of what runs inside: "PID PPID STATE SECONDS RSS_KB COMMAND" lines. */

@@ -9,10 +9,11 @@
 #include "backend/runner.h"
 #include "backend/sandbox/backend.h"
 #include "backend/sandbox/calls.h"
+#include "backend/sandbox/gate.h"
 #include "base/buffer.h"
 
 #define LIFE_SAMPLE_MS 5000
-#define LIFE_WATCHERS 8
+#define LIFE_WATCHERS 12
 #define LIFE_ID_SIZE 64
 
 struct watcher {
@@ -28,6 +29,7 @@ struct life {
 	const struct sandbox_backend *backend;
 	struct calls *calls;
 	struct guest *guest;       /* while it runs */
+	struct gate *gate;         /* its way out, NULL without one */
 	cJSON *fields, *references;/* what is acted on: copies, since a poke reads spec.json again */
 	uint64_t acting;           /* the generation that is acted on */
 	bool lost;                 /* the guest's link has ended */

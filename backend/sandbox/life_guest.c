@@ -139,6 +139,8 @@ void life_detach(struct life *s, int code, const char *reason)
 {
 	if (s->guest) {
 		calls_detach(s->calls, code, reason);
+		gate_close(s->gate);
+		s->gate = NULL;
 		life_unwatch(s, guest_fd(s->guest));
 		guest_detach(s->guest);
 	}
@@ -150,7 +152,7 @@ int life_attach(struct life *s, struct guest *guest, struct error *err)
 {
 	s->guest = guest;
 	s->lost = false;
-	if (life_watch_guest(s, err))
+	if (gate_open(&s->gate, &s->sandbox, s->runner, guest, err) || life_watch_guest(s, err))
 		return -1;
 	calls_attach(s->calls, guest);
 	return 0;

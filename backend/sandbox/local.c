@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/sandbox/gate.h"
 #include "backend/sandbox/backend.h"
 #include "backend/sandbox/box.h"
 #include "backend/sandbox/cgroup.h"
@@ -196,7 +197,7 @@ static int local_prepare(struct sandbox *s, struct error *err)
 {
 	struct local *l = own(s);
 	const cJSON *packages = sandbox_field(s, "python_packages");
-	const char *network = sandbox_text(s, "network");
+	const char *network = gate_is_wanted(s) ? "listed" : sandbox_text(s, "network");
 
 	forget_plan(l);
 	l->runtime = runtime_find(s->state, err);
@@ -237,6 +238,20 @@ static int add_env(struct plan *plan, const struct sandbox *s, struct error *err
 			return -1;
 	}
 	return 0;
+}
+
+static int add_way_out(struct plan *plan, const struct sandbox *s, struct error *err)
+{
+	cleanup_free char *trusted = NULL;
+
+	for (const struct gate_variable *v = gate_environment(s); v->name; v++)
+		if (plan_env(plan, v->name, v->value, err))
+			return -1;
+	if (!gate_has_secrets(s))
+		return 0;
+	if (asprintf(&trusted, "%s/" GATE_TRUSTED, s->folder_path) < 0)
+		return error_memory(err);
+	return gate_write_trusted(s, err) || plan_bind(plan, trusted, GATE_TRUSTED_INSIDE, false, err) ? -1 : 0;
 }
 
 static int add_workspace(struct plan *plan, const struct sandbox *s, struct error *err)
@@ -329,7 +344,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 		return -1;
 	if (l->python.exe && (plan_python(plan, &l->python, err) || add_jupyter(plan, s, l, err)))
 		return -1;
-	if (add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
+	if (add_way_out(plan, s, err) || add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
 		return -1;
 	plan->bundle.timeout = (uint64_t)sandbox_number(s, "timeout", 3600);
 	if (!plan->bundle.user) {

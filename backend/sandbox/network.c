@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/sandbox/gate.h"
 #include "backend/sandbox/spawn.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -41,8 +42,12 @@ int network_choose(const char *asked, struct network *network, struct error *err
 	*network = (struct network){ .kind = NETWORK_NONE };
 	if (!strcmp(asked, "none"))
 		return 0;
+	if (!strcmp(asked, "listed")) {
+		network->kind = NETWORK_LISTED;
+		return 0;
+	}
 	if (strcmp(asked, "full"))
-		return error_set(err, ENOTSUP, "network '%s' is not supported by this version: full or none", asked);
+		return error_set(err, EINVAL, "there is no network '%s'", asked);
 	network->kind = NETWORK_HOST;
 	/* Both make a tap device. */
 	if (access(TUN, R_OK | W_OK))
@@ -69,6 +74,8 @@ const char *network_told(const struct network *network)
 	switch (network->kind) {
 	case NETWORK_NONE:
 		return "none";
+	case NETWORK_LISTED:
+		return "listed hosts (a proxy at " GATE_URL ")";
 	case NETWORK_OWN:
 		return network->helper->told;
 	case NETWORK_HOST:

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-enum network_kind { NETWORK_NONE, NETWORK_OWN, NETWORK_HOST };
+enum network_kind { NETWORK_NONE, NETWORK_LISTED, NETWORK_OWN, NETWORK_HOST };
 
 struct network {
 	enum network_kind kind;
@@ -17,7 +17,7 @@ struct network {
 	char *program;                       /* its path, owned */
 };
 
-/* Chooses for `network: full` or `none`. */
+/* Chooses for `network: full`, `none`, or `listed`: nothing but a loopback, whose way out is gate.h's. */
 int network_choose(const char *asked, struct network *network, struct error *err);
 void network_free(struct network *network);
 

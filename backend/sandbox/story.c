@@ -29,6 +29,7 @@
 #define QUIT_MS 2000
 #define QUIT_TRIES 10
 #define SECRETS_MS 10000
+#define GATE_MS 1000
 #define PROCESSES_MAX (256u << 10)
 
 /* The boot in which it was last acted on: nothing that ran survives another. */
@@ -140,6 +141,19 @@ static void link_pid(struct life *s)
 		runner_log(s->runner, "guest.pid cannot be made");
 }
 
+/* A sandbox that is ready has its way out. */
+static int wait_for_gate(struct life *s, struct error *err)
+{
+	int ready;
+
+	while (!(ready = gate_ready(s->gate, err)) && !s->lost)
+		if (life_pump(s, GATE_MS, err))
+			return -1;
+	if (!ready)
+		return error_set(err, ECONNRESET, "it ended while its way out was opened");
+	return ready < 0 ? -1 : 0;
+}
+
 static int start(struct life *s, struct error *err)
 {
 	struct guest *guest = NULL;
@@ -160,7 +174,7 @@ static int start(struct life *s, struct error *err)
 	s->started = life_now();
 	s->deadline = sandbox_number(&s->sandbox, "timeout", 0);
 	s->deadline += s->deadline > 0 ? s->started : 0;
-	if (life_attach(s, guest, err) || write_info(s, err) || life_keep_deadline(s, err) ||
+	if (life_attach(s, guest, err) || wait_for_gate(s, err) || write_info(s, err) || life_keep_deadline(s, err) ||
 	    runner_set_state(s->runner, "ready", err))
 		return -1;
 	failpoint("sandbox-ready");
@@ -271,6 +285,7 @@ static int go_on(struct life *s, struct error *err)
 {
 	struct guest *guest;
 	int found = s->backend->adopt(&s->sandbox, &guest, err);
+	struct error why;
 
 	if (found < 0)
 		return -1;
@@ -278,6 +293,10 @@ static int go_on(struct life *s, struct error *err)
 	if (!found)
 		return record_end(s, err);
 	runner_log(s->runner, "found again by a new runner");
+	/* Where the mount does not come back in time, its way out is without them. */
+	if (gate_has_secrets(&s->sandbox) &&
+	    runner_secrets(s->runner, sandbox_field(&s->sandbox, "secrets"), SECRETS_MS, &why))
+		runner_log(s->runner, "%s", why.text);
 	link_pid(s);
 	return life_attach(s, guest, err) || serve(s, err) ? -1 : 0;
 }

@@ -95,8 +95,12 @@ START_TEST(types)
 	refused("memory: lots\n", "line 1: memory must be a size such as 16G, not 'lots'");
 	refused("memory: 16Q\n", "line 1: memory must be a size such as 16G, not '16Q'");
 	refused("memory: 1\n", "line 1: memory must be between 16777216 and 70368744177664, not 1");
-	refused("network: half\n", "line 1: network must be one of full, none, not 'half'");
-	refused("network: [example.org]\n", "line 1: network must be one of full, none, not a list");
+	refused("network: half\n", "line 1: network must be one of full, none, or a list such as [a, b], not 'half'");
+	refused("network: {a: b}\n", "line 1: network must be one of full, none, or a list such as [a, b], not a mapping");
+	refused("network:\n  - pypi.org\n  - https://pypi.org\n",
+		"line 3: 'https://pypi.org' is no host; write pypi.org, *.huggingface.co, db.lab:5432 or an address");
+	refused("secrets:\n  - {name: HF_TOKEN, host: hub.lab}\n", "line 2: unknown field 'secrets.host'; did you mean 'hosts'?");
+	refused("secrets: [{hosts: [hub.lab]}]\n", "line 1: secrets.name is missing: the variable");
 	refused("backend: lokal\n", "line 1: backend must be one of local, docker, slurm, modal, not 'lokal'");
 	refused("python_packages: numpy\n", "line 1: python_packages must be a list such as [a, b], not 'numpy'");
 	refused("python_packages: [numpy, [a]]\n", "line 1: each entry of python_packages must be a text, not a list");
