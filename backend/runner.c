@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/program.h"
 
 #define SPEC_MAX (8u << 20)
 #define EXIT_HELD 75
@@ -272,11 +273,11 @@ static int open_runner(struct runner *r, char **argv, struct error *err)
 
 static int settle_process(struct runner *r, struct error *err)
 {
-	struct rlimit files, no_core = { 0, 0 };
+	struct rlimit files;
 	sigset_t set;
 
 	(void)umask(077);
-	(void)setrlimit(RLIMIT_CORE, &no_core); /* secrets are in its memory */
+	program_keep_private();
 	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR)
 		return error_errno(err, "signal");
 	if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)

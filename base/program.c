@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -85,4 +87,17 @@ char *program_find(const char *name)
 		path += n + (path[n] == ':');
 	}
 	return NULL;
+}
+
+void program_keep_private(void)
+{
+	/* Less than any core has; and where cores go to a program, which the kernel starts whatever the
+	 * limit is, this one number tells it not to (core(5); do_coredump()). */
+	struct rlimit none = { 1, 1 };
+
+	if (setrlimit(RLIMIT_CORE, &none) < 0) {
+		none = (struct rlimit){ 0, 0 };
+		(void)setrlimit(RLIMIT_CORE, &none);
+	}
+	(void)prctl(PR_SET_DUMPABLE, 0);
 }

@@ -16,4 +16,8 @@ char *program_share(const char *name);
 /* The first executable of that name on PATH (a fixed path when PATH is unset). */
 char *program_find(const char *name);
 
+/* For a process that knows secrets: no core file is left of it, and no other process of its user may
+ * look into its memory or its environment. Programs that it starts leave no core files either. */
+void program_keep_private(void);
+
 #endif

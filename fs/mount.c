@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/program.h"
 #include "commands.h"
 #include "fs/config.h"
 #include "fs/files.h"
@@ -265,10 +266,11 @@ static int open_session(struct error *err)
 	return 0;
 }
 
-static void raise_limits(void)
+static void set_limits(void)
 {
 	struct rlimit limit;
 
+	program_keep_private();
 	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
@@ -291,7 +293,7 @@ static void check_request_timeout(void)
 
 static int serve(struct error *err)
 {
-	raise_limits();
+	set_limits();
 	(void)mount_began();
 	files_open();
 	if (tree_number(err) < 0 || open_state(err) < 0 || loop_open(err) < 0 || storage_start(err) < 0 ||

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -164,26 +165,56 @@ static bool unchanged(const char *host, const char *folders, size_t n)
 	return top >= 0;
 }
 
-/* The cache: how long the folders' part is, that, the list. */
+/* Sandboxes that start at once find the same: one of them looks, and nobody reads half a list. The
+ * descriptor of the folder that the cache is in, locked until it is closed; -1. */
+static int lock_cache(const char *cache, struct error *err)
+{
+	cleanup_free char *folder = strndup(cache, (size_t)(strrchr(cache, '/') - cache));
+	int fd = folder ? file_open_folder(AT_FDCWD, folder, err) : error_memory(err);
+
+	while (fd >= 0 && flock(fd, LOCK_EX)) {
+		if (errno == EINTR)
+			continue;
+		(void)close(fd);
+		return error_errno(err, "cannot lock %s", folder);
+	}
+	return fd;
+}
+
+/* The cache: how long the folders' part is, that, the list. 1: it was of use. */
+static int read_cached(const char *host, const char *cache, struct buffer *list, struct error *err)
+{
+	cleanup_buffer struct buffer kept = BUFFER(CACHE_MAX);
+	struct error ignored;
+	const char *rest;
+	uint64_t size;
+
+	if (file_read(AT_FDCWD, cache, &kept, &ignored) || kept.length < sizeof size)
+		return 0;
+	memcpy(&size, kept.data, sizeof size);
+	if (size > kept.length - sizeof size || !unchanged(host, kept.data + sizeof size, size))
+		return 0;
+	rest = kept.data + sizeof size + size;
+	return buffer_append(list, rest, kept.length - sizeof size - size) ? error_memory(err) : 1;
+}
+
 int mask_find_cached(const char *host, const char *prefix, const char *skip, const char *cache,
 		     struct buffer *list, struct error *err)
 {
 	cleanup_buffer struct buffer kept = BUFFER(CACHE_MAX), folders = BUFFER(CACHE_MAX);
-	struct error ignored;
+	cleanup_close int lock = -1;
 	size_t before = list->length;
 	uint64_t size;
+	int found = read_cached(host, cache, list, err);
 
-	if (!file_read(AT_FDCWD, cache, &kept, &ignored) && kept.length >= sizeof size) {
-		memcpy(&size, kept.data, sizeof size);
-		if (size <= kept.length - sizeof size && unchanged(host, kept.data + sizeof size, size)) {
-			const char *rest = kept.data + sizeof size + size;
-
-			return buffer_append(list, rest, kept.length - sizeof size - size) ? error_memory(err) : 0;
-		}
+	if (!found) {
+		lock = lock_cache(cache, err);
+		found = lock < 0 ? -1 : read_cached(host, cache, list, err);
 	}
+	if (found)
+		return found < 0 ? -1 : 0;
 	if (find(host, prefix, skip, list, &folders, err))
 		return -1;
-	buffer_clear(&kept);
 	size = folders.length;
 	if (!size)
 		return 0; /* there is no such folder */
@@ -214,25 +245,37 @@ static int usr_key(struct buffer *key, struct error *err)
 	return buffer_append(key, "", 1) ? error_memory(err) : 0;
 }
 
-/* The cache is the key, a NUL, the list. */
+/* The cache is the key, a NUL, the list. 1: it was of use. */
+static int read_usr(const char *cache, const struct buffer *key, struct buffer *list, struct error *err)
+{
+	cleanup_buffer struct buffer kept = BUFFER(list->limit + KEY_MAX);
+	struct error ignored;
+
+	if (file_read(AT_FDCWD, cache, &kept, &ignored) || kept.length < key->length ||
+	    memcmp(kept.data, key->data, key->length) != 0)
+		return 0;
+	return buffer_append(list, kept.data + key->length, kept.length - key->length) ? error_memory(err) : 1;
+}
+
 int mask_find_usr(const char *cache, struct buffer *list, struct error *err)
 {
 	cleanup_buffer struct buffer key = BUFFER(KEY_MAX);
 	cleanup_buffer struct buffer kept = BUFFER(list->limit + KEY_MAX);
-	struct error ignored;
+	cleanup_close int lock = -1;
 	size_t before = list->length;
+	int found;
 
 	if (usr_key(&key, err))
 		return -1;
-	if (!file_read(AT_FDCWD, cache, &kept, &ignored) && kept.length >= key.length &&
-	    !memcmp(kept.data, key.data, key.length)) {
-		if (buffer_append(list, kept.data + key.length, kept.length - key.length))
-			return error_memory(err);
-		return 0;
+	found = read_usr(cache, &key, list, err);
+	if (!found) {
+		lock = lock_cache(cache, err);
+		found = lock < 0 ? -1 : read_usr(cache, &key, list, err);
 	}
+	if (found)
+		return found < 0 ? -1 : 0;
 	if (mask_find("/usr", "", "local", list, err))
 		return -1;
-	buffer_clear(&kept);
 	if (buffer_append(&kept, key.data, key.length) ||
 	    buffer_append(&kept, list->data ? list->data + before : "", list->length - before))
 		return error_memory(err);

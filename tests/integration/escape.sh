@@ -22,11 +22,14 @@ EOF"; }
 
 secret=secret-$RANDOM$RANDOM
 echo "$secret" >"$T/secret"
-mount_it
+token=token-$RANDOM$RANDOM
+TEST_TOKEN=$token mount_it
 warm_up
 for n in lab other net; do
 	mkdir "$M/sandboxes/$n"
-	case $n in net) echo 'network: full' ;; *) echo 'network: none' ;; esac >"$M/sandboxes/$n/config"
+	case $n in net) echo 'network: full' ;; *) echo 'network: none' ;; esac >"$T/config"
+	if [ "$n" = lab ]; then echo 'secrets: [TEST_TOKEN]' >>"$T/config"; fi
+	cp "$T/config" "$M/sandboxes/$n/config"
 done
 for n in lab other net; do echo wait >"$M/sandboxes/$n/ctl" || fail "$n: $(cat "$M/sandboxes/$n/error")"; done
 echo "$secret" >"$M/sandboxes/other/fs/root/mine" || fail "the other's file"
@@ -176,11 +179,12 @@ cp "$T/evil.py" "$M/sandboxes/lab/fs/root/evil.py"
 inside sh -c 'python3 /root/evil.py >/root/evil.log 2>&1 &'
 eventually 10 test -e "$M/sandboxes/lab/fs/root/up"
 runner=$(cut -d' ' -f1 "$(jq -r .folder "$M/sandboxes/lab/info.json")/run/pid")
-had=$(ls "/proc/$runner/fd" | wc -l)
+descriptors() { if [ "$(id -u)" = 0 ]; then ls "/proc/$runner/fd"; fi | wc -l; } # a user may not look
+had=$(descriptors)
 for _ in 1 2 3 4 5; do curl -s -m 1 -o /dev/null "$server/api/status"; done
 tried=$((tried + 1))
 same "a command while descriptors come" fine "$(inside echo fine)"
-few() { [ "$(ls "/proc/$runner/fd" | wc -l)" -le "$had" ]; }
+few() { [ "$(descriptors)" -le "$had" ]; }
 eventually 10 few
 timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyter's place holds the sandbox up: $(cat "$M/sandboxes/lab/error")"
 
@@ -193,6 +197,18 @@ for n in lab net; do
 	timeout 20 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
 	same "the host's folder after $n was started again" "" "$(ls "$T/victim")"
 done
+
+# Secrets are where they are needed, and in no file, no other process, no core.
+same "the secret inside" "$token" "$(inside sh -c 'echo $TEST_TOKEN')"
+same "files with the secret" "" "$(grep -rslF "$token" "$S")"
+same "command lines with the secret" "" "$(grep -lsFf <(echo "$token") /proc/[0-9]*/cmdline)"
+mount=$(cut -d' ' -f1 "$S/lock")
+for pid in $mount $(runner_pids); do
+	same "the limit of core files of $pid" "1 1" "$(awk '/^Max core/ {print $5, $6}' "/proc/$pid/limits")"
+	if [ "$(id -u)" != 0 ]; then fails "looking into $pid" cat "/proc/$pid/environ"
+	elif [ "$pid" != "$mount" ]; then fails "the secret in the environment of $pid" grep -qsF "$token" "/proc/$pid/environ"; fi
+done
+same "the limit inside" "1 1" "$(inside awk '/^Max core/ {print $5, $6}' /proc/self/limits)"
 
 # the state directory is nobody else's
 same "the state directory's mode" 700 "$(stat -c %a "$S")"

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend/sandbox/bundle.h"
@@ -305,6 +306,48 @@ START_TEST(private_files_are_found_and_hidden)
 }
 END_TEST
 
+/* Sandboxes that start at once: none fails, and none gets half a list. */
+START_TEST(many_look_for_private_files)
+{
+	char place[] = "/tmp/test_bundle.XXXXXX", host[64], cache[64];
+	struct error err;
+	pid_t children[6];
+	int dir, status;
+
+	ck_assert_ptr_nonnull(mkdtemp(place));
+	(void)snprintf(host, sizeof host, "%s/host", place);
+	(void)snprintf(cache, sizeof cache, "%s/cache", place);
+	ck_assert_int_eq(file_make_folder(AT_FDCWD, host, 0755, &err), 0);
+	dir = file_open_folder(AT_FDCWD, host, &err);
+	for (int i = 0; i < 200; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof name, "secret-%d", i);
+		put(dir, name, 0600);
+	}
+	close(dir);
+	for (size_t i = 0; i < 6; i++) {
+		children[i] = fork();
+		for (int turn = 0; !children[i] && turn < 100; turn++) {
+			struct buffer list = BUFFER(1 << 20);
+
+			(void)unlink(cache);
+			if (mask_find_cached(host, "", NULL, cache, &list, &err) < 0 || !listed(&list, "secret-0") ||
+			    !listed(&list, "secret-199"))
+				_exit(1);
+			buffer_free(&list);
+		}
+		if (!children[i])
+			_exit(0);
+	}
+	for (size_t i = 0; i < 6; i++) {
+		ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+		ck_assert_int_eq(status, 0);
+	}
+	ck_assert_int_eq(file_remove_tree(AT_FDCWD, place, &err), 0);
+}
+END_TEST
+
 /* What a package's own programs leave where the host then writes. */
 START_TEST(a_kernel_is_written_through_no_link)
 {
@@ -347,6 +390,7 @@ int main(void)
 	tcase_add_loop_test(tests, a_failure_is_one_sentence, 0, (int)(sizeof failures / sizeof *failures));
 	tcase_add_test(tests, versions_fit_by_their_parts);
 	tcase_add_test(tests, private_files_are_found_and_hidden);
+	tcase_add_test(tests, many_look_for_private_files);
 	tcase_add_test(tests, a_kernel_is_written_through_no_link);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
