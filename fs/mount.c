@@ -11,6 +11,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -217,7 +219,8 @@ static int open_state(struct error *err)
 		if (!path)
 			return error_set(err, ENOENT, "there is no home for the state: say -o state=DIR");
 	}
-	if (state_open(&mounted.state, mounted.options.state ? mounted.options.state : path, err) < 0)
+	if (state_open(&mounted.state, mounted.options.state ? mounted.options.state : path, err) < 0 ||
+	    mountpoint_refuse_inside(mounted.options.directory, mounted.state.path, err) < 0)
 		return -1;
 	return lock_state(err);
 }
@@ -238,6 +241,22 @@ static int open_runners(struct error *err)
 		return -1;
 	mounted.runners = (struct loop_watch){ .fd = supervise_fd(mounted.supervisor), .ready = runners_speak };
 	return loop_watch(&mounted.runners, EPOLLIN, err);
+}
+
+/* Unmounted, though somebody (a lazy unmount's last user, another mount namespace) has it still: the
+ * state is needed for the next mount, so it ends for them, too. */
+static void unmounted_here(void)
+{
+	int ends[2];
+
+	/* Closing /dev/fuse has the kernel abort the connection. What lies on the folder now is another's:
+	 * libfuse unmounts nothing where its descriptor polls as broken, as a pipe without a reader does. */
+	if (signal(SIGPIPE, SIG_IGN) != SIG_ERR && !pipe2(ends, O_CLOEXEC)) {
+		(void)close(ends[0]);
+		(void)dup2(ends[1], fuse_session_fd(mounted.session));
+		(void)close(ends[1]);
+	}
+	fuse_session_exit(mounted.session);
 }
 
 static int open_session(struct error *err)
@@ -263,7 +282,7 @@ static int open_session(struct error *err)
 		return error_set(err, EBUSY, "%s has a mount of interpfs on it already; fusermount3 -u ends it", o->directory);
 	if (fuse_session_mount(mounted.session, o->directory))
 		return error_set(err, EIO, "%s could not be mounted (interpfs doctor may tell why)", o->directory);
-	return 0;
+	return mountpoint_watch(o->directory, unmounted_here, err);
 }
 
 static void set_limits(void)
@@ -314,6 +333,7 @@ static void take_down(void)
 	storage_stop();
 	if (mounted.session) {
 		treefile_stop(); /* its replies need the session */
+		mountpoint_unwatch();
 		fuse_session_unmount(mounted.session);
 		notify_stop();
 		fuse_session_destroy(mounted.session);
@@ -366,6 +386,8 @@ static int run_as_daemon(void)
 	int ends[2];
 	pid_t child;
 
+	/* A shell's `exec 3<> …` or flock would last as long as the mount, and as what it starts. */
+	(void)syscall(SYS_close_range, 3, ~0u, 0);
 	if (pipe2(ends, O_CLOEXEC) < 0 || (child = fork()) < 0) {
 		perror("interpfs");
 		return 1;

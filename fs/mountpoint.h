@@ -16,4 +16,13 @@ bool mountpoint_taken(const char *path);
 /* Takes a dead one away, which a killed daemon left. */
 void mountpoint_clean(const char *path);
 
+/* Refuses a state directory that the mount would hide: runners go there by its path. */
+int mountpoint_refuse_inside(const char *path, const char *state, struct error *err);
+
+/* Calls gone() in the loop when the mount that lies there now is no longer in this process's mount
+ * namespace, though /dev/fuse says nothing: it was unmounted lazily, or a namespace that was made
+ * while it was mounted has a copy of it. */
+int mountpoint_watch(const char *path, void (*gone)(void), struct error *err);
+void mountpoint_unwatch(void);
+
 #endif

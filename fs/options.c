@@ -43,7 +43,7 @@ static int take_path(char **where, const char *value, struct error *err)
 	size_t n;
 
 	if (!*value)
-		return error_set(err, EINVAL, "an empty path");
+		return error_set(err, EINVAL, "a path is missing: state=DIR, env_file=FILE, or the folder to mount on");
 	if (value[0] == '/')
 		return take(where, value, err);
 	here = getcwd(NULL, 0);
@@ -80,6 +80,8 @@ static int take_option(struct mount_options *o, const char *option, struct error
 	}
 	if (!strcmp(option, "allow_other") || !strcmp(option, "allow_root"))
 		return error_set(err, EINVAL, "%s: only the user who mounts can enter; mount it for each user", option);
+	if (!strcmp(option, "remount"))
+		return error_set(err, EINVAL, "remount: umount it and mount it again; what runs goes on meanwhile");
 	return error_set(err, EINVAL, "unknown option '%s'; known: state=DIR, env_file=FILE, runtime=NAME, ro", option);
 }
 

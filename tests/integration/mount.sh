@@ -60,6 +60,37 @@ grep -q "$T/file: Not a directory" "$T/refused" || fail "on a file: $(cat "$T/re
 grep -q "already" "$T/refused" || fail "on a mount: $(cat "$T/refused")"
 same "unmounts that the log tells" 2 "$(grep -c unmounted "$S/log")"
 
+# A state directory that the mount would hide; a remount.
+"$INTERPFS" mount -o "state=$T/second/state" "$T/second" 2>"$T/refused" && fail "a hidden state directory"
+grep -q "would hide it" "$T/refused" || fail "hidden: $(cat "$T/refused")"
+rm -r "$T/second/state"
+"$INTERPFS" mount -o "remount,ro" "$M" 2>"$T/refused" && fail "a remount"
+grep -q "umount it and mount it again" "$T/refused" || fail "remount: $(cat "$T/refused")"
+
+# Unmounted, but somebody has it still: a lazy unmount's last user, or a mount namespace that was made
+# meanwhile (a daemon's own). The state is free at once, and what lies on the folder then stays.
+mount_pid=$(awk '{print $1}' "$S/lock")
+cat "$M/sandboxes/a/log.follow" >/dev/null 2>&1 & reader=$!
+eventually 5 sh -c "ls -l /proc/$reader/fd | grep -q log.follow"
+fusermount3 -uz "$M" || fail "a lazy unmount"
+"$INTERPFS" mount -o "state=$S" "$M" || fail "mounting after a lazy unmount"
+eventually 5 sh -c "! kill -0 $mount_pid 2>/dev/null"
+wait $reader 2>/dev/null
+if [ "$(id -u)" = 0 ]; then own=-m; else own=-Urm; fi
+mkfifo "$T/hold"
+unshare $own cat "$T/hold" & holder=$!
+exec 3>"$T/hold"
+eventually 5 grep -q " $M " "/proc/$holder/mounts"
+mount_pid=$(awk '{print $1}' "$S/lock")
+unmount_it
+"$INTERPFS" mount -o "state=$S" "$M" || fail "mounting while another namespace has the one before"
+eventually 5 sh -c "! kill -0 $mount_pid 2>/dev/null"
+[ -r "$M/README" ] || fail "the daemon before unmounted what is there now"
+same "mounts" 1 "$(grep -c " $M " /proc/mounts)"
+# The daemon holds nothing of its caller's open: cat reads its end of file when this shell closes.
+exec 3>&-
+wait $holder
+
 # By a link, with blanks in its path, dead or alive.
 mkdir "$T/a place" && ln -s "a place" "$T/link"
 "$INTERPFS" mount -o "state=$T/state3" "$T/link" || fail "a link"
