@@ -67,18 +67,6 @@ void jsonrpc_reader_free(struct jsonrpc_reader *reader)
 	reader->start = reader->scanned = 0;
 }
 
-/* cJSON would end a string at an escaped NUL and lose what follows. */
-static void replace_escaped_nuls(char *line, size_t n)
-{
-	for (size_t i = 0; i + 1 < n; i++) {
-		if (line[i] != '\\')
-			continue;
-		if (i + 6 <= n && !memcmp(line + i + 1, "u0000", 5))
-			memcpy(line + i + 2, "fffd", 4);
-		i++; /* what is escaped is no backslash that escapes */
-	}
-}
-
 static bool acceptable_id(const cJSON *id)
 {
 	if (cJSON_IsString(id))
@@ -115,7 +103,8 @@ int jsonrpc_parse(char *line, size_t n, struct jsonrpc_message *m, int *reply, s
 	*reply = JSONRPC_PARSE_ERROR;
 	if (memchr(line, '\0', n) || !text_is_utf8(line, n))
 		return error_set(err, EPROTO, "the line is not UTF-8");
-	replace_escaped_nuls(line, n);
+	m->nul = text_escaped_nul(line, n) != NULL;
+	text_replace_escaped_nuls(line, n);
 	m->document = cJSON_ParseWithLengthOpts(line, n, &end, false);
 	if (!m->document)
 		return error_set(err, EPROTO, "the line is not JSON");

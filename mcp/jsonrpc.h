@@ -51,6 +51,7 @@ struct jsonrpc_message {
 	int code;             /* of ERROR */
 	const char *text;     /* of ERROR; never NULL there */
 	const cJSON *data;    /* of ERROR, or NULL */
+	bool nul;             /* an escaped NUL was replaced */
 };
 
 /* Parses one line. Changes it: an escaped NUL, which C strings cannot hold, becomes U+FFFD.

@@ -20,6 +20,48 @@ bool text_is_utf8(const char *text, size_t n)
 	return true;
 }
 
+void text_make_utf8(char *text, size_t n)
+{
+	for (size_t i = 0, length; i < n; i += length) {
+		length = sequence_length((unsigned char *)text + i, n - i);
+		if (!length) {
+			text[i] = '?';
+			length = 1;
+		}
+	}
+}
+
+size_t text_cut(const char *text, size_t n, size_t at)
+{
+	if (at >= n)
+		return n;
+	while (at && ((unsigned char)text[at] & 0xc0) == 0x80)
+		at--;
+	return at;
+}
+
+const char *text_escaped_nul(const char *json, size_t n)
+{
+	for (size_t i = 0; i + 1 < n; i++) {
+		if (json[i] != '\\')
+			continue;
+		if (i + 6 <= n && !memcmp(json + i + 1, "u0000", 5))
+			return json + i;
+		i++; /* what is escaped is no backslash that escapes */
+	}
+	return NULL;
+}
+
+void text_replace_escaped_nuls(char *json, size_t n)
+{
+	char *end = json + n, *at = json;
+
+	while ((at = (char *)text_escaped_nul(at, (size_t)(end - at)))) {
+		memcpy(at + 2, "fffd", 4);
+		at += 6;
+	}
+}
+
 /* The length of the escape sequence at p, where an ESC stands: CSI (ESC [ … final), OSC and the
  * other strings (ESC ] … BEL or ESC \), or two bytes with intermediates between. */
 static size_t escape_length(const unsigned char *p, size_t n)

@@ -10,6 +10,18 @@
 
 bool text_is_utf8(const char *text, size_t n);
 
+/* Makes UTF-8 of what is none: each byte that belongs to no character becomes a question mark. */
+void text_make_utf8(char *text, size_t n);
+
+/* At most `at` of the text's n bytes, so that no character is cut apart. */
+size_t text_cut(const char *text, size_t n, size_t at);
+
+/* The first \u0000 in the text of some JSON, NULL without one. cJSON ends a string there and loses
+ * what follows. */
+const char *text_escaped_nul(const char *json, size_t n);
+/* Makes each of them \ufffd. */
+void text_replace_escaped_nuls(char *json, size_t n);
+
 /* Appends the bytes as text: ANSI escapes and control characters (but newline and tab) go, a
  * carriage return overwrites its line as a terminal would, bytes that are no UTF-8 become
  * U+FFFD. 0, or -1 with errno (ENOMEM, EFBIG). */

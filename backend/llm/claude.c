@@ -201,10 +201,10 @@ static int trouble(struct claude *c, struct piece *piece)
 	return 1;
 }
 
-static int over(struct claude *c, struct piece *piece, bool stalled, const char *format, const char *more)
+static int over(struct claude *c, struct piece *piece, bool stalled, const char *before, const char *reason)
 {
-	*piece = (struct piece){ .trouble = { .retry = true, .stalled = stalled, .delay = -1 } };
-	snprintf(piece->trouble.reason, sizeof piece->trouble.reason, format, more);
+	*piece = (struct piece){ .trouble = { .retry = !http_hopeless(c->http), .stalled = stalled, .delay = -1 } };
+	trouble_say(&piece->trouble, "%s%s", before, reason);
 	return trouble(c, piece);
 }
 
@@ -218,15 +218,15 @@ static int take_plain(struct claude *c, enum http_state state, struct piece *pie
 	if (state == HTTP_RUNNING)
 		return 0;
 	if (state == HTTP_STALLED)
-		return over(c, piece, true, "%s", http_reason(c->http));
+		return over(c, piece, true, "", http_reason(c->http));
 	if (state == HTTP_BROKEN && status < 400)
-		return over(c, piece, false, "%s", http_reason(c->http));
+		return over(c, piece, false, "", http_reason(c->http));
 	*piece = (struct piece){ .kind = PIECE_TROUBLE };
 	retry_judge(status, headers, bytes->data ? bytes->data : "", bytes->length, (double)time(NULL),
 		    &piece->trouble);
 	if (status >= 200 && status < 300 && !bytes->length) {
 		piece->trouble.retry = true;
-		snprintf(piece->trouble.reason, sizeof piece->trouble.reason, "the server answered nothing");
+		trouble_say(&piece->trouble, "the server answered nothing");
 	}
 	return trouble(c, piece);
 }
@@ -251,7 +251,7 @@ static int claude_take(void *self, struct piece *piece, struct error *err)
 		return take_plain(c, state, piece);
 	if (bytes->length) {
 		if (sse_put(&c->sse, bytes->data, bytes->length, &why) < 0)
-			return over(c, piece, false, "%.500s", why.text);
+			return over(c, piece, false, "", why.text);
 		buffer_clear(bytes);
 	}
 	while ((got = sse_take(&c->sse, state == HTTP_ENDED, &event, &why)) > 0) {
@@ -268,15 +268,15 @@ static int claude_take(void *self, struct piece *piece, struct error *err)
 			return 1;
 	}
 	if (got < 0)
-		return over(c, piece, false, "%.500s", why.text);
+		return over(c, piece, false, "", why.text);
 	if (state == HTTP_RUNNING)
 		return 0;
 	if (state == HTTP_STALLED)
-		return over(c, piece, true, "%s", http_reason(c->http));
+		return over(c, piece, true, "", http_reason(c->http));
 	if (state == HTTP_BROKEN)
-		return over(c, piece, false, "the stream was cut: %s", http_reason(c->http));
-	return over(c, piece, false, "%s", c->stream.started ? "the stream was cut before its end"
-							    : "the server answered nothing");
+		return over(c, piece, false, "the stream was cut: ", http_reason(c->http));
+	return over(c, piece, false, "", c->stream.started ? "the stream was cut before its end"
+							  : "the server answered nothing");
 }
 
 static cJSON *claude_abandon(void *self)

@@ -1,13 +1,17 @@
 #include "backend/llm/claude_stream.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/llm/json.h"
 #include "backend/llm/retry.h"
+#include "base/cleanup.h"
+#include "mcp/text.h"
 
 #define BLOCKS_MAX 4096
-#define TEXT_MAX (32u << 20) /* of one block; the API takes no more in a request */
+#define TEXT_MAX (32u << 20) /* of all blocks; the API takes no more in a request */
 
 struct claude_block {
 	cJSON *json;             /* as content_block_start gave it, completed at content_block_stop */
@@ -31,7 +35,7 @@ static enum piece_kind broken(struct claude_stream *s, struct piece *piece, cons
 	s->ended = true;
 	piece->kind = PIECE_TROUBLE;
 	piece->trouble = (struct trouble){ .retry = true, .delay = -1 };
-	snprintf(piece->trouble.reason, sizeof piece->trouble.reason, "the stream is broken: %s", why);
+	trouble_say(&piece->trouble, "the stream is broken: %s", why);
 	piece->usage = claude_stream_usage(s);
 	return PIECE_TROUBLE;
 }
@@ -43,8 +47,7 @@ static enum piece_kind failed(struct claude_stream *s, const cJSON *event, struc
 	s->ended = true;
 	piece->kind = PIECE_TROUBLE;
 	piece->trouble = (struct trouble){ .delay = -1, .retry = retry_error_type(string_of(error, "type")) };
-	snprintf(piece->trouble.reason, sizeof piece->trouble.reason, "error in the stream: %s: %s",
-		 string_of(error, "type"), string_of(error, "message"));
+	trouble_say(&piece->trouble, "error in the stream: %s: %s", string_of(error, "type"), string_of(error, "message"));
 	piece->usage = claude_stream_usage(s);
 	return PIECE_TROUBLE;
 }
@@ -105,6 +108,14 @@ cJSON *claude_stream_usage(const struct claude_stream *s)
 	return usage;
 }
 
+static int add_text(struct claude_stream *s, struct buffer *text, const char *more)
+{
+	size_t n = strlen(more);
+
+	s->size += n;
+	return s->size > TEXT_MAX || buffer_append(text, more, n) < 0 ? -1 : 0;
+}
+
 static enum piece_kind message_start(struct claude_stream *s, const cJSON *event, struct piece *piece)
 {
 	const cJSON *message = cJSON_GetObjectItemCaseSensitive(event, "message");
@@ -158,14 +169,14 @@ static enum piece_kind block_start(struct claude_stream *s, cJSON *event, struct
 	*b = (struct claude_block){ .json = json, .text = BUFFER(TEXT_MAX), .signature = BUFFER(TEXT_MAX) };
 	snprintf(b->type, sizeof b->type, "%s", string_of(json, "type"));
 	if (!strcmp(b->type, "text")) {
-		if (buffer_text(&b->text, string_of(json, "text")) < 0)
-			return broken(s, piece, "a block is too long");
+		if (add_text(s, &b->text, string_of(json, "text")) < 0)
+			return broken(s, piece, "it is too long");
 		return lend(s, piece, PIECE_TEXT, string_of(json, "text"));
 	}
 	if (!strcmp(b->type, "thinking")) {
-		if (buffer_text(&b->text, string_of(json, "thinking")) < 0 ||
-		    buffer_text(&b->signature, string_of(json, "signature")) < 0)
-			return broken(s, piece, "a block is too long");
+		if (add_text(s, &b->text, string_of(json, "thinking")) < 0 ||
+		    add_text(s, &b->signature, string_of(json, "signature")) < 0)
+			return broken(s, piece, "it is too long");
 		return lend(s, piece, PIECE_THINKING, string_of(json, "thinking"));
 	}
 	if (!strcmp(b->type, "tool_use"))
@@ -194,23 +205,23 @@ static enum piece_kind block_delta(struct claude_stream *s, cJSON *event, struct
 		return broken(s, piece, "a delta without its block");
 	if (!strcmp(type, "text_delta")) {
 		text = string_of(delta, "text");
-		if (buffer_text(&b->text, text) < 0)
-			return broken(s, piece, "a block is too long");
+		if (add_text(s, &b->text, text) < 0)
+			return broken(s, piece, "it is too long");
 		return lend(s, piece, PIECE_TEXT, text);
 	}
 	if (!strcmp(type, "thinking_delta")) {
 		text = string_of(delta, "thinking");
-		if (buffer_text(&b->text, text) < 0)
-			return broken(s, piece, "a block is too long");
+		if (add_text(s, &b->text, text) < 0)
+			return broken(s, piece, "it is too long");
 		return lend(s, piece, PIECE_THINKING, text);
 	}
 	if (!strcmp(type, "input_json_delta")) {
-		if (buffer_text(&b->text, string_of(delta, "partial_json")) < 0)
-			return broken(s, piece, "a tool's arguments are too long");
+		if (add_text(s, &b->text, string_of(delta, "partial_json")) < 0)
+			return broken(s, piece, "it is too long");
 	} else if (!strcmp(type, "signature_delta")) {
 		buffer_clear(&b->signature);
-		if (buffer_text(&b->signature, string_of(delta, "signature")) < 0)
-			return broken(s, piece, "a signature is too long");
+		if (add_text(s, &b->signature, string_of(delta, "signature")) < 0)
+			return broken(s, piece, "it is too long");
 	} else if (!strcmp(type, "citations_delta")) {
 		cJSON *list = cJSON_GetObjectItemCaseSensitive(b->json, "citations");
 		cJSON *one = cJSON_DetachItemFromObjectCaseSensitive(delta, "citation");
@@ -231,32 +242,32 @@ static int put_string(cJSON *object, const char *name, const char *text)
 	return cJSON_AddStringToObject(object, name, text) ? 0 : -1;
 }
 
-/* The arguments go back as the model wrote them (numbers unchanged), only without white space, which
- * could break the line that records them. */
+/* The arguments go back as the model wrote them (numbers unchanged), but on one line, as the journal
+ * keeps them. What a stricter parser would not take back is as broken as no JSON at all. */
 static int close_tool(struct claude_block *b)
 {
-	cJSON *value = NULL, *raw;
+	cleanup_buffer struct buffer line = BUFFER(b->text.limit);
+	cJSON *value, *input = NULL;
 
 	if (b->text.length) {
 		value = cJSON_ParseWithLengthOpts(b->text.data, b->text.length + 1, NULL, true);
-		if (cJSON_IsObject(value)) {
-			cJSON_Minify(b->text.data);
-			raw = cJSON_CreateRaw(b->text.data);
-			cJSON_DeleteItemFromObjectCaseSensitive(b->json, "input");
-			if (!raw || !cJSON_AddItemToObject(b->json, "input", raw)) {
-				cJSON_Delete(raw);
-				cJSON_Delete(value);
+		b->broken = !cJSON_IsObject(value);
+		cJSON_Delete(value);
+		if (!b->broken && json_compact(b->text.data, b->text.length, &line) < 0) {
+			if (errno != EINVAL)
 				return -1;
-			}
-		} else {
 			b->broken = true;
 		}
-		cJSON_Delete(value);
+		input = b->broken ? cJSON_CreateObject() : cJSON_CreateRaw(line.data);
+	} else if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(b->json, "input"))) {
+		return 0;
+	} else {
+		input = cJSON_CreateObject();
 	}
-	if (b->broken || !cJSON_GetObjectItemCaseSensitive(b->json, "input")) {
-		cJSON_DeleteItemFromObjectCaseSensitive(b->json, "input");
-		if (!cJSON_AddObjectToObject(b->json, "input"))
-			return -1;
+	cJSON_DeleteItemFromObjectCaseSensitive(b->json, "input");
+	if (!input || !cJSON_AddItemToObject(b->json, "input", input)) {
+		cJSON_Delete(input);
+		return -1;
 	}
 	return 0;
 }
@@ -326,7 +337,8 @@ static int add_call(struct answer *answer, const struct claude_block *b)
 	call = &calls[answer->count++];
 	*call = (struct tool_call){ .id = strdup(string_of(b->json, "id")),
 				    .name = strdup(string_of(b->json, "name")) };
-	if (b->broken)
+	/* A NUL could not be handed on to the tool: cJSON ends the string before it. */
+	if (b->broken || (cJSON_IsRaw(input) && text_escaped_nul(input->valuestring, strlen(input->valuestring))))
 		call->raw = strdup(b->text.data);
 	else
 		call->arguments = cJSON_IsRaw(input) ? cJSON_Parse(input->valuestring) : cJSON_Duplicate(input, true);
@@ -338,32 +350,50 @@ static bool blank(const struct buffer *text)
 	return !text->length || text->data[strspn(text->data, " \t\r\n\f\v")] == '\0';
 }
 
-static enum piece_kind message_stop(struct claude_stream *s, struct piece *piece)
+/* Whether a block may go back: the API sends text without anything in it, and thinking that was cut off
+ * before it was signed, and refuses both when they come back. */
+static bool kept(const struct claude_stream *s, const struct claude_block *b)
 {
-	cJSON *content;
-	struct buffer text = BUFFER(TEXT_MAX);
-	struct answer *a = &piece->answer;
-	int rc = 0;
+	if (!strcmp(b->type, "text"))
+		return !blank(&b->text);
+	return strcmp(b->type, "thinking") != 0 || b->signature.length || stop_of(s->stop_reason) != STOP_CUT;
+}
 
-	if (!s->stop_reason[0] || (s->count && !s->blocks[s->count - 1].closed))
-		return broken(s, piece, "it ends without a reason");
-	*a = (struct answer){ .stop = stop_of(s->stop_reason) };
-	content = cJSON_CreateArray();
-	for (size_t i = 0; i < s->count && !rc; i++) {
+/* Moves the blocks into the answer. */
+static int gather(struct claude_stream *s, struct answer *a, cJSON *content, struct buffer *text)
+{
+	a->hollow = true;
+	for (size_t i = 0; i < s->count; i++) {
 		struct claude_block *b = &s->blocks[i];
 
-		if (!strcmp(b->type, "text") && !blank(&b->text))
-			rc = (text.length && buffer_text(&text, "\n\n") < 0) ||
-			     buffer_append(&text, b->text.data, b->text.length) < 0 ? -1 : 0;
-		else if (!strcmp(b->type, "tool_use"))
-			rc = add_call(a, b);
-		/* The API sends text blocks without anything in them and refuses them when they come back. */
-		if (!rc && !(!strcmp(b->type, "text") && blank(&b->text))) {
-			rc = cJSON_AddItemToArray(content, b->json) ? 0 : -1;
-			if (!rc)
-				b->json = NULL;
-		}
+		if (!kept(s, b))
+			continue;
+		if (!strcmp(b->type, "text") && ((text->length && buffer_text(text, "\n\n") < 0) ||
+						 buffer_append(text, b->text.data, b->text.length) < 0))
+			return -1;
+		if (!strcmp(b->type, "tool_use") && add_call(a, b) < 0)
+			return -1;
+		a->hollow = a->hollow && (!strcmp(b->type, "thinking") || !strcmp(b->type, "redacted_thinking"));
+		if (!cJSON_AddItemToArray(content, b->json))
+			return -1;
+		b->json = NULL;
 	}
+	return 0;
+}
+
+static enum piece_kind message_stop(struct claude_stream *s, struct piece *piece)
+{
+	cJSON *content = cJSON_CreateArray();
+	struct buffer text = BUFFER(2 * TEXT_MAX);
+	struct answer *a = &piece->answer;
+	int rc;
+
+	if (!s->stop_reason[0] || (s->count && !s->blocks[s->count - 1].closed)) {
+		cJSON_Delete(content);
+		return broken(s, piece, "it ends without a reason");
+	}
+	*a = (struct answer){ .stop = stop_of(s->stop_reason) };
+	rc = gather(s, a, content, &text);
 	a->content = rc ? NULL : cJSON_PrintUnformatted(content);
 	cJSON_Delete(content);
 	a->text = text.data ? text.data : strdup("");
@@ -380,6 +410,22 @@ static enum piece_kind message_stop(struct claude_stream *s, struct piece *piece
 	return piece->kind = PIECE_ANSWER;
 }
 
+/* NULL for what is no JSON, or would be none when it is sent back. */
+static cJSON *parse(const char *data, size_t n)
+{
+	cleanup_free char *copy = NULL;
+
+	if (!text_is_utf8(data, n))
+		return NULL;
+	if (!text_escaped_nul(data, n))
+		return cJSON_ParseWithLength(data, n);
+	copy = strndup(data, n);
+	if (!copy)
+		return NULL;
+	text_replace_escaped_nuls(copy, strlen(copy));
+	return cJSON_Parse(copy);
+}
+
 enum piece_kind claude_stream_event(struct claude_stream *s, const char *data, size_t n, struct piece *piece)
 {
 	enum piece_kind kind = PIECE_NONE;
@@ -389,7 +435,7 @@ enum piece_kind claude_stream_event(struct claude_stream *s, const char *data, s
 	*piece = (struct piece){ .kind = PIECE_NONE };
 	if (s->ended)
 		return PIECE_NONE;
-	event = cJSON_ParseWithLength(data, n);
+	event = parse(data, n);
 	if (!event)
 		return broken(s, piece, "an event is no JSON");
 	type = string_of(event, "type");

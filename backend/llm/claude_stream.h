@@ -3,7 +3,8 @@
  *      message_start  content_block_start (content_block_delta)* content_block_stop …
  *      message_delta (stop_reason, usage)  message_stop          ping and error anywhere
  *
- * Blocks are kept verbatim, in order, also of types that are not known here. What is out of
+ * Blocks are kept verbatim, in order, also of types that are not known here (a NUL, which no text here
+ * can hold, becomes U+FFFD). What is out of
  * order is a broken stream. Nothing of an answer counts before message_stop. */
 #ifndef INTERPFS_BACKEND_LLM_CLAUDE_STREAM_H
 #define INTERPFS_BACKEND_LLM_CLAUDE_STREAM_H
@@ -14,7 +15,7 @@ struct claude_block;
 
 struct claude_stream { /* zero is a stream of which nothing has come */
 	struct claude_block *blocks;
-	size_t count;
+	size_t count, size; /* bytes of all of their texts */
 	bool started, ended;
 	char model[128], id[128];
 	char stop_reason[64];

@@ -21,9 +21,12 @@ struct http {
 	struct curl_slist *lines;
 	enum http_state state;
 	long long timer;          /* when curl wants to be called, ms; -1 never */
-	long long heard;          /* when the last byte came */
+	long long heard;          /* when the last byte came or went */
+	curl_off_t sent;          /* bytes of the request */
 	int first_ms, then_ms;
 	bool begun;               /* a byte has come */
+	bool full;                /* more of them than may be */
+	CURLcode result;
 	struct retry_headers headers;
 	struct buffer bytes;
 	char reason[CURL_ERROR_SIZE + 64];
@@ -72,7 +75,22 @@ static size_t on_bytes(char *data, size_t size, size_t n, void *context)
 
 	h->begun = true;
 	h->heard = now_ms();
-	return buffer_append(&h->bytes, data, size * n) < 0 ? 0 : size * n;
+	h->full = buffer_append(&h->bytes, data, size * n) < 0;
+	return h->full ? 0 : size * n;
+}
+
+/* A large request takes its time on a slow line: that is no silence. */
+static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off_t to_send, curl_off_t sent)
+{
+	struct http *h = context;
+
+	(void)total;
+	(void)now;
+	(void)to_send;
+	if (sent != h->sent)
+		h->heard = now_ms();
+	h->sent = sent;
+	return 0;
 }
 
 static void keep(char *out, size_t size, const char *value, size_t n)
@@ -105,6 +123,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 	};
 
 	h->heard = now_ms();
+	if (n > 5 && !strncmp(line, "HTTP/", 5))
+		memset(r, 0, sizeof *r); /* what came before was a proxy's or an interim answer */
 	if (!colon)
 		return n;
 	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -167,7 +187,9 @@ int http_post(struct http *h, const char *url, const char *const *headers, const
 	http_abandon(h);
 	buffer_clear(&h->bytes);
 	memset(&h->headers, 0, sizeof h->headers);
-	h->begun = false;
+	h->begun = h->full = false;
+	h->result = CURLE_OK;
+	h->sent = 0;
 	h->heard = now_ms();
 	h->message[0] = '\0';
 	for (; *headers; headers++) {
@@ -190,6 +212,10 @@ int http_post(struct http *h, const char *url, const char *const *headers, const
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, 30000L);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_ACCEPT_ENCODING, "identity"); /* yet a server that compresses all the same is understood */
+	SET(CURLOPT_NOPROGRESS, 0L);
+	SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+	SET(CURLOPT_XFERINFODATA, h);
 	SET(CURLOPT_USERAGENT, "interpfs");
 	SET(CURLOPT_ERRORBUFFER, h->message);
 	SET(CURLOPT_WRITEFUNCTION, on_bytes);
@@ -249,9 +275,10 @@ enum http_state http_step(struct http *h)
 	while ((message = curl_multi_info_read(h->multi, &left))) {
 		if (message->msg != CURLMSG_DONE)
 			continue;
-		h->state = message->data.result == CURLE_OK ? HTTP_ENDED : HTTP_BROKEN;
-		snprintf(h->reason, sizeof h->reason, "%s",
-			 h->message[0] ? h->message : curl_easy_strerror(message->data.result));
+		h->result = message->data.result;
+		h->state = h->result == CURLE_OK ? HTTP_ENDED : HTTP_BROKEN;
+		snprintf(h->reason, sizeof h->reason, "%s", h->full ? "the answer is too long" :
+			 h->message[0] ? h->message : curl_easy_strerror(h->result));
 	}
 	if (h->state == HTTP_RUNNING && now_ms() >= stall_at(h)) {
 		snprintf(h->reason, sizeof h->reason, "nothing came for %d s",
@@ -268,6 +295,19 @@ long http_status(const struct http *h)
 	if (h->easy)
 		curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
 	return status;
+}
+
+bool http_hopeless(const struct http *h)
+{
+	static const CURLcode lasting[] = {
+		CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT, CURLE_PEER_FAILED_VERIFICATION,
+		CURLE_SSL_CACERT_BADFILE, CURLE_SSL_ISSUER_ERROR, CURLE_SSL_CERTPROBLEM,
+	};
+
+	for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++)
+		if (h->state == HTTP_BROKEN && h->result == lasting[i])
+			return true;
+	return h->full;
 }
 
 const struct retry_headers *http_headers(const struct http *h) { return &h->headers; }

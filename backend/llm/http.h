@@ -21,7 +21,7 @@ enum http_state {
 	HTTP_STALLED, /* nothing came for too long */
 };
 
-/* first_ms, then_ms: how long the first byte and each further one may take. */
+/* first_ms, then_ms: how long the first byte and each further one may take; sending the body counts as none. */
 int http_open(struct http **http, struct runner *runner, int first_ms, int then_ms, struct error *err);
 void http_close(struct http *http);
 
@@ -37,6 +37,7 @@ enum http_state http_step(struct http *http);
 long http_status(const struct http *http); /* 0 before the headers have come */
 const struct retry_headers *http_headers(const struct http *http);
 const char *http_reason(const struct http *http);
+bool http_hopeless(const struct http *http); /* BROKEN, and would be again: a wrong address, a bad certificate */
 struct buffer *http_bytes(struct http *http); /* what has come; the receiver consumes it */
 
 #endif

@@ -1,5 +1,6 @@
 #include "backend/llm/json.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -74,4 +75,80 @@ const char *json_member(const char *text, size_t n, const char *name, size_t *le
 		return text + start;
 	}
 	return NULL;
+}
+
+static size_t digits(const char *text, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && text[i] >= '0' && text[i] <= '9')
+		i++;
+	return i;
+}
+
+/* The length of the number at text as JSON has numbers; 0 when there is none. */
+static size_t number(const char *text, size_t n)
+{
+	size_t i = n && *text == '-', whole = digits(text + i, n - i), more;
+
+	if (!whole || (text[i] == '0' && whole > 1))
+		return 0;
+	i += whole;
+	if (i < n && text[i] == '.') {
+		more = digits(text + i + 1, n - i - 1);
+		if (!more)
+			return 0;
+		i += 1 + more;
+	}
+	if (i < n && (text[i] == 'e' || text[i] == 'E')) {
+		i++;
+		if (i < n && (text[i] == '+' || text[i] == '-'))
+			i++;
+		more = digits(text + i, n - i);
+		if (!more)
+			return 0;
+		i += more;
+	}
+	return i;
+}
+
+static int put_string(const char *text, size_t n, struct buffer *out)
+{
+	size_t plain = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)text[i] >= ' ')
+			continue;
+		if (buffer_append(out, text + plain, i - plain) < 0 ||
+		    buffer_format(out, "\\u%04x", (unsigned)text[i]) < 0)
+			return -1;
+		plain = i + 1;
+	}
+	return buffer_append(out, text + plain, n - plain);
+}
+
+int json_compact(const char *text, size_t n, struct buffer *out)
+{
+	for (size_t i = 0, length; i < n; i += length) {
+		length = 1;
+		if (blank(text[i]))
+			continue;
+		if (text[i] == '"') {
+			length = skip_string(text, n, i) - i;
+			if (put_string(text + i, length, out) < 0)
+				return -1;
+			continue;
+		}
+		if (text[i] == '-' || (text[i] >= '0' && text[i] <= '9'))
+			length = number(text + i, n - i);
+		else if (!memchr("{}[]:,truefalsn", text[i], 15)) /* the words were right for cJSON */
+			length = 0;
+		if (!length) {
+			errno = EINVAL;
+			return -1;
+		}
+		if (buffer_append(out, text + i, length) < 0)
+			return -1;
+	}
+	return 0;
 }

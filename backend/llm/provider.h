@@ -50,6 +50,7 @@ struct answer {
 	char model[128], id[128], request_id[128];
 	struct tool_call *calls;
 	size_t count;
+	bool hollow;            /* nothing in it but thinking: no server takes that back */
 };
 
 void answer_free(struct answer *answer);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backend/llm/json.h"
+#include "base/cleanup.h"
 
 #define TEXT_MAX (256u << 20)
 
@@ -24,6 +25,7 @@ static int take_line(struct recording *r, const char *name, size_t number, const
 			 !strcmp(string_of(json, "role"), "assistant");
 	bool good = cJSON_IsObject(json) &&
 		    (!assistant || cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(json, "content")));
+	cleanup_buffer struct buffer one = BUFFER(TEXT_MAX);
 	const char *content;
 	size_t length = 0;
 	char **turns;
@@ -38,10 +40,10 @@ static int take_line(struct recording *r, const char *name, size_t number, const
 	if (!turns)
 		return error_memory(err);
 	r->turns = turns;
-	turns[r->count] = strndup(content, length);
-	if (!turns[r->count])
-		return error_memory(err);
-	cJSON_Minify(turns[r->count++]);
+	if (json_compact(content, length, &one) < 0)
+		return errno == EINVAL ? error_set(err, EINVAL, "%s: line %zu holds a number that is none", name, number)
+				       : error_memory(err);
+	turns[r->count++] = steal_pointer(&one.data);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/llm/retry.h"
 #include "backend/runner.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -188,8 +189,7 @@ static int replay_take(void *self, struct piece *piece, struct error *err)
 	if (r->turn >= r->recording.count) {
 		piece->kind = PIECE_TROUBLE;
 		piece->trouble = (struct trouble){ .delay = -1 };
-		snprintf(piece->trouble.reason, sizeof piece->trouble.reason,
-			 "the recording has ended: it has %zu turns", r->recording.count);
+		trouble_say(&piece->trouble, "the recording has ended: it has %zu turns", r->recording.count);
 		return 1;
 	}
 	if (recording_answer(r->recording.turns[r->turn], &piece->answer, err) < 0)

@@ -2,10 +2,13 @@
 
 #include <curl/curl.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "mcp/text.h"
 
 bool retry_error_type(const char *type)
 {
@@ -65,16 +68,32 @@ void retry_judge(long status, const struct retry_headers *h, const char *body, s
 		t->retry = false;
 	snprintf(t->request_id, sizeof t->request_id, "%s", h->request_id[0] || !id ? h->request_id : id);
 	if (type || message)
-		snprintf(t->reason, sizeof t->reason, "%ld %s%s%s", status, type ? type : "error",
-			 message ? ": " : "", message ? message : "");
+		trouble_say(t, "%ld %s%s%s", status, type ? type : "error", message ? ": " : "", message ? message : "");
 	else if (!n)
-		snprintf(t->reason, sizeof t->reason, "%ld without a body", status);
+		trouble_say(t, "%ld without a body", status);
+	else if (status < 300)
+		trouble_say(t, "%ld with %s in place of a stream of events: %.*s", status,
+			    h->content_type[0] ? h->content_type : "something", (int)text_cut(body, n, 200), body);
 	else
-		snprintf(t->reason, sizeof t->reason, "%ld: %.*s", status, n > 200 ? 200 : (int)n, body);
-	for (char *p = t->reason; *p; p++)
-		if ((unsigned char)*p < ' ')
-			*p = ' ';
+		trouble_say(t, "%ld: %.*s", status, (int)text_cut(body, n, 200), body);
 	cJSON_Delete(json);
+}
+
+void trouble_say(struct trouble *t, const char *format, ...)
+{
+	char text[4 * sizeof t->reason];
+	va_list args;
+	size_t n;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	n = strlen(text);
+	text_make_utf8(text, n);
+	n = text_cut(text, n, sizeof t->reason - 1);
+	for (size_t i = 0; i < n; i++)
+		t->reason[i] = (unsigned char)text[i] < ' ' ? ' ' : text[i];
+	t->reason[n] = '\0';
 }
 
 double retry_delay(const struct trouble *t, int attempt, double random)

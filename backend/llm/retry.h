@@ -26,6 +26,9 @@ bool retry_error_type(const char *type);
 void retry_judge(long status, const struct retry_headers *headers, const char *body, size_t n, double now,
 		 struct trouble *trouble);
 
+/* Sets the reason: one line, cut between two characters. */
+void trouble_say(struct trouble *trouble, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Seconds until attempt number `attempt` (1 is the first repetition). random: 0 … 1. */
 double retry_delay(const struct trouble *trouble, int attempt, double random);
 

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -78,15 +79,16 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-    def give_json(self, status, value, headers=()):
-        data = json.dumps(value).encode()
+    def give(self, status, data, headers=()):
         self.send_response(status)
-        for name, text in (("Content-Type", "application/json"), ("Content-Length", str(len(data))),
-                           ("request-id", f"req_{self.number:06d}"), *headers):
+        for name, text in (("Content-Length", str(len(data))), ("request-id", f"req_{self.number:06d}"), *headers):
             self.send_header(name, text)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+    def give_json(self, status, value, headers=()):
+        self.give(status, json.dumps(value).encode(), (("Content-Type", "application/json"), *headers))
 
     def refuse(self, refusal, headers=()):
         self.give_json(refusal.status, {"type": "error", "error": {"type": refusal.kind, "message": refusal.message},
@@ -187,6 +189,8 @@ class Handler(BaseHTTPRequestHandler):
                 headers.append(("x-should-retry", step["should_retry"]))
             kind = step.get("type", steps.ERROR_TYPES.get(status, "api_error"))
             self.report(outcome)
+            if "body" in step:
+                return self.give(status, step["body"].encode(), headers)
             return self.refuse(rules.Refusal(status, kind, step.get("message", kind.replace("_", " "))), headers)
         message = self.compose(body, step)
         if body.get("stream"):
@@ -264,6 +268,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
+        self.packed = zlib.compressobj(wbits=31) if step.get("gzip") else None
+        if self.packed:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("request-id", f"req_{self.number:06d}")
         self.end_headers()
         self.sent = 0
@@ -288,6 +295,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.event(event, step)
             outcome["delivered"] = True
             self.report(outcome)
+            if self.packed:
+                self.write_chunk(self.packed.flush())
             self.wfile.write(b"0\r\n\r\n")
         finally:
             if not finished:
@@ -317,6 +326,11 @@ class Handler(BaseHTTPRequestHandler):
         self.chunk(data)
 
     def chunk(self, data):
+        if data and self.packed:
+            data = self.packed.compress(data) + self.packed.flush(zlib.Z_SYNC_FLUSH)
+        self.write_chunk(data)
+
+    def write_chunk(self, data):
         if data:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 

@@ -4,9 +4,14 @@ INTERPFS names a test build. Alone: INTERPFS=build/asan/interpfs python3 tests/s
 import json
 import os
 import random
+import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -348,6 +353,110 @@ class Faults(Case):
         s.run("go")
         self.done(s)
         self.assertIn("timed out after 1 s", s.read("calls/1/result"))
+
+
+class Wire(Case):
+    """What comes back over HTTP and is no answer."""
+
+    def fails(self, step, *texts, asked=1):
+        self.api.steps(step, {"text": "never"})
+        s = self.session()
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        for text in texts:
+            self.assertIn(text, s.failure())
+        self.assertEqual(len(self.api.bodies()), asked)
+        self.check(s)
+
+    def test_page_in_place_of_a_stream(self):
+        self.fails({"status": 200, "body": "<html>Sign in, \u20ac" + "\u20ac" * 200, "headers": {"Content-Type": "text/html"}},
+                   "200 with text/html in place of a stream of events: <html>Sign in, \u20ac")
+
+    def test_huge_page(self):
+        self.fails({"status": 200, "body": "<html>" * (3 << 20), "headers": {"Content-Type": "text/html"}},
+                   "the answer is too long")
+
+    def test_elsewhere(self):
+        self.fails({"status": 307, "body": "", "headers": {"Location": self.api.url + "/other"}}, "307 without a body")
+
+    def test_too_large(self):
+        self.fails({"status": 413, "message": "Request exceeds the maximum size"}, "413 request_too_large: Request exceeds")
+
+    def test_compressed_though_not_asked_for(self):
+        self.api.steps({"text": "It is two.", "gzip": True})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.assertEqual(s.read("result"), "It is two.\n")
+
+    def test_cut_anywhere(self):
+        """In the middle of a character, of a string, of a line: what was shown is text, and it is asked again."""
+        text = "\u20ac\U0001f600" * 12
+        for at in range(560, 640, 7):
+            self.api.steps({"text": text, "cut": at, "chunk": 3}, {"text": "It is two."})
+            s = self.session(retry={"attempts": 1, "seconds": 900})
+            s.run("go")
+            self.done(s)
+            self.assertEqual(len(s.events("retry")), 1)
+            self.assertTrue(text.startswith(s.events("aborted")[0]["text"]))
+
+    def test_addresses_that_never_work(self):
+        for url, text in (("htp://127.0.0.1", "not supported"), ("http://127.0.0.1:99999", "bad/illegal format"),
+                          ("https://127.0.0.1:%d" % self.tls(), "certificate")):
+            self.secrets["ANTHROPIC_BASE_URL"] = url
+            s = self.session()
+            s.run("go")
+            self.assertEqual(s.status(), "failed")
+            self.assertIn(text, s.failure())
+            self.assertEqual(s.events("retry"), [], "it was tried again")
+
+    def tls(self):
+        """A server whose certificate nobody has signed."""
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-subj", "/CN=localhost", "-keyout", self.tmp + "/tls", "-out", self.tmp + "/tls"], check=True,
+                       stderr=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.tmp + "/tls")
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def serve():
+            try:
+                context.wrap_socket(listener.accept()[0], server_side=True)
+            except OSError:
+                pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        return listener.getsockname()[1]
+
+    def test_slow_line(self):
+        """A large request on a line so slow that sending takes longer than a silence may."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        asked = []
+
+        def serve():
+            connection = listener.accept()[0]
+            asked.append(1)
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += connection.recv(1024)
+            head, data = data.split(b"\r\n\r\n", 1)
+            left = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(data)
+            while left > 0:
+                time.sleep(0.02)
+                left -= len(connection.recv(65536))
+            body = json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": "all of it came"}}).encode()
+            connection.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        self.secrets["ANTHROPIC_BASE_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.env["INTERPFS_STALL_SECONDS"] = "5"
+        s = self.session(retry={"attempts": 0, "seconds": 900})
+        s.run("x" * (24 << 20))
+        self.assertIn("all of it came", s.failure())
+        self.assertEqual(len(asked), 1)
 
 
 class Limits(Case):

@@ -1,6 +1,7 @@
 /* The Messages API: answers are assembled verbatim, requests extend one another. */
 #include <check.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,124 @@ START_TEST(no_arguments)
 }
 END_TEST
 
+/* What a model may write as arguments: how it goes back, and what the tool gets (NULL: it is not run). */
+static const struct {
+	const char *partial; /* as the value of partial_json */
+	const char *input, *code;
+} arguments[] = {
+	{ "{\\\"p\\\": \\\"C:\\\\\\\\\\\", \\\"code\\\": \\\"a b // c\\\"}", "{\"p\":\"C:\\\\\",\"code\":\"a b // c\"}", "a b // c" },
+	{ "{\\\"code\\\": \\\"a\\n\\tb\\\"}", "{\"code\":\"a\\u000a\\u0009b\"}", "a\n\tb" }, /* raw in the string */
+	{ " {\\\"code\\\" :\\n\\\"/* \\\\\\\" */\\\" } ", "{\"code\":\"/* \\\" */\"}", "/* \" */" },
+	{ "{\\\"code\\\":\\\"x\\\",\\\"n\\\":-0.5e+7}", "{\"code\":\"x\",\"n\":-0.5e+7}", "x" },
+	{ "{\\\"code\\\":\\\"x\\\",\\\"n\\\":01}", "{}", NULL },
+	{ "{\\\"code\\\":\\\"x\\\",\\\"n\\\":1.}", "{}", NULL },
+	{ "{\\\"code\\\":\\\"x\\\"} x", "{}", NULL },
+	{ "[1]", "{}", NULL },
+	{ "{\\\"code\\\":\\\"\\\\ud800\\\"}", "{}", NULL },
+	/* No tool can have a NUL; cut there, the code would be another. */
+	{ "{\\\"code\\\":\\\"a\\\\u0000b\\\"}", "{\"code\":\"a\\u0000b\"}", NULL },
+	{ "{\\\"code\\\":\\\"a\\\\\\\\u0000b\\\"}", "{\"code\":\"a\\\\u0000b\"}", "a\\u0000b" },
+};
+
+START_TEST(arguments_as_written)
+{
+	struct claude_stream s = { 0 };
+	struct piece p;
+	char delta[512], expected[512];
+	const char *const events[] = {
+		START,
+		"{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"run\",\"input\":{}}}",
+		delta,
+		"{\"type\":\"content_block_stop\",\"index\":0}",
+		"{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}",
+		"{\"type\":\"message_stop\"}", NULL,
+	};
+
+	snprintf(delta, sizeof delta, "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"input_json_delta\","
+		 "\"partial_json\":\"%s\"}}", arguments[_i].partial);
+	snprintf(expected, sizeof expected, "[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"run\",\"input\":%s}]", arguments[_i].input);
+	ck_assert_int_eq(feed(&s, &p, events), PIECE_ANSWER);
+	ck_assert_str_eq(p.answer.content, expected);
+	if (arguments[_i].code)
+		ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(p.answer.calls[0].arguments, "code")), arguments[_i].code);
+	else
+		ck_assert_ptr_null(p.answer.calls[0].arguments);
+	ck_assert((p.answer.calls[0].raw != NULL) == (arguments[_i].code == NULL));
+	answer_free(&p.answer);
+	claude_stream_free(&s);
+}
+END_TEST
+
+/* Thinking that was cut off unsigned is refused when it comes back; what was signed before it stays. */
+START_TEST(thinking_cut_off)
+{
+	struct claude_stream s = { 0 };
+	struct piece p;
+	const char *const events[] = {
+		START,
+		"{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"a\",\"signature\":\"c2ln\"}}",
+		"{\"type\":\"content_block_stop\",\"index\":0}",
+		"{\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\"b\"}}",
+		"{\"type\":\"content_block_stop\",\"index\":1}",
+		"{\"type\":\"content_block_start\",\"index\":2,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"c\",\"signature\":\"\"}}",
+		"{\"type\":\"content_block_stop\",\"index\":2}",
+		"{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"}}",
+		"{\"type\":\"message_stop\"}", NULL,
+	};
+
+	ck_assert_int_eq(feed(&s, &p, events), PIECE_ANSWER);
+	ck_assert_str_eq(p.answer.content, "[{\"type\":\"thinking\",\"thinking\":\"a\",\"signature\":\"c2ln\"},{\"type\":\"text\",\"text\":\"b\"}]");
+	ck_assert(!p.answer.hollow);
+	answer_free(&p.answer);
+	claude_stream_free(&s);
+}
+END_TEST
+
+START_TEST(nothing_but_thinking)
+{
+	struct claude_stream s = { 0 };
+	struct piece p;
+	const char *const events[] = {
+		START,
+		"{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"a\",\"signature\":\"c2ln\"}}",
+		"{\"type\":\"content_block_stop\",\"index\":0}",
+		"{\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\" \"}}",
+		"{\"type\":\"content_block_stop\",\"index\":1}",
+		"{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}",
+		"{\"type\":\"message_stop\"}", NULL,
+	};
+
+	ck_assert_int_eq(feed(&s, &p, events), PIECE_ANSWER);
+	ck_assert(p.answer.hollow);
+	answer_free(&p.answer);
+	claude_stream_free(&s);
+}
+END_TEST
+
+START_TEST(no_end)
+{
+	struct claude_stream s = { 0 };
+	struct piece p;
+	size_t n = 1 << 20;
+	char *delta = malloc(n + 200);
+	int i;
+
+	ck_assert_ptr_nonnull(delta);
+	feed(&s, &p, (const char *const[]){ START, "{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}", NULL });
+	i = snprintf(delta, 200, "{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"");
+	memset(delta + i, 'x', n);
+	memcpy(delta + i + n, "\"}}", 4);
+	for (i = 0; i < 40 && claude_stream_event(&s, delta, strlen(delta), &p) == PIECE_TEXT; i++)
+		;
+	ck_assert_int_eq(i, 32);
+	ck_assert_int_eq(p.kind, PIECE_TROUBLE);
+	ck_assert_str_eq(p.trouble.reason, "the stream is broken: it is too long");
+	cJSON_Delete(p.usage);
+	free(delta);
+	claude_stream_free(&s);
+}
+END_TEST
+
 static const struct {
 	const char *events[6];
 	bool retry;
@@ -126,6 +245,7 @@ static const struct {
 	{ { START, "{\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\"}}" }, true },
 	{ { START, "{\"type\":\"message_stop\"}" }, true },
 	{ { START, "{\"type\":\"content_blo" }, true },
+	{ { START, "{\"type\":\"ping\",\"x\":\"\xe2\x82\"}" }, true }, /* no UTF-8 */
 	{ { START, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}" }, true },
 	{ { START, "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"no\"}}" }, false },
 };
@@ -251,6 +371,10 @@ int main(void)
 	tcase_add_test(t, assembles);
 	tcase_add_test(t, truncated_arguments);
 	tcase_add_test(t, no_arguments);
+	tcase_add_loop_test(t, arguments_as_written, 0, sizeof arguments / sizeof *arguments);
+	tcase_add_test(t, thinking_cut_off);
+	tcase_add_test(t, nothing_but_thinking);
+	tcase_add_test(t, no_end);
 	tcase_add_loop_test(t, breaks, 0, sizeof broken / sizeof *broken);
 	tcase_add_test(t, refusal);
 	tcase_add_test(t, requests);

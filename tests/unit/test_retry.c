@@ -6,6 +6,9 @@
 #include "backend/llm/retry.h"
 #include "backend/llm/usage.h"
 
+#define TEN "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac-"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
 static const struct {
 	long status;
 	const char *should, *ms, *after, *body;
@@ -19,6 +22,9 @@ static const struct {
 	  "401 authentication_error: x" },
 	{ 403, "", "", "", "", false, -1, "403 without a body" },
 	{ 404, "", "", "", "<html>", false, -1, "404: <html>" },
+	{ 502, "", "", "", "<" HUNDRED HUNDRED HUNDRED, true, -1, "502: <" HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac" },
+	{ 502, "", "", "", "a\xe9\tb", true, -1, "502: a? b" },
+	{ 200, "", "", "", "<html>", false, -1, "200 with something in place of a stream of events: <html>" },
 	{ 413, "", "", "", "", false, -1, "413 without a body" },
 	{ 408, "", "", "", "", true, -1, "408 without a body" },
 	{ 409, "", "", "", "", true, -1, "409 without a body" },
