@@ -161,7 +161,7 @@ int runner_set_failure(struct runner *r, const char *text, struct error *err)
 	return 0;
 }
 
-static bool ends_with(const char *text, const char *end)
+bool runner_ends_with(const char *text, const char *end)
 {
 	size_t n = strlen(text), m = strlen(end);
 
@@ -203,7 +203,7 @@ static int mend(int fd, const char *path, struct error *err)
 		return error_errno(err, "stat");
 	if (!st.st_size)
 		return 0;
-	if (ends_with(name, ".jsonl")) {
+	if (runner_ends_with(name, ".jsonl")) {
 		if (whole_lines(fd, st.st_size, &end, err) < 0)
 			return -1;
 		if (end != st.st_size && ftruncate(fd, end) < 0)
@@ -271,7 +271,7 @@ int runner_append(struct runner *r, const char *path, const void *data, size_t n
 
 	if (may_write(r, path, err) < 0)
 		return -1;
-	if (r->secrets && (!strcmp(path, "log") || ends_with(path, ".log"))) {
+	if (r->secrets && (!strcmp(path, "log") || runner_ends_with(path, ".log"))) {
 		if (buffer_append(&clean, data, n) < 0)
 			return error_memory(err);
 		runner_scrub(r, &clean);

@@ -103,5 +103,6 @@ void runner_take_secrets(struct runner *r, const void *text, size_t n); /* {"sec
 
 /* runner_files.c */
 void runner_close_logs(struct runner *r);
+bool runner_ends_with(const char *text, const char *end);
 
 #endif

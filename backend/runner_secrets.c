@@ -10,6 +10,7 @@
 #include "base/secret.h"
 
 #define SHORTEST 8 /* what is shorter is none: it would cut words apart */
+#define WORD 16    /* a key that is shorter and has no digit in it is a word */
 
 void runner_take_secrets(struct runner *r, const void *text, size_t n)
 {
@@ -64,13 +65,18 @@ int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct 
 	}
 }
 
-/* An address is one when it holds a password. */
+/* An address is one when it holds a password; a key is none when it is the word that is given where any
+ * key is right ("anything"): taken out, it would tear texts apart. */
 static bool is_secret(const cJSON *item)
 {
-	size_t n = strlen(item->string);
+	const char *name = item->string, *value = item->valuestring;
+	size_t n = strlen(value);
 
-	return strlen(item->valuestring) >= SHORTEST &&
-	       (n < 4 || strcmp(item->string + n - 4, "_URL") != 0 || strchr(item->valuestring, '@'));
+	if (runner_ends_with(name, "_URL"))
+		return n >= SHORTEST && strchr(value, '@');
+	if (runner_ends_with(name, "_KEY") || runner_ends_with(name, "_TOKEN"))
+		return n >= WORD || (n >= SHORTEST && value[strcspn(value, "0123456789")]);
+	return n >= SHORTEST;
 }
 
 static void replace(struct buffer *text, const char *value, const char *name)

@@ -23,7 +23,7 @@ bool text_is_utf8(const char *text, size_t n)
 void text_make_utf8(char *text, size_t n)
 {
 	for (size_t i = 0, length; i < n; i += length) {
-		length = sequence_length((unsigned char *)text + i, n - i);
+		length = utf8_length(text + i, n - i);
 		if (!length) {
 			text[i] = '?';
 			length = 1;

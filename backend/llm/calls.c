@@ -13,6 +13,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "mcp/schema.h"
+#include "mcp/text.h"
 
 #define OUTPUT_LIMIT 32768
 #define IMAGE_MAX (5u << 20) /* what the API takes */
@@ -110,13 +111,6 @@ static int keep_image(struct session *s, unsigned call, unsigned k, const cJSON 
 	return cJSON_AddItemToArray(content, block) ? 0 : error_memory(err);
 }
 
-static size_t whole_character(const char *text, size_t n, size_t at)
-{
-	while (at < n && at && ((unsigned char)text[at] & 0xC0) == 0x80)
-		at--;
-	return at;
-}
-
 /* The model gets head and tail of what is too long, and where the whole is. */
 static int add_output(struct session *s, unsigned call, const struct buffer *text, cJSON *content, struct error *err)
 {
@@ -130,8 +124,8 @@ static int add_output(struct session *s, unsigned call, const struct buffer *tex
 	if (text->length <= limit)
 		return text->length && add_text(content, text->data) < 0 ? error_memory(err) : 0;
 	snprintf(name, sizeof name, "call-%u.txt", call);
-	head = whole_character(text->data, text->length, limit / 2);
-	tail = whole_character(text->data, text->length, text->length - limit / 2);
+	head = text_cut(text->data, text->length, limit / 2);
+	tail = text_cut(text->data, text->length, text->length - limit / 2);
 	rc = session_leave(s, name, text->data, text->length, where, sizeof where);
 	if (buffer_append(&cut, text->data, head) < 0 ||
 	    buffer_format(&cut, "\n[… %zu bytes are left out here%s%s …]\n", tail - head,
@@ -176,15 +170,10 @@ static int convert(struct session *s, unsigned call, const cJSON *result, cJSON 
 
 static int set_file(struct session *s, unsigned call, const char *name, const char *text, struct error *err)
 {
-	cleanup_buffer struct buffer line = BUFFER(LINE_MAX_BYTES);
 	char path[64];
 
 	snprintf(path, sizeof path, "calls/%u/%s", call, name);
-	if (buffer_text(&line, text) < 0 ||
-	    (line.length && line.data[line.length - 1] != '\n' && buffer_text(&line, "\n") < 0))
-		return error_memory(err);
-	runner_scrub(s->runner, &line);
-	return runner_set_value(s->runner, path, line.data ? line.data : "", line.length, 0600, err);
+	return session_set_file(s, path, text, err);
 }
 
 int session_result(struct session *s, unsigned number, const char *id, const char *name, cJSON *content,
@@ -192,7 +181,6 @@ int session_result(struct session *s, unsigned number, const char *id, const cha
 {
 	cJSON *event = cJSON_CreateObject();
 	const cJSON *block;
-	cleanup_free char *members = NULL;
 	char elapsed[32], path[64];
 
 	cJSON_AddNumberToObject(event, "call", number);
@@ -201,12 +189,7 @@ int session_result(struct session *s, unsigned number, const char *id, const cha
 	cJSON_AddBoolToObject(event, "is_error", is_error);
 	cJSON_AddNumberToObject(event, "seconds", (double)(long long)(seconds * 1000) / 1000);
 	cJSON_AddItemReferenceToObject(event, "content", content);
-	members = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	if (!members)
-		return error_memory(err);
-	members[strlen(members) - 1] = '\0';
-	if (session_event(s, "result", members + 1, err) < 0 || session_sync(s, err) < 0)
+	if (session_event(s, "result", event, err) < 0 || session_sync(s, err) < 0)
 		return -1;
 	failpoint("session-result");
 
@@ -263,7 +246,6 @@ static int show_call(struct session *s, unsigned number, const struct tool_call 
 static int record_call(struct session *s, unsigned number, const struct tool_call *call, struct error *err)
 {
 	cJSON *event = cJSON_CreateObject();
-	cleanup_free char *members = NULL;
 	cleanup_free char *arguments = call->arguments ? cJSON_PrintUnformatted(call->arguments) : NULL;
 
 	cJSON_AddNumberToObject(event, "call", number);
@@ -271,12 +253,7 @@ static int record_call(struct session *s, unsigned number, const struct tool_cal
 	cJSON_AddStringToObject(event, "name", call->name);
 	if (arguments)
 		cJSON_AddRawToObject(event, "arguments", arguments);
-	members = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	if (!members)
-		return error_memory(err);
-	members[strlen(members) - 1] = '\0';
-	if (session_event(s, "call", members + 1, err) < 0 || session_sync(s, err) < 0)
+	if (session_event(s, "call", event, err) < 0 || session_sync(s, err) < 0)
 		return -1;
 	failpoint("session-call");
 	if (set_file(s, number, "name", call->name, err) < 0 ||

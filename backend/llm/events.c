@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "mcp/text.h"
 
 #define ABORTED_MAX 65536
 
@@ -27,6 +28,24 @@ static double number(const cJSON *object, const char *name)
 	const cJSON *n = cJSON_GetObjectItemCaseSensitive(object, name);
 
 	return cJSON_IsNumber(n) ? n->valuedouble : 0;
+}
+
+/* What is written has no secrets in it, and is UTF-8. */
+static void clean(struct session *s, struct buffer *text)
+{
+	runner_scrub(s->runner, text);
+	text_make_utf8(text->data, text->length);
+}
+
+int session_set_file(struct session *s, const char *path, const char *text, struct error *err)
+{
+	cleanup_buffer struct buffer line = BUFFER(LINE_MAX_BYTES);
+
+	if (buffer_text(&line, text) < 0 ||
+	    (line.length && line.data[line.length - 1] != '\n' && buffer_text(&line, "\n") < 0))
+		return error_memory(err);
+	clean(s, &line);
+	return runner_set_value(s->runner, path, line.data ? line.data : "", line.length, 0600, err);
 }
 
 static cJSON *pending_of(struct session *s, const char *id)
@@ -53,6 +72,27 @@ static int take_system(struct session *s, const cJSON *event, struct error *err)
 	return s->dialogue.model && s->dialogue.system && s->dialogue.tools ? 0 : error_memory(err);
 }
 
+static int take_answer(struct session *s, bool whole, const cJSON *event, const char *content, size_t length,
+		       struct error *err)
+{
+	const cJSON *usage = cJSON_GetObjectItemCaseSensitive(event, "usage");
+	const cJSON *cost = cJSON_GetObjectItemCaseSensitive(event, "cost");
+	const cJSON *calls = cJSON_GetObjectItemCaseSensitive(event, "calls");
+
+	s->asked = false;
+	if ((whole || cJSON_IsObject(usage)) &&
+	    usage_add(&s->usage, session_word(event, "model"), usage, cJSON_IsNumber(cost) ? cost->valuedouble : -1, whole) < 0)
+		return error_memory(err);
+	if (!whole)
+		return 0;
+	cJSON_Delete(s->pending);
+	s->pending = cJSON_IsArray(calls) ? cJSON_Duplicate(calls, true) : NULL;
+	s->answered = true;
+	s->last_stop = answer_stop_find(session_word(event, "stop"));
+	snprintf(s->last_reason, sizeof s->last_reason, "%s", session_word(event, "stop_reason"));
+	return content ? dialogue_add(&s->dialogue, ITEM_ASSISTANT, content, length, err) : 0;
+}
+
 /* Brings what is kept in memory up to date with one event; the same when it is written and when it
  * is read again. */
 static int take(void *context, const char *type, const cJSON *event, const char *line, size_t n,
@@ -68,16 +108,13 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	content = json_member(line, n, "content", &length);
 	if (!strcmp(type, "system"))
 		return take_system(s, event, err);
-	if (!strcmp(type, "user")) {
+	if (!strcmp(type, "user") || !strcmp(type, "start")) {
+		s->answered = false;
 		if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "note"))) {
 			s->open = true;
 			s->advanced = false;
 		}
 		return content ? dialogue_add(&s->dialogue, ITEM_USER, content, length, err) : 0;
-	}
-	if (!strcmp(type, "start")) {
-		s->open = true;
-		s->advanced = false;
 	}
 	if (!strcmp(type, "request")) {
 		s->asked = s->advanced = true;
@@ -85,21 +122,8 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 		s->requests = (unsigned)number(event, "request");
 		return dialogue_add(&s->dialogue, ITEM_ASKED, NULL, 0, err);
 	}
-	if (!strcmp(type, "assistant") || !strcmp(type, "aborted")) {
-		const cJSON *usage = cJSON_GetObjectItemCaseSensitive(event, "usage");
-		const cJSON *calls = cJSON_GetObjectItemCaseSensitive(event, "calls");
-		bool answered = !strcmp(type, "assistant");
-
-		s->asked = false;
-		if ((answered || cJSON_IsObject(usage)) &&
-		    usage_add(&s->usage, &s->models, session_word(event, "model"), usage, answered) < 0)
-			return error_memory(err);
-		if (!answered)
-			return 0;
-		cJSON_Delete(s->pending);
-		s->pending = cJSON_IsArray(calls) ? cJSON_Duplicate(calls, true) : NULL;
-		return content ? dialogue_add(&s->dialogue, ITEM_ASSISTANT, content, length, err) : 0;
-	}
+	if (!strcmp(type, "assistant") || !strcmp(type, "aborted"))
+		return take_answer(s, !strcmp(type, "assistant"), event, content, length, err);
 	if (!strcmp(type, "call")) {
 		s->calls = (unsigned)number(event, "call");
 		call = pending_of(s, session_word(event, "id"));
@@ -109,6 +133,7 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	if (!strcmp(type, "result")) {
 		if (number(event, "call") > s->calls)
 			s->calls = (unsigned)number(event, "call");
+		s->answered = false;
 		call = pending_of(s, session_word(event, "id"));
 		if (call)
 			cJSON_Delete(cJSON_DetachItemViaPointer(s->pending, call));
@@ -123,14 +148,14 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	return 0;
 }
 
-int session_event(struct session *s, const char *type, const char *members, struct error *err)
+static int append(struct session *s, const char *type, const char *members, struct error *err)
 {
 	cJSON *event;
 	int rc;
 
 	if (journal_line(&s->journal, type, members, &s->line, err) < 0)
 		return -1;
-	runner_scrub(s->runner, &s->line);
+	clean(s, &s->line);
 	if (runner_append(s->runner, "messages.jsonl", s->line.data, s->line.length, err) < 0)
 		return -1;
 	journal_advance(&s->journal, &s->line);
@@ -142,6 +167,17 @@ int session_event(struct session *s, const char *type, const char *members, stru
 	return rc;
 }
 
+int session_event(struct session *s, const char *type, cJSON *event, struct error *err)
+{
+	cleanup_free char *text = event ? cJSON_PrintUnformatted(event) : NULL;
+
+	cJSON_Delete(event);
+	if (!text)
+		return error_memory(err);
+	text[strlen(text) - 1] = '\0'; /* without the braces */
+	return append(s, type, text + 1, err);
+}
+
 int session_sync(struct session *s, struct error *err)
 {
 	return runner_sync(s->runner, "messages.jsonl", err);
@@ -149,28 +185,26 @@ int session_sync(struct session *s, struct error *err)
 
 int session_user_text(struct session *s, const char *text, bool note, const char *inbox, struct error *err)
 {
-	cJSON *json = cJSON_CreateString(text);
-	cleanup_free char *quoted = json ? cJSON_PrintUnformatted(json) : NULL;
-	cleanup_free char *members = NULL;
-	int n;
+	cJSON *event = cJSON_CreateObject(), *content, *block = cJSON_CreateObject();
 
-	cJSON_Delete(json);
-	if (!quoted)
-		return error_memory(err);
-	n = asprintf(&members, "%s%s%s%s\"content\":[{\"type\":\"text\",\"text\":%s}]", note ? "\"note\":true," : "",
-		     inbox ? "\"inbox\":\"" : "", inbox ? inbox : "", inbox ? "\"," : "", quoted);
-	if (n < 0) {
-		members = NULL;
+	if (note)
+		cJSON_AddTrueToObject(event, "note");
+	if (inbox)
+		cJSON_AddStringToObject(event, "inbox", inbox);
+	content = cJSON_AddArrayToObject(event, "content");
+	cJSON_AddStringToObject(block, "type", "text");
+	if (!cJSON_AddStringToObject(block, "text", text) || !cJSON_AddItemToArray(content, block)) {
+		cJSON_Delete(block);
+		cJSON_Delete(event);
 		return error_memory(err);
 	}
-	return session_event(s, "user", members, err);
+	return session_event(s, "user", event, err);
 }
 
 /* The answer that was coming when the process ended is in `messages`, behind where it was asked. */
 static int repair_answer(struct session *s, struct error *err)
 {
 	cleanup_buffer struct buffer all = BUFFER(256u << 20);
-	cleanup_free char *members = NULL;
 	struct error ignored;
 	cJSON *event;
 	size_t from;
@@ -186,12 +220,7 @@ static int repair_answer(struct session *s, struct error *err)
 	cJSON_AddStringToObject(event, "model", s->dialogue.model ? s->dialogue.model : "");
 	cJSON_AddStringToObject(event, "reason", "its process ended");
 	cJSON_AddStringToObject(event, "text", all.data ? all.data + from : "");
-	members = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	if (!members)
-		return error_memory(err);
-	members[strlen(members) - 1] = '\0';
-	return session_event(s, "aborted", members + 1, err);
+	return session_event(s, "aborted", event, err);
 }
 
 /* Tools that had been started are reported as interrupted, never run again in silence. */
@@ -274,7 +303,7 @@ static int say(struct session *s, const char *text, size_t n, bool more, struct 
 
 	if (buffer_append(&s->unsaid, text, n) < 0)
 		return error_set(err, errno, "too much is said at once");
-	runner_scrub(s->runner, &s->unsaid);
+	clean(s, &s->unsaid);
 	kept = more ? runner_scrub_tail(s->runner, s->unsaid.data, s->unsaid.length) : 0;
 	n = s->unsaid.length - kept;
 	if (s->unsaid.length)
@@ -300,7 +329,7 @@ int session_heading(struct session *s, struct error *err, const char *format, ..
 	char who[512], now[TIME_TEXT_SIZE];
 	cleanup_buffer struct buffer line = BUFFER(2048);
 	struct stat st;
-	bool first = fstatat(runner_folder(s->runner), "messages", &st, 0) < 0 || !st.st_size;
+	bool first = !s->unsaid.length && (fstatat(runner_folder(s->runner), "messages", &st, 0) < 0 || !st.st_size);
 	va_list args;
 
 	va_start(args, format);

@@ -8,8 +8,8 @@
  *   user       inbox, note, content                what the user said; note: interpfs itself did
  *   start      inbox                               a turn without words
  *   request    request, model, attempt, messages   about to be sent; messages: that log's size
- *   assistant  model, id, request_id, stop_reason, usage, cost, calls, content
- *   aborted    reason, text, usage                 an answer that does not count
+ *   assistant  model, id, request_id, stop_reason, stop, usage, cost, calls, content
+ *   aborted    model, reason, usage, cost, text    an answer that does not count
  *   retry      reason, status, attempt, delay
  *   call       call, id, name, arguments           about to be run
  *   result     call, id, is_error, seconds, content

@@ -159,9 +159,7 @@ static int make_system(struct session *s, struct buffer *text, struct error *err
 static int freeze(struct session *s, const char *model, struct error *err)
 {
 	cleanup_buffer struct buffer text = BUFFER(3 * DOCUMENT_LIMIT);
-	cleanup_free char *members = NULL;
 	cJSON *event;
-	int rc;
 
 	if (make_system(s, &text, err) < 0)
 		return -1;
@@ -171,18 +169,9 @@ static int freeze(struct session *s, const char *model, struct error *err)
 	cJSON_AddStringToObject(event, "text", text.data ? text.data : "");
 	cJSON_AddItemToObject(event, "tools", s->client ? cJSON_Duplicate(client_tools(s->client), true)
 							: cJSON_CreateArray());
-	members = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	if (!members)
-		return error_memory(err);
-	members[strlen(members) - 1] = '\0';
-	rc = session_event(s, "system", members + 1, err);
-	if (rc < 0)
+	if (session_event(s, "system", event, err) < 0)
 		return -1;
-	if (text.length && buffer_text(&text, "\n") < 0)
-		return error_memory(err);
-	runner_scrub(s->runner, &text);
-	return runner_set_value(s->runner, "system", text.data ? text.data : "", text.length, 0600, err);
+	return session_set_file(s, "system", text.data ? text.data : "", err);
 }
 
 int session_prepare(struct session *s, struct error *why, struct error *err)

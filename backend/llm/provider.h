@@ -40,6 +40,10 @@ enum answer_stop {
 	STOP_UNKNOWN, /* stop_reason is none that we know */
 };
 
+/* As the journal names them; STOP_UNKNOWN for a word that is none. */
+extern const char *const answer_stop_words[];
+enum answer_stop answer_stop_find(const char *word);
+
 struct answer {
 	enum answer_stop stop;
 	char stop_reason[64];   /* the provider's own word */

@@ -27,6 +27,7 @@
 
 #define MESSAGE_MAX (32u << 20)
 #define NOTHING_SAID "(no content)" /* the API takes no empty message */
+#define GO_ON "Go on from where you stopped."
 
 double session_clock(void)
 {
@@ -176,18 +177,17 @@ static bool fit(const cJSON *content)
 
 static int take_message(struct session *s, const cJSON *content, const char *inbox, struct error *err)
 {
-	cleanup_free char *text = NULL, *members = NULL;
+	cJSON *event;
+	cleanup_free char *text = NULL;
 	size_t n;
 	int rc;
 	bool blocks = cJSON_IsArray(content) && fit(content);
 
 	if (blocks) {
-		text = cJSON_PrintUnformatted(content);
-		if (!text || asprintf(&members, "\"inbox\":\"%s\",\"content\":%s", inbox, text) < 0) {
-			members = NULL;
-			return error_memory(err);
-		}
-		rc = session_event(s, "user", members, err);
+		event = cJSON_CreateObject();
+		cJSON_AddStringToObject(event, "inbox", inbox);
+		cJSON_AddItemReferenceToObject(event, "content", (cJSON *)content);
+		rc = session_event(s, "user", event, err);
 	} else {
 		text = cJSON_IsString(content) ? strdup(content->valuestring) : cJSON_PrintUnformatted(content);
 		if (!text)
@@ -203,27 +203,35 @@ static int take_message(struct session *s, const cJSON *content, const char *inb
 	return session_say_line(s, err, "%s", *text ? text : NOTHING_SAID);
 }
 
-/* start: a turn without words. Where the last one broke off it goes on from there. */
+static int say_user(struct session *s, const char *text, const char *inbox, struct error *err)
+{
+	if (session_user_text(s, text, false, inbox, err) < 0 || session_heading(s, err, "user") < 0)
+		return -1;
+	return session_say_line(s, err, "%s", text);
+}
+
+/* start: a turn without words. Where the last one broke off it goes on from there; an answer that is
+ * complete in itself is asked to go on. */
 static int take_start(struct session *s, const char *inbox, struct error *err)
 {
 	const struct dialogue *d = &s->dialogue;
-	cleanup_free char *members = NULL;
+	cJSON *event;
 	size_t i = d->count;
 
 	while (i && d->items[i - 1].kind == ITEM_ASKED)
 		i--;
-	if (i && d->items[i - 1].kind == ITEM_ASSISTANT) {
+	if (!i)
+		return say_user(s, NOTHING_SAID, inbox, err);
+	if (s->answered && !strcmp(s->ended, "done")) {
 		runner_log(s->runner, "start: nothing waits for an answer; write to input");
 		snprintf(s->taken, sizeof s->taken, "%s", inbox);
 		return 0;
 	}
-	if (!i)
-		return session_user_text(s, NOTHING_SAID, false, inbox, err);
-	if (asprintf(&members, "\"inbox\":\"%s\"", inbox) < 0) {
-		members = NULL;
-		return error_memory(err);
-	}
-	return session_event(s, "start", members, err);
+	if (s->answered && s->last_stop != STOP_PAUSED)
+		return say_user(s, GO_ON, inbox, err);
+	event = cJSON_CreateObject();
+	cJSON_AddStringToObject(event, "inbox", inbox);
+	return session_event(s, "start", event, err);
 }
 
 /* Takes the oldest message into the conversation: 1; 0 when none waits. Its file goes once its event is
@@ -275,25 +283,19 @@ static int take_inbox(struct session *s, struct error *err)
 static int end_turn(struct session *s, const struct ending *ending, struct error *err)
 {
 	cJSON *event;
-	cleanup_free char *members = NULL;
 
 	if (!ending->state)
 		return 0;
 	session_collect(s);
+	if (*ending->text && (session_heading(s, err, "%s", ending->state) < 0 ||
+			      session_say_line(s, err, "%s", ending->text) < 0))
+		return -1;
 	event = cJSON_CreateObject();
 	cJSON_AddStringToObject(event, "state", ending->state);
 	cJSON_AddStringToObject(event, "error", ending->text);
 	cJSON_AddNumberToObject(event, "seconds",
 				(double)(long long)((session_clock() - s->started) * 1000) / 1000);
-	members = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	if (!members)
-		return error_memory(err);
-	members[strlen(members) - 1] = '\0';
-	if (*ending->text && (session_heading(s, err, "%s", ending->state) < 0 ||
-			      session_say_line(s, err, "%s", ending->text) < 0))
-		return -1;
-	if (session_event(s, "end", members + 1, err) < 0 || session_sync(s, err) < 0)
+	if (session_event(s, "end", event, err) < 0 || session_sync(s, err) < 0)
 		return -1;
 	failpoint("session-end");
 	if (runner_sync(s->runner, "messages", err) < 0)
@@ -320,7 +322,7 @@ static int leave_old_turn(struct session *s, struct error *err)
 {
 	struct ending ending = { .state = "interrupted" };
 
-	if (!s->open || !s->advanced || !status_resting(OBJECT_SESSION, runner_status(s->runner)->state))
+	if (!s->open || !s->advanced || s->answered || !status_resting(OBJECT_SESSION, runner_status(s->runner)->state))
 		return 0;
 	s->started = session_clock();
 	if (session_user_text(s, "[This was interrupted: the machine was restarted.]", true, NULL, err) < 0)
@@ -363,11 +365,15 @@ int session_story(struct runner *runner, struct error *err)
 {
 	struct session s = {
 		.runner = runner, .root = -1, .dialogue = { .folder = -1 },
-		.said = BUFFER(LINE_MAX_BYTES), .unsaid = BUFFER(LINE_MAX_BYTES), .line = BUFFER(LINE_MAX_BYTES), .body = BUFFER(LINE_MAX_BYTES),
+		.said = BUFFER(LINE_MAX_BYTES), .unsaid = BUFFER(LINE_MAX_BYTES), .line = BUFFER(LINE_MAX_BYTES),
+		.body = BUFFER(LINE_MAX_BYTES),
 	};
+	struct error ignored;
 	int rc = models_open(&s.models, NULL, err);
 
 	rc = rc < 0 ? rc : live(&s, err);
+	if (session_say(&s, "", 0, &ignored) < 0) /* what was held back */
+		runner_log(runner, "messages: %s", ignored.text);
 	answer_commands(&s);
 	session_release(&s);
 	dialogue_free(&s.dialogue);

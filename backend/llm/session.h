@@ -33,6 +33,9 @@ struct session {
 	bool open;              /* a turn has begun and not ended */
 	bool advanced;          /* the open turn has sent a request */
 	bool asked;             /* a request has neither answer nor end */
+	bool answered;          /* the conversation ends with an answer that nothing was made of yet */
+	enum answer_stop last_stop; /* how that one, or the last before it, stopped */
+	char last_reason[64];
 	double asked_at;        /* size of `messages` when it was sent */
 	unsigned calls, requests;
 	char ended[STATUS_STATE_SIZE]; /* the state in which the last turn ended, "" before */
@@ -74,13 +77,15 @@ int session_next(struct session *s, int timeout_ms, struct error *err);
 bool session_halted(const struct session *s); /* interrupt, stop or quit */
 double session_clock(void);                   /* monotonic seconds */
 
-/* events.c. members: JSON text of the event's members, "" for none. */
+/* events.c. Takes the event, an object of its own members (NULL: out of memory). */
 int session_load(struct session *s, struct error *err);
-int session_event(struct session *s, const char *type, const char *members, struct error *err);
+int session_event(struct session *s, const char *type, cJSON *event, struct error *err);
 int session_sync(struct session *s, struct error *err); /* before each effect outside */
 /* A user's event made of one text. note: not the user, interpfs says it. inbox may be NULL. */
 int session_user_text(struct session *s, const char *text, bool note, const char *inbox, struct error *err);
 int session_show_usage(struct session *s, struct error *err);
+/* A file of that text, without secrets, a newline at its end. */
+int session_set_file(struct session *s, const char *path, const char *text, struct error *err);
 int session_heading(struct session *s, struct error *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 int session_say(struct session *s, const char *text, size_t n, struct error *err);

@@ -12,6 +12,7 @@
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
 #include "base/failpoint.h"
+#include "mcp/text.h"
 
 #define PAUSES_MAX 5
 #define EMPTY_MAX 2 /* times that an answer without content is asked for again */
@@ -32,58 +33,61 @@ static int end_with(struct ending *ending, const char *state, const char *format
 	return 0;
 }
 
-static char *quote(const char *text)
+static void add_cost(struct session *s, cJSON *event, const char *model, const cJSON *usage)
 {
-	cJSON *json = cJSON_CreateString(text);
-	char *quoted = json ? cJSON_PrintUnformatted(json) : NULL;
+	double cost;
 
-	cJSON_Delete(json);
-	return quoted;
+	/* A gateway may answer in a name of its own: then it costs what was asked for. */
+	if (models_cost(&s->models, model, usage, &cost) || models_cost(&s->models, s->dialogue.model, usage, &cost))
+		cJSON_AddNumberToObject(event, "cost", cost);
+	else
+		cJSON_AddNullToObject(event, "cost");
 }
 
 /* Records an answer that does not count: what was said of it and what it cost. Takes usage. */
 static int aborted(struct session *s, const char *reason, cJSON *usage, struct error *err)
 {
-	cleanup_free char *why = quote(reason), *text = quote(s->said.data ? s->said.data : "");
-	cleanup_free char *cost = usage ? cJSON_PrintUnformatted(usage) : NULL;
-	cleanup_free char *model = quote(s->dialogue.model), *members = NULL;
+	cJSON *event = cJSON_CreateObject();
 
-	cJSON_Delete(usage);
-	if (!why || !text || !model ||
-	    asprintf(&members, "\"model\":%s,\"reason\":%s,%s%s%s\"text\":%s", model, why, cost ? "\"usage\":" : "",
-		     cost ? cost : "", cost ? "," : "", text) < 0) {
-		members = NULL;
-		return error_memory(err);
+	cJSON_AddStringToObject(event, "model", s->dialogue.model);
+	cJSON_AddStringToObject(event, "reason", reason);
+	if (usage) {
+		add_cost(s, event, s->dialogue.model, usage);
+		cJSON_AddItemToObject(event, "usage", usage);
 	}
-	return session_event(s, "aborted", members, err);
+	cJSON_AddStringToObject(event, "text", s->said.data ? s->said.data : "");
+	return session_event(s, "aborted", event, err);
 }
 
 static int record_request(struct session *s, int attempt, struct error *err)
 {
 	cleanup_buffer struct buffer body = BUFFER(LINE_MAX_BYTES);
-	cleanup_free char *members = NULL, *model = quote(s->dialogue.model);
+	cJSON *event = cJSON_CreateObject();
 	unsigned number = attempt ? s->requests : s->requests + 1;
 	struct stat st;
 	char path[64];
 
+	if (fstatat(runner_folder(s->runner), "messages", &st, 0) < 0)
+		st.st_size = 0;
+	cJSON_AddNumberToObject(event, "request", number);
+	cJSON_AddStringToObject(event, "model", s->dialogue.model);
+	cJSON_AddNumberToObject(event, "attempt", attempt + 1);
+	cJSON_AddNumberToObject(event, "messages", (double)st.st_size);
 	if (!attempt) {
 		buffer_clear(&s->body);
 		if (s->provider->request(s->self, &s->dialogue, &s->body, err) < 0 ||
-		    buffer_append(&body, s->body.data, s->body.length) < 0)
+		    buffer_append(&body, s->body.data, s->body.length) < 0) {
+			cJSON_Delete(event);
 			return error_wrap(err, "request");
+		}
 		runner_scrub(s->runner, &body);
 		snprintf(path, sizeof path, "requests/%u.json", number);
-		if (runner_set_value(s->runner, path, body.data, body.length, 0600, err) < 0)
+		if (runner_set_value(s->runner, path, body.data, body.length, 0600, err) < 0) {
+			cJSON_Delete(event);
 			return -1;
+		}
 	}
-	if (fstatat(runner_folder(s->runner), "messages", &st, 0) < 0)
-		st.st_size = 0;
-	if (!model || asprintf(&members, "\"request\":%u,\"model\":%s,\"attempt\":%d,\"messages\":%lld", number,
-		     model, attempt + 1, (long long)st.st_size) < 0) {
-		members = NULL;
-		return error_memory(err);
-	}
-	if (session_event(s, "request", members, err) < 0 || session_sync(s, err) < 0)
+	if (session_event(s, "request", event, err) < 0 || session_sync(s, err) < 0)
 		return -1;
 	failpoint("session-request");
 	return 0;
@@ -155,21 +159,21 @@ static double chance(void)
 /* Says why, waits, and says that it goes on. */
 static int wait_to_retry(struct session *s, const struct trouble *t, int attempt, double delay, struct error *err)
 {
-	cleanup_free char *reason = quote(t->reason), *members = NULL;
+	cJSON *event = cJSON_CreateObject();
 	double until = session_clock() + delay;
 	char at[TIME_TEXT_SIZE], text[ERROR_TEXT_SIZE];
 	time_t when = time(NULL) + (time_t)(delay + 0.5);
 	struct tm tm;
 
-	if (!reason || asprintf(&members, "\"reason\":%s,\"status\":%d,\"attempt\":%d,\"delay\":%.3f,\"request_id\":\"%.100s\"",
-				reason, t->status, attempt, delay, strpbrk(t->request_id, "\"\\") ? "" : t->request_id) < 0) {
-		members = NULL;
-		return error_memory(err);
-	}
+	cJSON_AddStringToObject(event, "reason", t->reason);
+	cJSON_AddNumberToObject(event, "status", t->status);
+	cJSON_AddNumberToObject(event, "attempt", attempt);
+	cJSON_AddNumberToObject(event, "delay", (double)(long long)(delay * 1000) / 1000);
+	cJSON_AddStringToObject(event, "request_id", t->request_id);
 	gmtime_r(&when, &tm);
 	strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	snprintf(text, sizeof text, "%s; trying again at %s", t->reason, at);
-	if (session_event(s, "retry", members, err) < 0 ||
+	if (session_event(s, "retry", event, err) < 0 ||
 	    session_heading(s, err, t->stalled ? "stalled" : "retry") < 0 ||
 	    session_say_line(s, err, "%s; trying again in %.2f s (attempt %d)", t->reason, delay, attempt + 1) < 0 ||
 	    runner_set_failure(s->runner, text, err) < 0 || runner_set_state(s->runner, "retrying", err) < 0)
@@ -184,10 +188,26 @@ static int wait_to_retry(struct session *s, const struct trouble *t, int attempt
 	return runner_set_state(s->runner, "running", err);
 }
 
-/* An answer without anything in it cannot become part of the conversation. */
+/* Whether an answer that should have something in it has nothing but thoughts. */
 static bool empty(const struct answer *a)
 {
-	return !strcmp(a->content, "[]") && (a->stop == STOP_DONE || a->stop == STOP_CALLS || a->stop == STOP_PAUSED);
+	return a->hollow && (a->stop == STOP_DONE || a->stop == STOP_CALLS || a->stop == STOP_PAUSED);
+}
+
+/* Whether the next request is one too many. */
+static bool limited(struct session *s, struct ending *ending)
+{
+	double turns = field(s, "limits", "turns", -1), usd = field(s, "limits", "usd", -1);
+
+	if (turns >= 0 && s->usage.turns >= turns)
+		end_with(ending, "limited", "limits: turns is %g and %d are used; raise it and write start to ctl", turns,
+			 s->usage.turns);
+	else if (usd >= 0 && s->provider->paid && s->usage.cost >= usd)
+		end_with(ending, "limited", "limits: usd is %g and %.4f are used; raise it and write start to ctl", usd,
+			 s->usage.cost);
+	else
+		return false;
+	return true;
 }
 
 /* Asks until there is an answer, as often as it may help. */
@@ -201,6 +221,8 @@ static enum asked ask(struct session *s, struct answer *answer, struct ending *e
 		struct piece piece;
 		enum asked heard;
 
+		if (limited(s, ending))
+			return ASKED_ENDED;
 		if (record_request(s, attempt, err) < 0) {
 			if (err->code != EFBIG)
 				return ASKED_FATAL;
@@ -221,7 +243,7 @@ static enum asked ask(struct session *s, struct answer *answer, struct ending *e
 		}
 		if (piece.kind == PIECE_ANSWER) {
 			t = (struct trouble){ .retry = empties++ < EMPTY_MAX, .delay = -1 };
-			snprintf(t.reason, sizeof t.reason, "the model answered nothing");
+			trouble_say(&t, "the model answered nothing");
 			piece.usage = steal_pointer(&piece.answer.usage);
 			answer_free(&piece.answer);
 		} else {
@@ -249,19 +271,14 @@ static enum asked ask(struct session *s, struct answer *answer, struct ending *e
 static int commit(struct session *s, const struct answer *a, struct error *err)
 {
 	cJSON *event = cJSON_CreateObject(), *calls;
-	cleanup_free char *head = NULL, *members = NULL;
-	cleanup_buffer struct buffer result = BUFFER(LINE_MAX_BYTES);
-	double cost;
 
 	cJSON_AddStringToObject(event, "model", a->model);
 	cJSON_AddStringToObject(event, "id", a->id);
 	cJSON_AddStringToObject(event, "request_id", a->request_id);
 	cJSON_AddStringToObject(event, "stop_reason", a->stop_reason);
+	cJSON_AddStringToObject(event, "stop", answer_stop_words[a->stop]);
 	cJSON_AddItemToObject(event, "usage", a->usage ? cJSON_Duplicate(a->usage, true) : cJSON_CreateObject());
-	if (models_cost(&s->models, a->model, a->usage, &cost))
-		cJSON_AddNumberToObject(event, "cost", cost);
-	else
-		cJSON_AddNullToObject(event, "cost");
+	add_cost(s, event, a->model, a->usage);
 	calls = cJSON_AddArrayToObject(event, "calls");
 	for (size_t i = 0; i < a->count; i++) {
 		cJSON *call = cJSON_CreateObject();
@@ -270,42 +287,19 @@ static int commit(struct session *s, const struct answer *a, struct error *err)
 		cJSON_AddStringToObject(call, "name", a->calls[i].name);
 		cJSON_AddItemToArray(calls, call);
 	}
-	head = cJSON_PrintUnformatted(event);
-	cJSON_Delete(event);
-	if (!head)
-		return error_memory(err);
-	head[strlen(head) - 1] = '\0';
-	if (asprintf(&members, "%s,\"content\":%s", head + 1, a->content) < 0) {
-		members = NULL;
+	if (!cJSON_AddRawToObject(event, "content", a->content)) {
+		cJSON_Delete(event);
 		return error_memory(err);
 	}
 	failpoint("session-answer");
-	if (session_event(s, "assistant", members, err) < 0 || session_show_usage(s, err) < 0)
+	if (session_event(s, "assistant", event, err) < 0 || session_show_usage(s, err) < 0)
 		return -1;
 	if (s->in_line && session_say(s, "\n", 1, err) < 0)
 		return -1;
-	if (!*a->text)
-		return 0;
-	if (buffer_text(&result, a->text) < 0 || buffer_text(&result, "\n") < 0)
-		return error_memory(err);
-	runner_scrub(s->runner, &result);
-	return runner_set_text(s->runner, "result", result.data, err);
-}
-
-/* Whether the next request is one too many. */
-static bool limited(struct session *s, struct ending *ending)
-{
-	double turns = field(s, "limits", "turns", -1), usd = field(s, "limits", "usd", -1);
-
-	if (turns >= 0 && s->usage.turns >= turns)
-		end_with(ending, "limited", "limits: turns is %g and %d are used; raise it and write start to ctl", turns,
-			 s->usage.turns);
-	else if (usd >= 0 && s->provider->paid && s->usage.cost >= usd)
-		end_with(ending, "limited", "limits: usd is %g and %.4f are used; raise it and write start to ctl", usd,
-			 s->usage.cost);
-	else
-		return false;
-	return true;
+	if (*a->text && session_set_file(s, "result", a->text, err) < 0)
+		return -1;
+	failpoint("session-answered");
+	return 0;
 }
 
 /* The model learns that it was interrupted, and what of its answer the user saw. */
@@ -317,9 +311,7 @@ static int halt(struct session *s, struct ending *ending, struct error *err)
 
 	if (s->quit)
 		return ending->state = NULL, 0;
-	if (n > NOTE_PARTIAL_MAX)
-		for (n = NOTE_PARTIAL_MAX; n && ((unsigned char)said[n] & 0xC0) == 0x80;)
-			n--;
+	n = text_cut(said, n, NOTE_PARTIAL_MAX);
 	if (asprintf(&note, n ? "[The user interrupted this answer. It had said: %.*s]" : "[The user interrupted.]%.*s",
 		     (int)n, said) < 0) {
 		note = NULL;
@@ -346,8 +338,8 @@ static int after(struct session *s, const struct answer *a, int *pauses, int *cu
 	case STOP_CUT:
 		if (a->count && *cuts <= CUTS_MAX)
 			return 1;
-		return end_with(ending, "limited", "the answer reached its limit of output tokens (%s); raise max_tokens "
-						   "in options and write start to ctl", a->stop_reason);
+		return end_with(ending, "limited", "the answer reached its limit of output tokens (%s); start in ctl has it "
+						   "go on, max_tokens in options gives it more", a->stop_reason);
 	case STOP_FULL:
 		return end_with(ending, "limited", "the context window of %s is full", s->dialogue.model);
 	case STOP_REFUSED:
@@ -370,8 +362,6 @@ static int converse(struct session *s, struct ending *ending, struct error *err)
 		buffer_clear(&s->said);
 		if (session_halted(s))
 			return halt(s, ending, err);
-		if (limited(s, ending))
-			return 0;
 		ending->state = NULL;
 		asked = ask(s, &answer, ending, err);
 		if (asked == ASKED_FATAL)
@@ -379,9 +369,8 @@ static int converse(struct session *s, struct ending *ending, struct error *err)
 		if (asked == ASKED_ENDED)
 			return ending->state ? 0 : halt(s, ending, err);
 		/* A refusal is no part of the conversation: what follows it would be refused, too. Neither is
-		 * thinking that was cut off before anything was said: it cannot stand alone. */
-		if (answer.stop == STOP_REFUSED ||
-		    (answer.stop == STOP_CUT && !answer.count && !*answer.text))
+		 * thinking before which anything could be said: it cannot stand alone. */
+		if (answer.stop == STOP_REFUSED || answer.hollow)
 			rc = aborted(s, answer.stop_reason, steal_pointer(&answer.usage), err);
 		else
 			rc = commit(s, &answer, err);
@@ -397,6 +386,16 @@ static int converse(struct session *s, struct ending *ending, struct error *err)
 	}
 }
 
+/* Whether the turn has ended with an answer after which the process before this one ended, too. */
+static bool over_already(struct session *s, struct ending *ending)
+{
+	struct answer last = { .stop = s->last_stop };
+	int pauses = 0, cuts = 0;
+
+	snprintf(last.stop_reason, sizeof last.stop_reason, "%s", s->last_reason);
+	return s->answered && after(s, &last, &pauses, &cuts, ending) == 0;
+}
+
 int session_turn(struct session *s, struct ending *ending, struct error *err)
 {
 	struct error why = { 0 };
@@ -406,6 +405,8 @@ int session_turn(struct session *s, struct ending *ending, struct error *err)
 	ending->text[0] = '\0';
 	s->started = session_clock();
 	buffer_clear(&s->said);
+	if (over_already(s, ending))
+		return 0;
 	if (runner_set_failure(s->runner, "", err) < 0 || runner_set_state(s->runner, "starting", err) < 0)
 		return -1;
 	rc = session_prepare(s, &why, err);

@@ -24,10 +24,8 @@ static int add(cJSON *object, const char *name, double more)
 	return 0;
 }
 
-int usage_add(struct usage *u, const struct models *models, const char *model, const cJSON *one, bool answered)
+int usage_add(struct usage *u, const char *model, const cJSON *one, double cost, bool answered)
 {
-	double dollars = 0;
-	bool priced = models_cost(models, model, one, &dollars);
 	cJSON *m;
 
 	if (answered)
@@ -42,9 +40,9 @@ int usage_add(struct usage *u, const struct models *models, const char *model, c
 			return -1;
 	if (add(m, "turns", answered) < 0)
 		return -1;
-	if (priced) {
-		u->cost += dollars;
-		return add(m, "cost", dollars);
+	if (cost >= 0) {
+		u->cost += cost;
+		return add(m, "cost", cost);
 	}
 	u->unpriced = true;
 	if (!cJSON_GetObjectItemCaseSensitive(m, "cost") && !cJSON_AddNullToObject(m, "cost"))

@@ -7,8 +7,7 @@
 #define INTERPFS_BACKEND_LLM_USAGE_H
 
 #include <cjson/cJSON.h>
-
-#include "backend/llm/models.h"
+#include <stdbool.h>
 
 struct usage { /* zero is nothing used */
 	cJSON *models;  /* model -> sums, with "cost" or null */
@@ -18,9 +17,9 @@ struct usage { /* zero is nothing used */
 	double seconds; /* of work, of the turns that have ended */
 };
 
-/* answered: it was a whole answer, which counts as a turn. one may be NULL. -1: out of memory. */
-int usage_add(struct usage *usage, const struct models *models, const char *model, const cJSON *one,
-	      bool answered);
+/* answered: it was a whole answer, which counts as a turn. cost: dollars, negative when it has no price.
+ * one may be NULL. -1: out of memory. */
+int usage_add(struct usage *usage, const char *model, const cJSON *one, double cost, bool answered);
 
 /* The value `usage`: owned by the caller, NULL when out of memory. */
 cJSON *usage_render(const struct usage *usage);

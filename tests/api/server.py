@@ -22,7 +22,7 @@ import steps  # noqa: E402
 
 
 class Log:
-    """A JSON object a line: {"event": "request", "n", "path", "headers", "body"} as a request comes, then
+    """A JSON object a line: {"event": "request", "n", "path", "headers", "body", "raw"} as a request comes, then
     {"event": "answer", "n", "status", "refusal" | "step", "delivered"} when it has been answered."""
 
     def __init__(self, path):
@@ -129,7 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         outcome = {"status": 200}
         try:
             body = self.read_body(raw)
-            self.server.log.write(event="request", n=self.number, path=path, headers=shown, body=body)
+            self.server.log.write(event="request", n=self.number, path=path, headers=shown, body=body,
+                                  raw=raw.decode(errors="replace"))
             rules.check_headers(headers, self.server.key)
             if body is None:
                 raise rules.invalid("The request body is not valid JSON")
@@ -224,7 +225,8 @@ class Handler(BaseHTTPRequestHandler):
                     block.update(input={}, _raw=part["raw"], _broken=True)
                 content.append(block)
         used = any(b["type"] == "tool_use" for b in content)
-        return {"id": f"msg_{self.number:06d}", "type": "message", "role": "assistant", "model": body["model"],
+        return {"id": f"msg_{self.number:06d}", "type": "message", "role": "assistant",
+                "model": step.get("model", body["model"]),
                 "content": content, "stop_reason": step.get("stop", "tool_use" if used else "end_turn"),
                 "stop_sequence": None, "stop_details": step.get("details"), "usage": self.usage(body, content)}
 

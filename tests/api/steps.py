@@ -10,6 +10,7 @@ An answer may also have
     "error": TYPE  an error event, "after": N events         "message": its sentence
     "cut": N       the connection is dropped after N bytes of the answer
     "end": N       the answer ends cleanly after N events, without what would follow
+    "model": NAME  the model says that it is another than was asked
     "gzip": true   compressed, though nobody asked for that
 A refusal: {"status": 429, "type": ..., "message": ..., "retry_after": S, "retry_after_ms": MS, "should_retry": "false",
     "headers": {...}}; with "body": TEXT that is the body, whatever the status.   {"close": true} drops the connection without an answer.
@@ -27,7 +28,7 @@ ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "
                500: "api_error", 502: "api_error", 503: "api_error", 504: "timeout_error", 529: "overloaded_error"}
 KEYS = {"content", "text", "thinking", "redacted", "tool", "input", "raw", "stop", "details", "empty", "chunk", "delay", "stall",
         "after", "error", "message", "cut", "end", "status", "type", "retry_after", "retry_after_ms", "should_retry",
-        "headers", "close", "body", "gzip"}
+        "headers", "close", "body", "gzip", "model"}
 NUMBERS = {"chunk", "delay", "stall", "after", "cut", "end", "status", "retry_after", "retry_after_ms"}
 WORDS = {"refusal": {"text": "I", "stop": "refusal", "details": {"type": "refusal", "category": "cyber",
                                                                 "explanation": "This was refused for a test."}},

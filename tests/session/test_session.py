@@ -341,6 +341,42 @@ class Faults(Case):
         self.done(s)
         self.assertEqual([m["role"] for m in self.api.bodies()[1]["messages"]], ["user"])
 
+    def test_start_goes_on(self):
+        """After an answer that is complete in itself, but not the end: what error says that start does, it does."""
+        for step, state in (({"text": "It was", "stop": "max_tokens"}, "limited"), ({"text": "It was", "stop": "odd"}, "failed")):
+            self.api.steps(step, {"text": "Now."})
+            s = self.session()
+            s.run("go")
+            self.assertEqual(s.status(), state)
+            s.put({"kind": "start"})
+            s.run()
+            self.done(s)
+            self.assertEqual(self.api.bodies()[-1]["messages"][-1]["content"][0]["text"], "Go on from where you stopped.")
+            self.assertIn("Go on from where you stopped.", s.read("messages"))
+        self.api.steps(*["pause_turn"] * 6, {"text": "Now."})
+        s = self.session()
+        s.run("go")
+        self.assertEqual(s.status(), "failed")
+        s.put({"kind": "start"})
+        s.run()
+        self.done(s)
+        self.assertEqual([m["role"] for m in self.api.bodies()[-1]["messages"]], ["user"] + ["assistant"] * 6)
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_nothing_but_thinking(self):
+        self.api.steps({"thinking": "hm", "stop": "end_turn"}, {"text": "Now."})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.assertIn("the model answered nothing", s.read("messages"))
+        self.assertEqual([m["role"] for m in self.api.bodies()[1]["messages"]], ["user"])
+        self.api.steps({"thinking": "hm", "stop": "model_context_window_exceeded"}, {"text": "Now."})
+        s.run("more")
+        self.assertEqual(s.status(), "limited")
+        s.run("less")
+        self.done(s)
+        self.assertEqual(self.api.refusals(), [])
+
     def test_window(self):
         self.api.steps({"text": "It was", "stop": "model_context_window_exceeded"})
         s = self.session()
@@ -480,6 +516,21 @@ class Limits(Case):
         self.assertEqual(s.status(), "limited")
         self.assertEqual(len(self.api.bodies()), 1)
 
+    def test_dollars_of_answers_that_broke_off(self):
+        self.api.steps(*[{"text": "It is two.", "end": 4}] * 3, {"text": "never"})
+        s = self.session(limits={"turns": None, "usd": 0.000001})
+        s.run("go")
+        self.assertEqual((s.status(), len(self.api.bodies())), ("limited", 1))
+        self.assertGreater(json.loads(s.read("usage"))["cost"], 0)
+
+    def test_dollars_of_a_gateway(self):
+        """It answers in the name of a model whose price nobody knows: then it costs what was asked for."""
+        self.api.steps({**CALL, "model": "my-gateway"}, {"text": "never"})
+        s = self.with_notebook(limits={"turns": None, "usd": 0.000001})
+        s.run("go")
+        self.assertEqual((s.status(), len(self.api.bodies())), ("limited", 1))
+        self.assertEqual(list(json.loads(s.read("usage"))["models"]), ["my-gateway"])
+
     def test_dollars_without_a_price(self):
         s = self.session(model="test:text=x", limits={"turns": None, "usd": 5})
         s.run("go")
@@ -491,6 +542,33 @@ class Limits(Case):
         s.run()
         self.done(s)
         self.assertIsNone(json.loads(s.read("usage"))["cost"])
+
+
+class Secrets(Case):
+    def test_in_an_error(self):
+        self.api.steps({"status": 500, "message": f"who is {KEY}?", "retry_after": 600})
+        s = self.session()
+        s.say("go")
+        s.start().wait_for("failure", "who is ANTHROPIC_API_KEY?")
+        self.check(s)
+        s.command("interrupt")
+        self.assertEqual(s.end(), "interrupted")
+
+    def test_key_that_is_its_own_name(self):
+        self.secrets["ANTHROPIC_API_KEY"] = "ANTHROPIC_API_KEY"
+        self.api.steps({"status": 401})
+        s = self.session()
+        s.run("the ANTHROPIC_API_KEY is what?")
+        self.assertIn("401 authentication_error", s.failure())
+        self.assertIn("the ANTHROPIC_API_KEY is what?", s.read("messages"))
+
+    def test_key_that_is_a_word(self):
+        """As for servers of one's own that want any key: the word stays what it is."""
+        self.secrets["ANTHROPIC_API_KEY"] = "anything"
+        s = self.session()
+        s.run("Say anything.")
+        self.assertIn("Say anything.", s.read("messages"))
+        self.assertEqual(s.events("user")[0]["content"][0]["text"], "Say anything.")
 
 
 class Interrupts(Case):
@@ -678,13 +756,23 @@ class Replays(Case):
         self.assertTrue(all(e["name"] in ("execute_code", "add_markdown") for e in s.events("call")))
 
 
-POINTS = ("session-inbox", "session-request", "session-answer", "session-call", "session-tool", "session-result",
+POINTS = ("session-inbox", "session-request", "session-answer", "session-answered", "session-call", "session-tool", "session-result",
           "session-end", "runner-append", "runner-appended")
 
 
 class Crashes(Case):
-    def crash(self, point, skip=0):
+    def never_rewritten(self, first):
+        """Each request begins with the very bytes of the one before, but for the last one's cache marker."""
+        before = ""
+        for e in self.api.events("request")[first:]:
+            now = "".join(e["raw"].rpartition(',"cache_control":{"type":"ephemeral"}')[::2])
+            self.assertTrue(now.startswith(before), f"{before[-900:]}\n--- was rewritten to ---\n{now[-900:]}")
+            before = now.removesuffix("]}]}")
+        self.assertEqual(self.api.refusals(), [])
+
+    def crash(self, point):
         self.api.steps(CALL, {"text": "It is two."}, {"text": "It is two."}, {"text": "It is two."})
+        first = len(self.api.events("request"))
         flag = f"{self.tmp}/flag-{point}"
         self.env["INTERPFS_FAILPOINT"] = f"{point}:{flag}"
         s = self.with_notebook()
@@ -695,7 +783,7 @@ class Crashes(Case):
         s.start().end()
         self.done(s)
         self.assertEqual(s.read("result"), "It is two.\n")
-        self.assertEqual(self.api.refusals(), [])
+        self.never_rewritten(first)
         users = [e for e in s.events("user") if not e.get("note")]
         self.assertEqual(len(users), 1, "the message was lost or taken twice")
         runs = [n for n in self.notebook.notes if n.startswith("run ")]
@@ -710,6 +798,22 @@ class Crashes(Case):
                     self.assertIn("interrupted: the session's process ended while this ran", s.read("messages"))
                 if point == "session-request":
                     self.assertEqual(s.events("aborted")[0]["reason"], "its process ended")
+
+    def test_answer_whose_end_was_lost(self):
+        """The turn's last answer is on the disk, its end is not: it ends, nothing is asked again."""
+        self.api.steps({"text": "It is two."}, {"text": "never"})
+        self.env["INTERPFS_FAILPOINT"] = f"session-answered:{self.tmp}/flag"
+        s = self.session()
+        s.say("What is it?")
+        s.start()
+        self.assertEqual(s.p.wait(WAIT), -signal.SIGKILL)
+        s.start().end()
+        self.done(s)
+        self.assertEqual(len(self.api.bodies()), 1)
+        self.assertEqual(s.read("result"), "It is two.\n")
+        s.run("Sure?")
+        self.done(s)
+        self.assertEqual(self.api.refusals(), [])
 
     def test_killed_at_random(self):
         chance = random.Random(os.environ.get("SEED"))
@@ -727,7 +831,7 @@ class Crashes(Case):
         else:
             s.start().end()
         self.done(s)
-        self.assertEqual(self.api.refusals(), [])
+        self.never_rewritten(0)
         runs = [n for n in self.notebook.notes if n.startswith("run ")]
         self.assertLessEqual(len(runs), len(s.events("call")), "a call was run twice")
         self.assertEqual(len([e for e in s.events("user") if not e.get("note")]), 1)

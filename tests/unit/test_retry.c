@@ -89,11 +89,11 @@ START_TEST(costs)
 	ck_assert(!models_priced(&m, "claude-unheard-of"));
 	ck_assert_str_eq(models_default(&m, "claude"), "claude-opus-5-5");
 
-	ck_assert_int_eq(usage_add(&u, &m, "claude-opus-5-5", one, true), 0);
+	ck_assert_int_eq(usage_add(&u, "claude-opus-5-5", one, 12.7, true), 0);
 	out = usage_render(&u);
 	ck_assert_double_eq_tol(cJSON_GetObjectItem(out, "cost")->valuedouble, 12.7, 1e-9);
 	cJSON_Delete(out);
-	ck_assert_int_eq(usage_add(&u, &m, "claude-unheard-of", one, true), 0);
+	ck_assert_int_eq(usage_add(&u, "claude-unheard-of", one, -1, true), 0);
 	out = usage_render(&u);
 	ck_assert(cJSON_IsNull(cJSON_GetObjectItem(out, "cost"))); /* never a sum that leaves something out */
 	ck_assert(cJSON_IsFalse(cJSON_GetObjectItem(out, "priced")));
