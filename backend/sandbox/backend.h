@@ -49,6 +49,7 @@ enum sandbox_end_kind {
 
 struct sandbox_jupyter {
 	char *python;     /* inside: the interpreter that runs Jupyter Server, owned */
+	char *serve;      /* inside: the program that starts it, owned; NULL: -m jupyter_server */
 	char *data;       /* inside: JUPYTER_PATH, with the kernel that runs the agent's Python, owned */
 };
 

@@ -298,11 +298,12 @@ static void launch(struct calls *calls, const struct sandbox_jupyter *made, stru
 	static const struct guest_callbacks callbacks = { server_output, NULL, server_ended };
 	struct jupyter *j = &calls->jupyter;
 	const char *const argv[] = {
-		made->python, "-m", "jupyter_server", "--allow-root", "--no-browser", "--ServerApp.sock=" INSIDE,
+		made->python, made->serve ? made->serve : "-mjupyter_server", "--allow-root", "--no-browser", "--ServerApp.sock=" INSIDE,
 		"--ServerApp.sock_mode=0600", "--ServerApp.root_dir=/workspace",
 		/* limits drop two thirds of what an agent prints; Jupyter Server 1 knows only the first
-		 * pair, 2.21 heeds only the second */
+		 * pair, 2.21 heeds only the second. Without limits it need not look into each message */
 		"--ServerApp.iopub_msg_rate_limit=0", "--ServerApp.iopub_data_rate_limit=0",
+		"--ZMQChannelsWebsocketConnection.limit_rate=False",
 		"--ZMQChannelsWebsocketConnection.iopub_msg_rate_limit=0",
 		"--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=0",
 		"--KernelManager.transport=ipc", "--ServerApp.terminals_enabled=False", NULL

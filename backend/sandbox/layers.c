@@ -377,6 +377,27 @@ static const char launcher[] =
 	"from ipykernel import kernelapp\n"
 	"kernelapp.launch_new_instance()\n";
 
+/* Runs Jupyter Server. To know when a kernel was last active it takes all that a kernel publishes a
+ * second time, which is half of its work when a cell prints; states and results tell as much, and
+ * their topics begin with "kernel.". Neither this folder nor the agent's may shadow its modules. */
+static const char server_launcher[] =
+	"import sys\n"
+	"del sys.path[0]\n"
+	"from jupyter_server import serverapp\n"
+	"try:\n"
+	"    from jupyter_server.services.kernels.kernelmanager import MappingKernelManager\n"
+	"    watch = MappingKernelManager.start_watching_activity\n"
+	"    def start_watching_activity(self, kernel_id):\n"
+	"        watch(self, kernel_id)\n"
+	"        stream = getattr(self._kernels[kernel_id], '_activity_stream', None)\n"
+	"        if stream is not None:\n"
+	"            stream.socket.subscribe(b'kernel.')\n"
+	"            stream.socket.unsubscribe(b'')\n"
+	"    MappingKernelManager.start_watching_activity = start_watching_activity\n"
+	"except (ImportError, AttributeError):\n"
+	"    pass # a version that does it in another way\n"
+	"sys.exit(serverapp.launch_new_instance())\n";
+
 char *layers_jupyter_folder(const struct state *state, const struct python *python, struct error *err)
 {
 	char key[LAYER_HASH_SIZE], *path;
@@ -438,8 +459,9 @@ static int write_kernel(const char *folder, const char *inside, const char *agen
 	if (buffer_format(&text, format, agent_python, inside))
 		return error_memory(err);
 	if (file_remove_tree(dir, "data", err) || file_remove_tree(dir, "launch.py", err) ||
-	    file_make_folders(dir, "data/kernels/python3", 0755, err) ||
-	    file_replace(dir, "launch.py", launcher, sizeof launcher - 1, 0644, false, err))
+	    file_remove_tree(dir, "serve.py", err) || file_make_folders(dir, "data/kernels/python3", 0755, err) ||
+	    file_replace(dir, "launch.py", launcher, sizeof launcher - 1, 0644, false, err) ||
+	    file_replace(dir, "serve.py", server_launcher, sizeof server_launcher - 1, 0644, false, err))
 		return -1;
 	return file_replace(dir, "data/kernels/python3/kernel.json", text.data, text.length, 0644, false, err);
 }
@@ -504,8 +526,8 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 	cleanup_free char *folder = layers_jupyter_folder(s->state, python, err), *inside = NULL;
 	int result;
 
-	*jupyter = (struct sandbox_jupyter){ NULL, NULL };
-	if (!folder || layer_hash("jupyter 1", python, "", packages, m.hash, err))
+	*jupyter = (struct sandbox_jupyter){ NULL, NULL, NULL };
+	if (!folder || layer_hash("jupyter 2", python, "", packages, m.hash, err))
 		return -1;
 	if (asprintf(&inside, PLAN_JUPYTER "/%s", m.hash) < 0) {
 		inside = NULL;
@@ -518,6 +540,7 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 	if (result)
 		return -1;
 	if (asprintf(&jupyter->python, "%s/server/bin/python", inside) < 0 ||
+	    asprintf(&jupyter->serve, "%s/serve.py", inside) < 0 ||
 	    asprintf(&jupyter->data, "%s/data", inside) < 0)
 		return error_memory(err);
 	return 0;

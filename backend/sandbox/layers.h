@@ -4,7 +4,7 @@
  *      STATE/layers/.build-HASH/      the box in which one is being made
  *      STATE/layers/.lock-HASH        held by the one who makes it
  *      STATE/jupyter/KEY/HASH/        Jupyter Server for one interpreter (KEY): server/ (a venv of
- *                                     its own), kernel/ (ipykernel), data/, launch.py
+ *                                     its own), kernel/ (ipykernel), data/, launch.py, serve.py
  *
  * A layer's name is the hash of what it is made of, so the second sandbox that asks for the same
  * waits for nothing. A layer is made once, inside a box with network, and published by rename.

@@ -227,12 +227,13 @@ static int serve(struct life *s, struct error *err)
 		bool jupyter = calls_want_jupyter(s->calls);
 
 		if (jupyter) {
-			struct sandbox_jupyter made = { NULL, NULL };
+			struct sandbox_jupyter made = { NULL, NULL, NULL };
 			int result = s->backend->jupyter(&s->sandbox, &made, &why);
 
 			calls_jupyter(s->calls, result ? NULL : &made, result ? why.text : NULL);
 			free(made.python);
 			free(made.data);
+			free(made.serve);
 			if (result && life_overtaken(s))
 				return 0;
 			continue;

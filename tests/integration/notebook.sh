@@ -115,8 +115,14 @@ ask "$nb/exec" 'import time; kept = 7
 print("go", flush=True); time.sleep(600)' >"$T/sleeper" & sleeper=$!
 eventually 10 sh -c "tail -qn 1 $nb/cells/*/output | grep -qx go"
 same "while it runs" busy "$(cat "$nb/state")"
+# What Jupyter's own page says of the kernel, and since when it has been so.
+kernels() { curl -s "$(sed 's,?,api/kernels?,' "$nb/url")" | python3 -c 'import json,sys; print(json.load(sys.stdin)[0][sys.argv[1]])' "$1"; }
+same "in the server's eyes" busy "$(kernels execution_state)"
+active=$(kernels last_activity)
 echo interrupt >"$nb/ctl" || fail interrupt
 same "after the interrupt" idle "$(cat "$nb/state")"
+eventually 5 eval '[ "$(kernels execution_state)" = idle ]'
+[[ $(kernels last_activity) > $active ]] || fail "the server has not seen that the kernel did anything"
 wait "$sleeper"
 same "an interrupted cell" '[error KeyboardInterrupt]' "$(tail -n 1 "$T/sleeper")"
 same "its state" interrupted "$(cat "$nb/cells/$(ls "$nb/cells" | wc -l)/state")"

@@ -363,6 +363,7 @@ START_TEST(a_kernel_is_written_through_no_link)
 	dir = file_open_folder(AT_FDCWD, path, &err);
 	ck_assert_int_eq(symlinkat(victim, dir, "data"), 0);
 	ck_assert_int_eq(symlinkat(victim, dir, "launch.py"), 0);
+	ck_assert_int_eq(symlinkat(victim, dir, "serve.py"), 0);
 	ck_assert_int_eq(mkfifoat(dir, ".launch.py~", 0600), 0);
 	ck_assert_msg(write_kernel(path, "/opt/x", "/opt/python", &err) == 0, "%s", err.text);
 	ck_assert_int_eq(file_read(dir, "data/kernels/python3/kernel.json", &text, &err), 0);

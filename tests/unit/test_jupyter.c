@@ -187,7 +187,7 @@ static void tear_down(void)
 static void start(void)
 {
 	char python[] = "python";
-	const struct sandbox_jupyter made = { python, NULL };
+	const struct sandbox_jupyter made = { python, NULL, NULL };
 
 	ck_assert(calls_want_jupyter(&calls));
 	calls_jupyter(&calls, &made, NULL);
