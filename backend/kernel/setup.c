@@ -4,7 +4,9 @@
  * cell, and of one that was replaced the next cell sees the new code: before each cell, import
  * caches are dropped (folders' times are coarse) and modules whose file is another one than when
  * they were imported are loaded again. What a file was at its import is noted by a finder, since
- * a look after the cell could already see the replacement. Names that were imported from such a
+ * a look after the cell could already see the replacement. The same finder knows a skill folder's
+ * code.py before the workspace's runner has put a link to it on the path (without it, a folder of
+ * a name that can be imported would be a package without anything in it, for ever). Names that were imported from such a
  * module are bound to the new functions and classes too. */
 #include "backend/kernel/story.h"
 
@@ -12,6 +14,7 @@ const char setup_code[] =
 "def _interpfs_setup():\n"
 "    import importlib, linecache, os, sys\n"
 "    from importlib.machinery import PathFinder\n"
+"    from importlib.util import spec_from_file_location\n"
 "    shell = get_ipython()\n"
 "    roots = ('/workspace/libraries/', '/workspace/.modules/')\n"
 "    seen = {}\n"
@@ -23,10 +26,22 @@ const char setup_code[] =
 "        except OSError:\n"
 "            return None\n"
 "\n"
+"    def skill(name):\n"
+"        try:\n"
+"            folders = [f for f in os.listdir(roots[0]) if f.replace('-', '_') == name]\n"
+"        except OSError:\n"
+"            folders = []\n"
+"        for folder in folders:\n"
+"            code = f'{roots[0]}{folder}/code.py'\n"
+"            if os.path.isfile(code) and not os.path.exists(f'{roots[0]}{folder}/__init__.py'):\n"
+"                return spec_from_file_location(name, code)\n"
+"\n"
 "    class WorkspaceFinder:\n"
 "        @staticmethod\n"
 "        def find_spec(name, path=None, target=None):\n"
 "            spec = PathFinder.find_spec(name, path, target)\n"
+"            if path is None and (spec is None or spec.origin is None):\n"
+"                spec = skill(name) or spec\n"
 "            if spec is not None and spec.origin and spec.origin.startswith(roots):\n"
 "                seen[name] = (spec.origin, stamp(spec.origin))\n"
 "            return spec\n"

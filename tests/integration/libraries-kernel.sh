@@ -3,6 +3,7 @@
 # code is what the next cell sees. Pictures and outputs are files; notebook.ipynb is whole at each moment.
 . "$(dirname "$0")/../functions.sh"
 mount_it
+warm_up
 mkdir "$M/sandboxes/lab" && echo 'timeout: 900' >"$M/sandboxes/lab/config" || fail "sandbox"
 mkdir "$M/notebooks/probe" && echo 'sandbox: lab' >"$M/notebooks/probe/config" || fail "notebook"
 N=$M/notebooks/probe W=$M/workspace
@@ -18,8 +19,16 @@ for i in 2 3 4 5 6; do
 	same "replaced" "$i" "$(cell 'print(fresh.value)')"
 done
 mkdir "$T/steering-hook"; echo 'def hook(): return "hooked"' >"$T/steering-hook/code.py"
-cp -r "$T/steering-hook" "$W/libraries/" && echo wait >"$W/ctl"
-same "a skill folder" hooked "$(cell 'import steering_hook; print(steering_hook.hook())')"
+for i in 1 2 3; do
+	cp -r "$T/steering-hook" "$W/libraries/steering-hook-$i" && cp -r "$T/steering-hook" "$W/libraries/plain$i" || fail "cp -r"
+	same "a skill folder, at once" "hooked hooked" "$(cell "import steering_hook_$i as a, plain$i as b; print(a.hook(), b.hook())")"
+done
+echo 'def hook(): return "again"' >"$W/libraries/steering-hook-1/code.py"
+same "a skill folder's new code" again "$(cell 'import steering_hook_1; print(steering_hook_1.hook())')"
+echo wait >"$W/ctl" || fail "the workspace: $(cat "$W/error")"
+echo 'def hook(): return "third"' >"$W/libraries/plain1/code.py"
+same "newer code yet" third "$(cell 'import plain1; print(plain1.hook())')"
+same "and elsewhere" hooked "$("$INTERPFS" exec "$M/sandboxes/lab" -- python -c 'import steering_hook_2; print(steering_hook_2.hook())')"
 echo 'ready = "set by init"' >"$W/init.py"; echo restart >"$N/ctl" || fail "restart"
 same "init.py" "set by init" "$(cell 'print(ready)')"
 
