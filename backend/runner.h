@@ -50,7 +50,9 @@ const cJSON *runner_fields(struct runner *r);
 const cJSON *runner_references(struct runner *r);
 
 /* Secrets come from the mount by WATCH. runner_secrets waits up to timeout_ms until every name in
- * the JSON array is known; -1 ENOKEY names the first that is missing. */
+ * the JSON array is known, but not long once the mount has spoken; -1 ENOKEY names the first that
+ * is missing. runner_hear waits up to timeout_ms until it has spoken. */
+int runner_hear(struct runner *r, int timeout_ms, struct error *err);
 int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err);
 const char *runner_secret(struct runner *r, const char *name); /* borrowed, NULL when unknown */
 /* Replaces their values in what is to be written by their names. `failure` and logs (log, *.log) are

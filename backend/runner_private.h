@@ -63,6 +63,7 @@ struct runner {
 	struct status status;
 	cJSON *spec;
 	cJSON *secrets;
+	bool told;                    /* the mount has said which it has */
 	struct conversation *conversations;
 	struct watched *watched;
 	size_t n_watched, turn;

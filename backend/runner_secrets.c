@@ -9,8 +9,9 @@
 #include "base/cleanup.h"
 #include "base/secret.h"
 
-#define SHORTEST 8 /* what is shorter is none: it would cut words apart */
-#define WORD 16    /* a key that is shorter and has no digit in it is a word */
+#define SHORTEST 8   /* what is shorter is none: it would cut words apart */
+#define WORD 16      /* a key that is shorter and has no digit in it is a word */
+#define LATE_MS 1000 /* a new config's secrets may come behind the config */
 
 void runner_take_secrets(struct runner *r, const void *text, size_t n)
 {
@@ -32,6 +33,17 @@ void runner_take_secrets(struct runner *r, const void *text, size_t n)
 	}
 	cJSON_Delete(secrets);
 	cJSON_Delete(json);
+	r->told = true;
+}
+
+int runner_hear(struct runner *r, int timeout_ms, struct error *err)
+{
+	int64_t end = runner_now_ms() + timeout_ms, left;
+
+	while (!r->told && !r->terminated && (left = end - runner_now_ms()) > 0)
+		if (runner_pump(r, left, NULL, NULL, err) < 0)
+			return -1;
+	return 0;
 }
 
 const char *runner_secret(struct runner *r, const char *name)
@@ -41,7 +53,7 @@ const char *runner_secret(struct runner *r, const char *name)
 
 int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err)
 {
-	int64_t end = timeout_ms < 0 ? INT64_MAX : runner_now_ms() + timeout_ms;
+	int64_t began = runner_now_ms(), end = timeout_ms < 0 ? INT64_MAX : began + timeout_ms;
 
 	for (;;) {
 		const char *missing = NULL;
@@ -56,6 +68,8 @@ int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct 
 		}
 		if (!missing)
 			return 0;
+		if (r->told && end > began + LATE_MS)
+			end = began + LATE_MS;
 		left = end == INT64_MAX ? -1 : end - runner_now_ms();
 		if ((end != INT64_MAX && left <= 0) || r->terminated)
 			return error_set(err, ENOKEY, "the secret %s is not known; set it in the mount's "

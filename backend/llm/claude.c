@@ -33,23 +33,6 @@ struct claude {
 
 static const char *const secrets[] = { "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", NULL };
 
-/* They come from the mount in one message, so when one is known all are. */
-static void wait_for_secrets(struct runner *runner)
-{
-	static const char *const names[] = { "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL" };
-	struct error ignored;
-
-	for (int i = 0; i < SECRETS_SECONDS * 10; i++)
-		for (size_t j = 0; j < 3; j++) {
-			cJSON *list = cJSON_CreateStringArray(&names[j], 1);
-			int rc = runner_secrets(runner, list, j ? 0 : 100, &ignored);
-
-			cJSON_Delete(list);
-			if (rc == 0)
-				return;
-		}
-}
-
 static bool clean(const char *value)
 {
 	for (; *value; value++)
@@ -110,7 +93,8 @@ static int make(struct claude *c, struct runner *runner, struct error *err)
 	int first = FIRST_BYTE_SECONDS * 1000, then = SILENCE_SECONDS * 1000;
 	char *end;
 
-	wait_for_secrets(runner);
+	if (runner_hear(runner, SECRETS_SECONDS * 1000, err) < 0)
+		return -1;
 	key = runner_secret(runner, "ANTHROPIC_API_KEY");
 	token = runner_secret(runner, "ANTHROPIC_AUTH_TOKEN");
 	base = runner_secret(runner, "ANTHROPIC_BASE_URL");

@@ -129,3 +129,13 @@ rmdir "$N" || fail "rmdir"
 eventually 5 sh -c "[ \$(ls -d '$S'/sessions/[0-9]* | wc -l) = 5 ]"
 grep -o '"refusal": "[^"]*"' "$T/api.log" | grep . && fail "the server refused something"
 true
+
+# Without a key nobody waits for one: the mount has said what it has.
+unmount_it
+env -u ANTHROPIC_API_KEY -u ANTHROPIC_BASE_URL "$INTERPFS" mount -o "state=$S" "$M" || fail "mount without a key"
+new 'provider: claude'
+echo hello >"$N/input"
+same "wait: no key" EIO "$(ctl 'wait 20')"
+grep -q 'ANTHROPIC_API_KEY is not set' "$N/error" || fail "error: $(cat "$N/error")"
+python3 -c 'import json, sys; assert json.loads(open(sys.argv[1]).readlines()[-1])["seconds"] < 4' "$N/messages.jsonl" ||
+	fail "it waited for a key: $(tail -n 1 "$N/messages.jsonl")"

@@ -54,7 +54,7 @@ static int story_call(struct runner *r, struct runner_event *e, struct error *er
 		conversation_end(c, 0, 0, NULL);
 	} else if (!strcmp(e->text, "secret")) {
 		cJSON *names = cJSON_CreateStringArray((const char *const[]){ "KEY" }, 1);
-		int got = runner_secrets(r, names, 2000, error);
+		int got = runner_secrets(r, names, (int)strtol(e->request, NULL, 10), error);
 
 		cJSON_Delete(names);
 		conversation_end(c, got < 0 ? error->code : 0, 0, "%s", got < 0 ? error->text : runner_secret(r, "KEY"));
@@ -312,12 +312,15 @@ START_TEST(closed_or_lost)
 	talk_close(&t);
 	ck_assert(reaches("closed", "closed\n"));
 
-	/* Nobody reads: what is printed goes to the log, and all of it. */
+	/* Nobody reads: what is printed goes to the log, and all of it. (It looks when the client has gone:
+	 * else the answer may be on its way to him by then.) */
 	good(talk_connect(&t, folder, &err));
+	ck_assert_int_eq(kill(child, SIGSTOP), 0);
 	good(talk_send(&t, TALK_CALL, "echo", 4, &err));
 	good(talk_put(&t, "for the log\n", 12, &err));
 	good(talk_send(&t, TALK_GO, NULL, 0, &err));
 	talk_close(&t);
+	ck_assert_int_eq(kill(child, SIGCONT), 0);
 	ck_assert(reaches("log", "for the log\n"));
 
 	good(talk_connect(&t, folder, &err));
@@ -394,12 +397,15 @@ START_TEST(secrets_by_watch)
 	struct talk_message m;
 	static const char secrets[] = "{\"secrets\":{\"KEY\":\"value\",\"OTHER\":\"\"}}";
 
-	bad(talk_call(folder, "secret", "", 0, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
+	bad(talk_call(folder, "secret", "2000", 5, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
 	ck_assert_ptr_nonnull(strstr(err.text, "KEY"));
+	/* Once the mount has said what it has, nobody waits for what it has not. */
 	good(talk_connect(&watch, folder, &err));
-	good(talk_send(&watch, TALK_WATCH, secrets, sizeof secrets - 1, &err));
+	good(talk_send(&watch, TALK_WATCH, "{\"secrets\":{}}", 14, &err));
 	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
-	good(talk_call(folder, "secret", "", 0, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	bad(talk_call(folder, "secret", "600000", 7, 20000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
+	good(talk_send(&watch, TALK_WATCH, secrets, sizeof secrets - 1, &err));
+	good(talk_call(folder, "secret", "2000", 5, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
 	talk_close(&watch);
 }
 END_TEST
