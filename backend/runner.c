@@ -371,7 +371,9 @@ int runner_main(int argc, char **argv)
 	/* Also for those who connected and were not looked at yet. */
 	if (r.listener >= 0)
 		(void)runner_pump(&r, 0, NULL, NULL, &ignored);
-	runner_end_all(&r, ENOTCONN, status == 1 ? err.text : "it has come to rest");
+	if (status != 1)
+		status_sentence(r.kind, &r.status, r.folder, err.text, sizeof err.text);
+	runner_end_all(&r, ENOTCONN, err.text);
 	runner_drain(&r, DRAIN_MS);
 	failpoint("runner-exit");
 	/* Nobody shall connect to what does not listen; a client that did already is told ENOTCONN. */

@@ -12,6 +12,7 @@
 #include "fs/config.h"
 #include "fs/files.h"
 #include "fs/mount.h"
+#include "fs/show.h"
 #include "fs/supervise.h"
 
 #define LINES_MAX 65536u
@@ -199,6 +200,9 @@ static int wait_for(struct run *run, const char *arguments)
 		loop_set_timer(&run->timer, (int64_t)(seconds * 1000));
 	}
 	if (!run->object->want.generation) {
+		/* Where its config was refused, `error` goes on saying why. */
+		if (has_file(&run->handle->node, "config") && has_file(&run->handle->node, "refusal"))
+			return EINVAL;
 		(void)error_set(&err, EINVAL, "wait: it is a draft: nothing of it was started");
 		return refused(run, &err);
 	}
@@ -219,7 +223,8 @@ static int begin(struct run *run, char *line)
 
 	if (!c)
 		return unknown(run, line);
-	accept_again(object); /* what it leads to is told by `error` now */
+	if (c->how != COMMAND_WAIT || object->want.generation)
+		accept_again(object); /* what it leads to is told by `error` now */
 	switch (c->how) {
 	case COMMAND_RUNNER:
 		run->call = supervise_command(mount_supervisor(), object->kind, object->serial, line, &callbacks, run);

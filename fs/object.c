@@ -45,6 +45,19 @@ bool status_resting(enum object_kind kind, const char *state)
 	return listed(ends[kind].resting, state);
 }
 
+void status_sentence(enum object_kind kind, const struct status *status, int folder, char *text, size_t size)
+{
+	cleanup_buffer struct buffer why = BUFFER(4096);
+	struct error ignored;
+
+	if (folder < 0 || file_read(folder, "failure", &why, &ignored) < 0)
+		buffer_clear(&why);
+	while (why.length && why.data[why.length - 1] == '\n')
+		why.data[--why.length] = '\0';
+	(void)snprintf(text, size, "the %s is %s%s%s", object_noun[kind], status->state, why.length ? ": " : "",
+		       why.length ? why.data : "");
+}
+
 bool status_settled(enum object_kind kind, const char *state)
 {
 	return status_resting(kind, state) || listed(ends[kind].settled, state);

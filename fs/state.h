@@ -24,6 +24,7 @@
 #define INTERPFS_FS_STATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -104,6 +105,10 @@ int status_write(int folder, const struct status *status, bool durable, struct e
  * sandbox: draft stopped failed died; notebook: the same; session: draft idle … (the table in
  * state.c). A sandbox that is ready is not resting, but `wait` ends there too: status_settled. */
 bool status_resting(enum object_kind kind, const char *state);
+
+/* What whoever wants something of an object at rest is told: "the sandbox is stopped: WHY", why as
+ * `failure` in its folder has it, if there is one (folder -1: not looked for). */
+void status_sentence(enum object_kind kind, const struct status *status, int folder, char *text, size_t size);
 bool status_settled(enum object_kind kind, const char *state);
 
 /* Which process is an object's runner, from run/pid: "PID STARTTIME BOOTID". The file stays when

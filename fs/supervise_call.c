@@ -180,7 +180,7 @@ static void deliver_loss(struct supervise_call *call)
 	if (!o) {
 		deliver_end(call, ENOTCONN, 0, "it was removed");
 	} else if (status_resting(o->kind, o->status.state) && o->want.generation == o->status.generation) {
-		(void)snprintf(text, sizeof text, "the %s is %s", object_noun[o->kind], o->status.state);
+		status_sentence(o->kind, &o->status, -1, text, sizeof text);
 		deliver_end(call, ENOTCONN, 0, text);
 	} else {
 		deliver_end(call, EIO, 0, "its runner ended unexpectedly");

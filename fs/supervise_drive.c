@@ -173,18 +173,11 @@ static void spawn(struct supervisor *s, struct object *o, int folder)
 /* The sentence for a call to something at rest. */
 void supervise_refuse_calls(struct supervisor *s, struct object *o, int folder)
 {
-	cleanup_buffer struct buffer b = BUFFER(4096);
-	struct error ignored;
-	char text[256];
+	char text[512];
 
 	if (!o->calls)
 		return;
-	if (folder >= 0 && file_read(folder, "failure", &b, &ignored) == 0 && b.length) {
-		b.data[b.length - 1] = '\0';
-		(void)snprintf(text, sizeof text, "the %s is %s: %s", object_noun[o->kind], o->status.state, b.data);
-	} else {
-		(void)snprintf(text, sizeof text, "the %s is %s", object_noun[o->kind], o->status.state);
-	}
+	status_sentence(o->kind, &o->status, folder, text, sizeof text);
 	supervise_fail_calls(s, o, ENOTCONN, text);
 }
 

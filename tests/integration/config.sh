@@ -47,6 +47,11 @@ refused 'env: &x {}\n' 'line 1: anchors and aliases (& and *) are not taken; quo
 refused 'env: {A: "x}\n' 'line 1: the quote that begins here is not closed'
 refused 'timeout: 60\0\n' 'line 1: a NUL character; this is no text'
 refused '\xff\xfe' 'line 1: not UTF-8 text'
+# what a shell's echo did not see, wait says, and does not hide why
+echo 'local_files: [[/no/such/file, /workspace/x]]' >"$L/config"
+fails "wait on a refused config" sh -c "echo wait >$L/ctl"
+same "why, after wait" 'local_files: /no/such/file: No such file or directory' "$(cat "$L/error")"
+
 refused '{"timeout": 60, "tiemout": 1}' "line 1: unknown field 'tiemout'; did you mean 'timeout'?"
 
 # 20 MB: refused while it is written, and what came can be read back

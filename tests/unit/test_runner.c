@@ -223,6 +223,8 @@ static void poke(const struct want *want)
 START_TEST(lives_and_stops)
 {
 	struct want stop = { 2, WANT_STOPPED };
+	struct talk_message m;
+	struct talk late;
 	struct status s;
 	int pid = 0;
 
@@ -230,7 +232,17 @@ START_TEST(lives_and_stops)
 	ck_assert_int_eq(pid, child);
 	ck_assert(reaches("a/b/value", "1\n"));
 	ck_assert_int_eq(ended(start()), 75);
+	/* Who comes when it is about to end is told how it is. */
+	ck_assert_int_eq(kill(child, SIGSTOP), 0);
 	poke(&stop);
+	good(talk_connect(&late, folder, &err));
+	good(talk_send(&late, TALK_CALL, "echo", 4, &err));
+	good(talk_send(&late, TALK_GO, NULL, 0, &err));
+	ck_assert_int_eq(kill(child, SIGCONT), 0);
+	ck_assert_int_eq(talk_wait(&late, 5000, &m, &err), 1);
+	ck_assert_int_eq(m.code, ENOTCONN);
+	ck_assert_str_eq(m.text, "the workspace is stopped");
+	talk_close(&late);
 	ck_assert_int_eq(ended(child), 0);
 	child = 0;
 	good(status_read(folder, &s, &err));
