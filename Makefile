@@ -7,7 +7,7 @@ CC ?= gcc
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(WERROR)
 HARDEN = -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CFLAGS ?= -O2 -g
-PACKAGES = fuse3 libcurl libcjson openssl yaml-0.1
+PACKAGES = fuse3 libcurl libcjson libwebsockets openssl yaml-0.1
 
 # SANITIZE=address,undefined or thread: pick a BUILD of its own with it.
 ifdef SANITIZE

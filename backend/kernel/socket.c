@@ -1,318 +1,233 @@
-/* The descriptor behind a WebSocket: bytes go from it into one buffer, in which a message that
- * comes in one frame lies as a whole and is lent to the owner where it is; so megabytes of output
- * are copied by recv(2) alone. */
+/* libwebsockets without its loop. A distribution's build has no external poll, but
+ * lws_service(context, -1) polls its descriptors without waiting and does what is ready. There
+ * is one connection, so the owner can wait for its descriptor with its own poll and call that.
+ * What libwebsockets holds back in memory (a second frame in what it read) makes no descriptor
+ * ready; lws_service_adjust_timeout tells.
+ *
+ * It makes connections but takes none. One that is there already comes in by a side door: lws
+ * connects to a listening socket of ours that leads nowhere, and before it has sent anything, the
+ * other connection is put under the same number. */
 #include "backend/kernel/socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libwebsockets.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "backend/kernel/websocket.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 
 #define PROTOCOL "v1.kernel.websocket.jupyter.org"
-#define PATIENCE_MS 90000       /* the kernel may take a minute to answer the server */
-#define PIECE (256u << 10)      /* read at once, and kept for the next time */
-#define TURN (4u << 20)         /* read in one service: others want their turn, too */
-#define OUT_MAX (64u << 20)
+#define READ_SIZE (256u << 10)   /* at most at once */
+#define WHOLE_SIZE (1u << 20)    /* a message up to this comes in one piece and is lent where it is */
+
+struct outgoing {
+	struct outgoing *next;
+	size_t length;
+	unsigned char bytes[]; /* LWS_PRE bytes of room, then the message */
+};
 
 struct socket {
-	int fd;
+	struct lws_context *context;
+	struct lws *wsi;
+	int passed;    /* the connection that it shall have, until it has; else -1 */
+	int nowhere;   /* where it is connected to until then */
 	enum socket_state state;
-	char key[WEBSOCKET_KEY_SIZE];
-	int64_t deadline;      /* ms, while it connects */
-	struct buffer in;
-	size_t taken;          /* of in */
-	size_t needed;         /* behind taken, before anything more can be taken */
-	uint64_t skip;         /* bytes to come of a frame that nobody wants */
-	struct buffer message; /* the pieces of one that comes in several frames */
-	bool assembling;       /* one does */
-	bool dropping;         /* and it is too long */
-	struct buffer out;     /* the handshake, and frames behind it */
-	size_t sent, handshake;
+	bool asked;    /* the handshake was sent: nothing to write until it is answered */
+	bool received; /* something came in this round */
+	bool dropping; /* the message that is coming is too long */
+	struct buffer message;
+	struct outgoing *first, **last;
 	socket_receive *receive;
 	void *owner;
+	char *authorization;
 	struct error failure;
 };
 
-static int64_t now_ms(void)
+static void receive_piece(struct socket *s, struct lws *wsi, const void *data, size_t n)
 {
-	struct timespec t;
+	bool last = lws_is_final_fragment(wsi) && !lws_remaining_packet_payload(wsi);
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void over(struct socket *s, int code, const char *why)
-{
-	if (s->state == SOCKET_CLOSED)
+	s->received = true;
+	if (last && !s->message.length && !s->dropping) {
+		s->receive(s->owner, data, n);
 		return;
-	(void)error_set(&s->failure, code, "%s", why);
-	s->state = SOCKET_CLOSED;
-}
-
-/* Sends what the socket takes; before the server has agreed nothing but the handshake. */
-static void flush(struct socket *s)
-{
-	size_t end = s->state == SOCKET_CONNECTING ? s->handshake : s->out.length;
-
-	while (s->state != SOCKET_CLOSED && s->sent < end) {
-		ssize_t n = send(s->fd, s->out.data + s->sent, end - s->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return;
-		if (n < 0)
-			over(s, ECONNRESET, "Jupyter Server closed the connection");
-		else
-			s->sent += (size_t)n;
 	}
-	if (s->sent < s->out.length)
+	if (!s->dropping && buffer_append(&s->message, data, n) < 0)
+		s->dropping = true;
+	if (!last)
 		return;
-	s->sent = s->handshake = 0;
-	if (s->out.capacity > PIECE)
-		buffer_free(&s->out);
-	else
-		buffer_clear(&s->out);
-}
-
-static void put(struct socket *s, enum websocket_opcode opcode, const void *data, size_t n)
-{
-	struct error err;
-
-	if (websocket_append(&s->out, opcode, data, n, &err) < 0)
-		over(s, err.code, err.text);
-	else
-		flush(s);
-}
-
-static void take_control(struct socket *s, const struct websocket_frame *frame, const char *payload)
-{
-	if (frame->opcode == WEBSOCKET_PING)
-		put(s, WEBSOCKET_PONG, payload, (size_t)frame->length);
-	if (frame->opcode != WEBSOCKET_CLOSE)
-		return;
-	put(s, WEBSOCKET_CLOSE, payload, frame->length >= 2 ? 2 : 0);
-	over(s, ECONNRESET, "Jupyter Server closed the connection");
-}
-
-static void end_message(struct socket *s)
-{
 	if (s->dropping)
 		s->receive(s->owner, NULL, 0);
 	else
-		s->receive(s->owner, s->message.data ? s->message.data : "", s->message.length);
-	s->assembling = s->dropping = false;
+		s->receive(s->owner, s->message.data, s->message.length);
+	s->dropping = false;
 	buffer_free(&s->message);
 }
 
-/* A frame that carries a message or a piece of one, and is here as a whole. */
-static void take_data(struct socket *s, const struct websocket_frame *frame, const char *payload)
+/* Sends the first message that waits. Returns -1 to have the connection closed. */
+static int write_message(struct socket *s, struct lws *wsi)
 {
-	if (frame->final && !s->assembling) {
-		s->receive(s->owner, payload, (size_t)frame->length);
-		return;
-	}
-	s->assembling = true;
-	if (!s->dropping && buffer_append(&s->message, payload, (size_t)frame->length) < 0)
-		s->dropping = true;
-	if (frame->final)
-		end_message(s);
-}
+	struct outgoing *o = s->first;
 
-/* One that is too long to be taken; its bytes are thrown away as they come. */
-static void leave_out(struct socket *s, const struct websocket_frame *frame)
-{
-	s->taken += frame->header;
-	s->skip = frame->length;
-	s->assembling = s->dropping = true;
-	if (frame->final)
-		end_message(s);
-}
-
-static bool take_answer(struct socket *s, const char *data, size_t n)
-{
-	struct error err;
-	long length = websocket_answer(data, n, PROTOCOL, s->key, &err);
-
-	if (length < 0)
-		over(s, err.code, err.text);
-	if (length <= 0)
-		return false;
-	s->taken += (size_t)length;
-	s->state = SOCKET_OPEN;
-	flush(s);
-	return true;
-}
-
-/* Takes the next thing in what has come; false when it has to wait for more, or all is over. */
-static bool take_next(struct socket *s)
-{
-	const char *data = s->in.data + s->taken;
-	size_t n = s->in.length - s->taken;
-	struct websocket_frame frame;
-	struct error err;
-	int got;
-
-	if (s->skip) {
-		size_t less = s->skip < n ? (size_t)s->skip : n;
-
-		s->taken += less;
-		s->skip -= less;
-		return less;
-	}
-	if (s->state == SOCKET_CONNECTING)
-		return take_answer(s, data, n);
-	got = websocket_parse(data, n, &frame, &err);
-	if (got < 0 || (got && frame.opcode < WEBSOCKET_CLOSE &&
-			(frame.opcode == WEBSOCKET_CONTINUATION) != s->assembling)) {
-		over(s, EPROTO, got < 0 ? err.text : "a frame out of its turn");
-		return false;
-	}
-	if (!got)
-		return false;
-	if (frame.length > SOCKET_RECEIVE_MAX) {
-		leave_out(s, &frame);
-		return true;
-	}
-	if (n < frame.header + frame.length) {
-		s->needed = frame.header + (size_t)frame.length;
-		return false;
-	}
-	s->taken += frame.header + (size_t)frame.length;
-	if (frame.opcode >= WEBSOCKET_CLOSE)
-		take_control(s, &frame, data + frame.header);
-	else
-		take_data(s, &frame, data + frame.header);
-	return s->state != SOCKET_CLOSED;
-}
-
-/* Room to read into. The frame that is on its way shall lie in one piece, but the buffer is never
- * more than doubled for it: a frame may say that it is long and never come. */
-static int make_room(struct socket *s)
-{
-	size_t have = s->in.length - s->taken, rest = s->needed > have ? s->needed - have : 0;
-	size_t room = s->in.capacity - s->in.length, most = have > PIECE ? have : PIECE;
-
-	if (s->in.data && room >= PIECE / 4 && room >= rest)
+	if (!o)
 		return 0;
-	buffer_consume(&s->in, s->taken);
-	s->taken = 0;
-	return buffer_reserve(&s->in, rest > PIECE && rest < most ? rest : most);
-}
-
-/* Reads once. Whether there may be more to read. */
-static bool receive_piece(struct socket *s)
-{
-	size_t room;
-	ssize_t n;
-
-	if (make_room(s) < 0) {
-		over(s, ENOMEM, "out of memory");
-		return false;
-	}
-	room = s->in.capacity - s->in.length;
-	do {
-		n = recv(s->fd, s->in.data + s->in.length, room, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return false;
-	if (n <= 0) {
-		over(s, ECONNRESET, s->state == SOCKET_CONNECTING ? "Jupyter Server closed the connection unanswered"
-								  : "Jupyter Server closed the connection");
-		return false;
-	}
-	s->in.length += (size_t)n;
-	s->in.data[s->in.length] = '\0';
-	return (size_t)n == room;
-}
-
-static void receive(struct socket *s)
-{
-	size_t before, all = 0;
-	bool more;
-
-	do {
-		before = s->in.length - s->taken;
-		more = receive_piece(s);
-		all += s->in.length - s->taken - before;
-		s->needed = 0;
-		while (s->state != SOCKET_CLOSED && s->taken < s->in.length && take_next(s))
-			;
-		if (s->taken < s->in.length)
-			continue;
-		s->taken = 0;
-		if (s->in.capacity > 2 * PIECE)
-			buffer_free(&s->in);
-		else
-			buffer_clear(&s->in);
-	} while (more && s->state != SOCKET_CLOSED && all < TURN);
-}
-
-static int dial(const char *path, struct error *err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return error_errno(err, "socket");
-	if ((size_t)snprintf(address.sun_path, sizeof address.sun_path, "%s", path) >= sizeof address.sun_path)
-		return error_set(err, ENAMETOOLONG, "Jupyter's socket %s: the path is too long", path);
-	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-		/* EAGAIN: whoever listens has more to take than it can. */
-		bool nobody = errno == ENOENT || errno == EAGAIN;
-
-		(void)error_errno(err, "Jupyter's socket %s", path);
-		if (nobody)
-			err->code = ECONNREFUSED;
+	/* What the socket does not take, libwebsockets keeps and sends before it asks again. */
+	if (lws_write(wsi, o->bytes + LWS_PRE, o->length, LWS_WRITE_BINARY) < (int)o->length)
 		return -1;
-	}
-	return steal_fd(&fd);
-}
-
-static int begin(struct socket *s, const struct socket_address *address, struct error *err)
-{
-	cleanup_buffer struct buffer path = BUFFER(1024);
-
-	if (s->fd < 0)
-		s->fd = dial(address->path, err);
-	if (s->fd < 0)
-		return -1;
-	if (buffer_format(&path, "/api/kernels/%s/channels?session_id=%s", address->kernel, address->session) < 0)
-		return error_errno(err, "kernel %s", address->kernel);
-	if (websocket_key(s->key, err) < 0 ||
-	    websocket_request(&s->out, path.data, address->token, PROTOCOL, s->key, err) < 0)
-		return -1;
-	s->handshake = s->out.length;
-	s->deadline = now_ms() + PATIENCE_MS;
-	flush(s);
+	s->first = o->next;
+	if (!s->first)
+		s->last = &s->first;
+	free(o);
+	if (s->first)
+		lws_callback_on_writable(wsi);
 	return 0;
 }
 
-struct socket *socket_connect(const struct socket_address *address, socket_receive *receive_message,
+static void connection_over(struct socket *s, int code, const char *why)
+{
+	if (s->state != SOCKET_CLOSED)
+		error_set(&s->failure, code, "%s", why);
+	s->state = SOCKET_CLOSED;
+	s->wsi = NULL;
+}
+
+static void close_passed(struct socket *s)
+{
+	if (s->passed >= 0)
+		(void)close(s->passed);
+	if (s->nowhere >= 0)
+		(void)close(s->nowhere);
+	s->passed = s->nowhere = -1;
+}
+
+/* Nothing has been sent yet. */
+static int take_passed(struct socket *s, struct lws *wsi)
+{
+	int result = 0;
+
+	if (s->passed >= 0 && dup3(s->passed, lws_get_socket_fd(wsi), O_CLOEXEC) < 0)
+		result = -1;
+	close_passed(s);
+	return result;
+}
+
+static int add_authorization(struct socket *s, struct lws *wsi, unsigned char **p, size_t room)
+{
+	return lws_add_http_header_by_name(wsi, (const unsigned char *)"authorization:",
+					   (const unsigned char *)s->authorization,
+					   (int)strlen(s->authorization), p, *p + room) ? -1 : 0;
+}
+
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n)
+{
+	struct socket *s = lws_context_user(lws_get_context(wsi));
+
+	(void)user;
+	switch (reason) {
+	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
+		s->asked = true;
+		return take_passed(s, wsi) < 0 ? -1 : add_authorization(s, wsi, in, n);
+	case LWS_CALLBACK_CLIENT_ESTABLISHED:
+		s->state = SOCKET_OPEN;
+		if (s->first)
+			lws_callback_on_writable(wsi);
+		return 0;
+	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+		connection_over(s, ECONNREFUSED, in && n ? (const char *)in : "no connection");
+		return 0;
+	case LWS_CALLBACK_CLIENT_RECEIVE:
+		receive_piece(s, wsi, in, n);
+		return 0;
+	case LWS_CALLBACK_CLIENT_WRITEABLE:
+		return write_message(s, wsi);
+	case LWS_CALLBACK_CLIENT_CLOSED:
+		connection_over(s, ECONNRESET, "Jupyter Server closed the connection");
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static const struct lws_protocols protocols[] = {
+	{ .name = PROTOCOL, .callback = callback, .rx_buffer_size = WHOLE_SIZE },
+	{ .name = NULL },
+};
+
+/* Neither pings nor gives up by itself: the server pings, and a unix socket's death is seen. */
+static const lws_retry_bo_t patience = { .secs_since_valid_ping = 0 };
+
+/* Something to connect to, under a name that the kernel chooses. */
+static int open_nowhere(struct socket *s, struct buffer *name, struct error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	socklen_t size = sizeof address;
+
+	s->nowhere = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s->nowhere < 0 || fcntl(s->passed, F_SETFL, O_NONBLOCK) < 0 ||
+	    bind(s->nowhere, (struct sockaddr *)&address, sizeof address.sun_family) < 0 || listen(s->nowhere, 1) < 0 ||
+	    getsockname(s->nowhere, (struct sockaddr *)&address, &size) < 0)
+		return error_errno(err, "a socket");
+	return buffer_format(name, "+@%.*s", (int)(size - offsetof(struct sockaddr_un, sun_path) - 1),
+			     address.sun_path + 1) < 0 ? error_errno(err, "a socket") : 0;
+}
+
+static int connect_lws(struct socket *s, const struct socket_address *address, struct error *err)
+{
+	struct lws_context_creation_info creation = {
+		.port = CONTEXT_PORT_NO_LISTEN,
+		.protocols = protocols,
+		.pt_serv_buf_size = READ_SIZE,
+		.fd_limit_per_thread = 8,
+		.timeout_secs = 90, /* the kernel may take a minute to answer the server */
+		.retry_and_idle_policy = &patience,
+		.user = s,
+	};
+	struct lws_client_connect_info info = { .port = 80, .host = "localhost", .protocol = PROTOCOL,
+						.retry_and_idle_policy = &patience, .pwsi = &s->wsi };
+	cleanup_buffer struct buffer path = BUFFER(1024), name = BUFFER(sizeof ((struct sockaddr_un *)0)->sun_path),
+				     token = BUFFER(4096);
+
+	if (buffer_format(&path, "/api/kernels/%s/channels?session_id=%s", address->kernel, address->session) < 0 ||
+	    buffer_format(&token, "token %s", address->token) < 0)
+		return error_errno(err, "kernel %s", address->kernel);
+	s->authorization = steal_pointer(&token.data);
+	if (s->passed >= 0 ? open_nowhere(s, &name, err) < 0 : buffer_format(&name, "+%s", address->path) < 0)
+		return s->passed >= 0 ? -1 : error_errno(err, "Jupyter's socket %s", address->path);
+	lws_set_log_level(0, NULL);
+	s->context = lws_create_context(&creation);
+	if (!s->context)
+		return error_set(err, ENOMEM, "libwebsockets does not start");
+	info.context = s->context;
+	info.address = name.data;
+	info.path = path.data;
+	if (lws_client_connect_via_info(&info) && s->state != SOCKET_CLOSED)
+		return 0;
+	if (s->state != SOCKET_CLOSED)
+		return error_set(err, ECONNREFUSED, "no connection to Jupyter Server");
+	*err = s->failure;
+	return error_wrap(err, "Jupyter Server");
+}
+
+struct socket *socket_connect(const struct socket_address *address, socket_receive *receive,
 			      void *context, struct error *err)
 {
-	cleanup_close int fd = address->fd;
+	cleanup_close int passed = address->fd;
 	struct socket *s = calloc(1, sizeof *s);
 
 	if (!s) {
 		(void)error_memory(err);
 		return NULL;
 	}
-	*s = (struct socket){ .fd = steal_fd(&fd), .in = BUFFER(SOCKET_RECEIVE_MAX + 2 * PIECE),
-			      .message = BUFFER(SOCKET_RECEIVE_MAX), .out = BUFFER(OUT_MAX),
-			      .receive = receive_message, .owner = context };
-	if (begin(s, address, err) == 0)
+	*s = (struct socket){ .passed = steal_fd(&passed), .nowhere = -1, .message = BUFFER(SOCKET_RECEIVE_MAX),
+			      .last = &s->first, .receive = receive, .owner = context };
+	if (connect_lws(s, address, err) == 0)
 		return s;
 	socket_close(s);
 	return NULL;
@@ -320,13 +235,19 @@ struct socket *socket_connect(const struct socket_address *address, socket_recei
 
 void socket_close(struct socket *s)
 {
+	struct outgoing *o, *next;
+
 	if (!s)
 		return;
-	if (s->fd >= 0)
-		(void)close(s->fd);
-	buffer_free(&s->in);
+	if (s->context)
+		lws_context_destroy(s->context);
+	for (o = s->first; o; o = next) {
+		next = o->next;
+		free(o);
+	}
+	close_passed(s);
 	buffer_free(&s->message);
-	buffer_free(&s->out);
+	free(s->authorization);
 	free(s);
 }
 
@@ -337,34 +258,33 @@ enum socket_state socket_state(const struct socket *s)
 
 int socket_fd(const struct socket *s)
 {
-	return s->fd;
+	return s->state != SOCKET_CLOSED && s->wsi ? lws_get_socket_fd(s->wsi) : -1;
 }
 
 short socket_events(const struct socket *s)
 {
-	size_t end = s->state == SOCKET_CONNECTING ? s->handshake : s->out.length;
+	bool writes = s->state == SOCKET_CONNECTING ? !s->asked
+						    : s->first || (s->wsi && lws_partial_buffered(s->wsi));
 
-	return (short)(POLLIN | (s->sent < end ? POLLOUT : 0));
+	return (short)(POLLIN | (writes ? POLLOUT : 0));
 }
 
 int socket_timeout(const struct socket *s)
 {
-	int64_t left;
-
-	if (s->state == SOCKET_OPEN)
-		return -1;
-	left = s->state == SOCKET_CLOSED ? 0 : s->deadline - now_ms();
-	return left < 0 ? 0 : (int)left;
+	if (s->state == SOCKET_CLOSED)
+		return 0;
+	/* libwebsockets keeps its own deadline for the handshake, which only a call can notice. */
+	return lws_service_adjust_timeout(s->context, s->state == SOCKET_OPEN ? 60000 : 2000, 0);
 }
 
 int socket_service(struct socket *s, struct error *err)
 {
-	if (s->state != SOCKET_CLOSED)
-		flush(s);
-	if (s->state != SOCKET_CLOSED)
-		receive(s);
-	if (s->state == SOCKET_CONNECTING && now_ms() >= s->deadline)
-		over(s, ETIMEDOUT, "Jupyter Server does not open the kernel's channels");
+	do {
+		s->received = false;
+		if (s->state != SOCKET_CLOSED && lws_service(s->context, -1) < 0)
+			connection_over(s, EIO, "libwebsockets has failed");
+	} while (s->state != SOCKET_CLOSED &&
+		 (s->received || !lws_service_adjust_timeout(s->context, 1, 0)));
 	if (s->state != SOCKET_CLOSED)
 		return 0;
 	*err = s->failure;
@@ -373,13 +293,22 @@ int socket_service(struct socket *s, struct error *err)
 
 int socket_send(struct socket *s, const void *data, size_t n, struct error *err)
 {
+	struct outgoing *o;
+
 	if (n > SOCKET_SEND_MAX)
-		return error_set(err, EMSGSIZE, "Jupyter Server takes at most %u bytes of code", SOCKET_SEND_MAX);
+		return error_set(err, EMSGSIZE, "Jupyter Server takes at most %u bytes of code",
+				 SOCKET_SEND_MAX);
 	if (s->state == SOCKET_CLOSED)
 		return error_set(err, ENOTCONN, "the connection to Jupyter Server is lost");
-	if (websocket_append(&s->out, WEBSOCKET_BINARY, data, n, err) < 0)
-		return -1;
+	o = malloc(sizeof *o + LWS_PRE + n);
+	if (!o)
+		return error_memory(err);
+	o->next = NULL;
+	o->length = n;
+	memcpy(o->bytes + LWS_PRE, data, n);
+	*s->last = o;
+	s->last = &o->next;
 	if (s->state == SOCKET_OPEN)
-		flush(s);
+		lws_callback_on_writable(s->wsi);
 	return 0;
 }

@@ -1,6 +1,6 @@
-/* One WebSocket to the channels of one kernel (wire.h), over a unix socket. Never blocks: the
- * owner watches socket_fd for socket_events and calls socket_service when it is ready, and at
- * least every socket_timeout ms; it is one thread with the owner's. */
+/* One WebSocket to the channels of one kernel (wire.h), by libwebsockets over a unix socket. Never
+ * blocks: the owner watches socket_fd for socket_events and calls socket_service when it is ready,
+ * and at least every socket_timeout ms; it is one thread with the owner's. */
 #ifndef INTERPFS_BACKEND_KERNEL_SOCKET_H
 #define INTERPFS_BACKEND_KERNEL_SOCKET_H
 
@@ -39,7 +39,7 @@ struct socket *socket_connect(const struct socket_address *address, socket_recei
 void socket_close(struct socket *s); /* NULL is fine */
 
 enum socket_state socket_state(const struct socket *s);
-int socket_fd(const struct socket *s);
+int socket_fd(const struct socket *s);          /* -1 once closed */
 short socket_events(const struct socket *s);    /* of poll(2) */
 int socket_timeout(const struct socket *s);     /* -1: none */
 
