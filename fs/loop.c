@@ -24,6 +24,7 @@ static struct {
 	int epoll;
 	struct loop_watch post_watch, signal_watch, fuse_watch;
 	struct fuse_session *session;
+	void (*stopped)(void); /* by a signal */
 	struct fuse_buf buffer;
 	struct loop_timer *timers; /* sorted, the next one first */
 	pthread_mutex_t lock;
@@ -151,7 +152,7 @@ static void take_signals(struct loop_watch *watch, uint32_t events)
 
 	(void)events;
 	if (read(watch->fd, &info, sizeof info) == (ssize_t)sizeof info)
-		fuse_session_exit(loop.session);
+		loop.stopped();
 }
 
 static void take_requests(struct loop_watch *watch, uint32_t events)
@@ -212,13 +213,14 @@ static int wait_time(void)
 	return ms < 0 ? 0 : ms > 60000 ? 60000 : (int)ms;
 }
 
-int loop_run(struct fuse_session *session, struct error *err)
+int loop_run(struct fuse_session *session, void (*stopped)(void), struct error *err)
 {
 	int flags = fcntl(fuse_session_fd(session), F_GETFL);
 
 	if (flags < 0 || fcntl(fuse_session_fd(session), F_SETFL, flags | O_NONBLOCK) < 0)
 		return error_errno(err, "/dev/fuse");
 	loop.session = session;
+	loop.stopped = stopped;
 	loop.fuse_watch = (struct loop_watch){ .fd = fuse_session_fd(session), .ready = take_requests };
 	if (loop_watch(&loop.fuse_watch, EPOLLIN, err) < 0)
 		return -1;

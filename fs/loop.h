@@ -36,8 +36,9 @@ void loop_set_timer(struct loop_timer *timer, int64_t in_ms);
 void loop_clear_timer(struct loop_timer *timer);
 
 int loop_open(struct error *err);
-/* Runs until the session has ended (unmounted, or a signal). */
-int loop_run(struct fuse_session *session, struct error *err);
+/* Runs until the session has ended: unmounted, or fuse_session_exit. stopped() is called at each
+ * signal that asks the process to end. */
+int loop_run(struct fuse_session *session, void (*stopped)(void), struct error *err);
 void loop_close(void);
 
 /* From any thread: call(data) runs in the loop, in the order of posting. The caller owns the struct,

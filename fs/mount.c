@@ -243,20 +243,41 @@ static int open_runners(struct error *err)
 	return loop_watch(&mounted.runners, EPOLLIN, err);
 }
 
-/* Unmounted, though somebody (a lazy unmount's last user, another mount namespace) has it still: the
- * state is needed for the next mount, so it ends for them, too. */
-static void unmounted_here(void)
+static void leave(struct loop_post *post)
+{
+	(void)post;
+	fuse_session_exit(mounted.session);
+}
+
+static void stopped(void)
+{
+	static struct loop_post left = { .call = leave };
+
+	notify_end(&left);
+}
+
+static void let_go(struct loop_post *post)
 {
 	int ends[2];
 
+	(void)post;
 	/* Closing /dev/fuse has the kernel abort the connection. What lies on the folder now is another's:
 	 * libfuse unmounts nothing where its descriptor polls as broken, as a pipe without a reader does. */
-	if (signal(SIGPIPE, SIG_IGN) != SIG_ERR && !pipe2(ends, O_CLOEXEC)) {
+	if (!pipe2(ends, O_CLOEXEC)) {
 		(void)close(ends[0]);
 		(void)dup2(ends[1], fuse_session_fd(mounted.session));
 		(void)close(ends[1]);
 	}
 	fuse_session_exit(mounted.session);
+}
+
+/* Unmounted, though somebody (a lazy unmount's last user, another mount namespace) has it still: the
+ * state is needed for the next mount, so it ends for them, too. */
+static void unmounted_here(void)
+{
+	static struct loop_post gone = { .call = let_go };
+
+	notify_end(&gone);
 }
 
 static int open_session(struct error *err)
@@ -290,6 +311,7 @@ static void set_limits(void)
 	struct rlimit limit;
 
 	program_keep_private();
+	(void)signal(SIGPIPE, SIG_IGN); /* whoever read our messages may have gone */
 	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
@@ -325,14 +347,15 @@ static int serve(struct error *err)
 	check_request_timeout();
 	mount_log("mounted on %s", mounted.options.directory);
 	mounted.served = true;
-	return loop_run(mounted.session, err);
+	return loop_run(mounted.session, stopped, err);
 }
 
 static void take_down(void)
 {
+	treefile_stop(); /* what it wrote is told, and that is put down */
+	loop_take_posts();
 	storage_stop();
 	if (mounted.session) {
-		treefile_stop(); /* its replies need the session */
 		mountpoint_unwatch();
 		fuse_session_unmount(mounted.session);
 		notify_stop();
@@ -342,6 +365,7 @@ static void take_down(void)
 	if (mounted.supervisor) {
 		loop_unwatch(&mounted.runners);
 		supervise_close(mounted.supervisor);
+		mounted.supervisor = NULL;
 	}
 	loop_close();
 	if (mounted.served)

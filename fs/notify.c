@@ -24,6 +24,7 @@ static struct {
 	pthread_cond_t wake;
 	struct notice *first, **last; /* under lock */
 	bool stop;                    /* under lock */
+	struct loop_post *ended;      /* under lock; posted when nothing is told any more */
 } notify = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
 
 static void *tell(void *unused)
@@ -35,12 +36,12 @@ static void *tell(void *unused)
 		pthread_mutex_lock(&notify.lock);
 		while (!notify.first && !notify.stop)
 			pthread_cond_wait(&notify.wake, &notify.lock);
+		if (notify.stop)
+			break;
 		notice = notify.first;
-		if (notice && !(notify.first = notice->next))
+		if (!(notify.first = notice->next))
 			notify.last = &notify.first;
 		pthread_mutex_unlock(&notify.lock);
-		if (!notice)
-			return NULL;
 		/* ENOENT: the kernel did not know it; ENODEV: it is unmounted. Neither is an error. */
 		if (notice->name[0])
 			(void)fuse_lowlevel_notify_inval_entry(notify.session, notice->inode, notice->name,
@@ -49,6 +50,10 @@ static void *tell(void *unused)
 			(void)fuse_lowlevel_notify_inval_inode(notify.session, notice->inode, 0, 0);
 		free(notice);
 	}
+	if (notify.ended)
+		loop_post(notify.ended);
+	pthread_mutex_unlock(&notify.lock);
+	return NULL;
 }
 
 int notify_start(struct fuse_session *session, struct error *err)
@@ -65,17 +70,36 @@ int notify_start(struct fuse_session *session, struct error *err)
 	return 0;
 }
 
-/* After the unmount: then nothing that it tells can wait any more. */
+static void stop(struct loop_post *ended)
+{
+	pthread_mutex_lock(&notify.lock);
+	notify.stop = true;
+	notify.ended = ended;
+	pthread_cond_signal(&notify.wake);
+	pthread_mutex_unlock(&notify.lock);
+}
+
+void notify_end(struct loop_post *ended)
+{
+	if (notify.running && !notify.stop)
+		stop(ended);
+	else if (!notify.running)
+		loop_post(ended);
+}
+
 void notify_stop(void)
 {
 	if (!notify.running)
 		return;
-	pthread_mutex_lock(&notify.lock);
-	notify.stop = true;
-	pthread_cond_signal(&notify.wake);
-	pthread_mutex_unlock(&notify.lock);
+	stop(NULL);
 	pthread_join(notify.thread, NULL);
 	notify.running = false;
+	while (notify.first) {
+		struct notice *notice = notify.first;
+
+		notify.first = notice->next;
+		free(notice);
+	}
 }
 
 void notify_attributes(uint64_t inode)

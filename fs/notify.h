@@ -7,11 +7,16 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "fs/loop.h"
 
 struct fuse_session;
 
 int notify_start(struct fuse_session *session, struct error *err);
-void notify_stop(void);
+/* Nothing more is told; `ended` is posted to the loop when what is being told has come through. Until
+ * then the loop must go on answering: the kernel may wait there for a folder that a process holds
+ * which waits for the loop, and neither a signal nor closing /dev/fuse would free either. */
+void notify_end(struct loop_post *ended);
+void notify_stop(void); /* afterwards, or when the kernel has ended the connection */
 
 /* At once, from the loop: the next stat asks. */
 void notify_attributes(uint64_t inode);

@@ -7,6 +7,7 @@
 static struct {
 	pthread_t thread;
 	bool running;
+	unsigned long submitted;           /* by the loop, ever */
 	pthread_mutex_t lock;
 	pthread_cond_t wake, idle;
 	bool busy;                         /* under lock */
@@ -63,6 +64,7 @@ int storage_start(struct error *err)
 void storage_submit(struct storage_job *job)
 {
 	job->next = NULL;
+	storage.submitted++;
 	pthread_mutex_lock(&storage.lock);
 	*storage.last = job;
 	storage.last = &job->next;
@@ -81,8 +83,14 @@ void storage_drain(void)
 
 void storage_stop(void)
 {
+	unsigned long submitted;
+
 	if (!storage.running)
 		return;
+	do { /* what is done may ask for more */
+		submitted = storage.submitted;
+		storage_drain();
+	} while (submitted != storage.submitted);
 	pthread_mutex_lock(&storage.lock);
 	storage.stop = true;
 	pthread_cond_signal(&storage.wake);
