@@ -128,6 +128,18 @@ static int check_pair(const cJSON *value, struct error *err)
 	return 0;
 }
 
+/* Debian's names (Policy 5.6.1), with =VERSION, /RELEASE, :ARCHITECTURE. */
+static int check_system_package(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+
+	if (text[0] && strchr("abcdefghijklmnopqrstuvwxyz0123456789", text[0]) &&
+	    !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.=/:~_")])
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no package of apt", judge_shown(text, out));
+}
+
 /* A name of an object: what can be the name of a folder. */
 static int check_name(const cJSON *value, struct error *err)
 {
@@ -164,7 +176,7 @@ const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
 	{ "image", FIELD_STRING, "null", .later = true, .help = "the system inside; absent is the host's own, copy-on-write" },
-	{ "setup", FIELD_STRINGS, "[]", .later = true, .help = "commands that belong to the image, cached" },
+	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root" },
 	{ "gpu", FIELD_STRING, "null", .later = true, .help = "the kind of GPU, for example A100" },
 	{ "gpu_count", FIELD_INTEGER, "1", .later = true, .help = "how many GPUs" },
 	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
@@ -179,7 +191,8 @@ const struct field sandbox_fields[] = {
 	{ "python_version", FIELD_STRING, "null", .check = check_python_version,
 	  .help = "for example 3.11; absent is the machine's own" },
 	{ "python_packages", FIELD_STRINGS, "[]", .check = check_package, .help = "what pip installs, for example [numpy]" },
-	{ "system_packages", FIELD_STRINGS, "[]", .later = true, .help = "what apt installs, for example [git]" },
+	{ "system_packages", FIELD_STRINGS, "[]", .check = check_system_package,
+	  .help = "what apt installs, for example [git], made once; needs root" },
 	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
 	  .help = "what Jupyter's own environment is made of" },
 	{ "models", FIELD_OBJECTS, "[]", .later = true, .help = "models that are inside" },

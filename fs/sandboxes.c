@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/hosts.h"
@@ -71,13 +72,28 @@ static int check_secrets(const cJSON *secrets, const cJSON *network, struct erro
 	return 0;
 }
 
+/* apt changes files of the host's root, which a user's namespace does not map. */
+static int check_image(const cJSON *fields, struct error *err)
+{
+	static const char *const roots[] = { "system_packages", "setup" };
+	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
+
+	for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
+		if (geteuid() && backend && !strcmp(backend, "local") &&
+		    cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(fields, roots[i])))
+			return error_set(err, EPERM, "%s needs root on the backend local: mount as root, or use backend: docker",
+					 roots[i]);
+	return 0;
+}
+
 static int check_sandbox(const struct node *node, const cJSON *fields, cJSON *references, struct error *err)
 {
 	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(fields, "workspace");
 	struct object *standard = objects_find(OBJECT_WORKSPACE, "default");
 
 	(void)node;
-	if (check_secrets(cJSON_GetObjectItemCaseSensitive(fields, "secrets"),
+	if (check_image(fields, err) < 0 ||
+	    check_secrets(cJSON_GetObjectItemCaseSensitive(fields, "secrets"),
 			  cJSON_GetObjectItemCaseSensitive(fields, "network"), err) < 0
 	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_files"), false, err) < 0
 	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_dirs"), true, err) < 0)

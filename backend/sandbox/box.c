@@ -146,6 +146,33 @@ int box_make(struct box *box, struct error *err)
 	return root < 0 || furnish(root, inside, err) ? -1 : make_links(root, err);
 }
 
+const char *const box_own_folders[] = { "var", "root", "home", "srv", "mnt", "workspace", NULL };
+
+bool box_has_upper(const struct box *box, const char *name)
+{
+	struct stat st;
+	char upper[32];
+
+	(void)snprintf(upper, sizeof upper, "up/%s", name);
+	return !fstatat(box->folder, upper, &st, AT_SYMLINK_NOFOLLOW);
+}
+
+int box_make_uppers(struct box *box, struct error *err)
+{
+	for (const char *const *name = box_own_folders; *name; name++) {
+		char plain[32], upper[32];
+
+		(void)snprintf(plain, sizeof plain, "root/%s", *name);
+		(void)snprintf(upper, sizeof upper, "up/%s", *name);
+		if (box_has_upper(box, *name))
+			continue;
+		/* Killed in between, it is made at the next start: see box_make(). */
+		if (renameat(box->folder, plain, box->folder, upper) || mkdirat(box->folder, plain, 0755))
+			return error_errno(err, "cannot put an image below the sandbox's /%s", *name);
+	}
+	return 0;
+}
+
 /* Where a path inside lies on the host: its first part decides. */
 static int private_folder(struct box *box, const char **inside, struct error *err)
 {
@@ -167,6 +194,16 @@ static int private_folder(struct box *box, const char **inside, struct error *er
 		if (file_make_folder(box->folder, folder, 0755, err))
 			return -1;
 		*inside = p + n;
+		return file_open_folder(box->folder, folder, err);
+	}
+	for (const char *const *name = box_own_folders; *name; name++) {
+		size_t n = strlen(*name);
+		char folder[32];
+
+		if (strncmp(p + 1, *name, n) || p[n + 1] != '/' || !box_has_upper(box, *name))
+			continue;
+		(void)snprintf(folder, sizeof folder, "up/%s", *name);
+		*inside = p + 1 + n;
 		return file_open_folder(box->folder, folder, err);
 	}
 	for (size_t i = 0; i < sizeof kernel / sizeof *kernel; i++) {

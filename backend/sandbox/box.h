@@ -30,6 +30,13 @@ void box_free(struct box *box); /* a box that runs goes on */
 /* Makes the folder and what is in it, where it is not there yet. */
 int box_make(struct box *box, struct error *err);
 
+/* Folders of / that are plain at first, and upper folders of overlays (BOX/up/NAME) from the time when
+ * the box was above an image. NULL-terminated. */
+extern const char *const box_own_folders[];
+/* Makes them upper folders, with what is in them. It does not run. */
+int box_make_uppers(struct box *box, struct error *err);
+bool box_has_upper(const struct box *box, const char *name);
+
 /* A file of the overlay's upper layer or of the private root, by its path inside ("/etc/hosts"),
  * made or replaced; only while the box does not run, and never through a link. */
 int box_put(struct box *box, const char *inside, const void *data, size_t n, mode_t mode, struct error *err);

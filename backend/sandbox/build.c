@@ -24,20 +24,21 @@ static const char *const passed_on[] = {
 static const char *const fixed[] = {
 	"PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_INPUT=1", "PIP_PROGRESS_BAR=off", "PIP_ROOT_USER_ACTION=ignore",
 	"PYTHONUNBUFFERED=1", "UV_LINK_MODE=copy", "UV_NATIVE_TLS=1", "UV_COMPILE_BYTECODE=1", "UV_NO_PROGRESS=1",
-	"UV_PYTHON_DOWNLOADS=never",
+	"UV_PYTHON_DOWNLOADS=never", "DEBIAN_FRONTEND=noninteractive",
 };
 
 #define PASSED_ON (sizeof passed_on / sizeof *passed_on)
 #define FIXED (sizeof fixed / sizeof *fixed)
 
-int build_open(struct build *b, struct sandbox *sandbox, const char *path, const char *id, struct error *err)
+int build_open(struct build *b, struct sandbox *sandbox, const char *path, const char *id, const char *image,
+	       struct error *err)
 {
 	*b = (struct build){ .sandbox = sandbox, .printed = BUFFER(BUILD_PRINTED_MAX * 2) };
 	b->box.folder = b->box.ctl = b->box.pidfd = -1;
 	if (network_choose("full", &b->network, err) || box_init(&b->box, sandbox->state->path, path, id, err))
 		return -1;
 	if (box_reap(&b->box, err) || box_remove(&b->box, err) || box_make(&b->box, err) ||
-	    plan_system(&b->plan, sandbox->state, &b->box, "build", &b->network, err))
+	    plan_system(&b->plan, sandbox->state, &b->box, image, "build", &b->network, err))
 		return -1;
 	b->plan.bundle.timeout = DEADLINE_S;
 	return 0;

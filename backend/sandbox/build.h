@@ -26,8 +26,9 @@ struct build {
 };
 
 /* Names a box at `path` with container id `id`, removes what an earlier build there left, and
- * makes it anew. Then the plan can be added to. */
-int build_open(struct build *build, struct sandbox *sandbox, const char *path, const char *id, struct error *err);
+ * makes it anew above an image (NULL: none; image.h). Then the plan can be added to. */
+int build_open(struct build *build, struct sandbox *sandbox, const char *path, const char *id, const char *image,
+	       struct error *err);
 
 /* Starts the box. */
 int build_start(struct build *build, const char *runtime, struct error *err);

@@ -1,24 +1,20 @@
 #include "backend/sandbox/layers.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/sandbox/build.h"
+#include "backend/sandbox/making.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/program.h"
 
-#define LOCK_POLL_MS 50
 #define REQUIREMENTS_MAX (1u << 20)
 #define ARGUMENTS_MAX 1024
 #define VENV_PYTHON PLAN_VENV "/bin/python"
@@ -59,19 +55,13 @@ int layer_hash(const char *kind, const struct python *python, const char *below,
 	       char out[LAYER_HASH_SIZE], struct error *err)
 {
 	cleanup_buffer struct buffer text = BUFFER(REQUIREMENTS_MAX);
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned size;
 
 	if (buffer_format(&text, "%s\n%s\n%s\n%s\n%lld\n%s\n", kind, python->exe, python->version, python->soabi,
 			  python->mtime_ns, below))
 		return error_memory(err);
 	if (append_sorted(&text, packages, err))
 		return -1;
-	if (!EVP_Digest(text.data, text.length, digest, &size, EVP_sha256(), NULL))
-		return error_set(err, EIO, "cannot hash the packages' names");
-	for (unsigned i = 0; i < (LAYER_HASH_SIZE - 1) / 2; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
-	return 0;
+	return making_hash(text.data, text.length, out, err);
 }
 
 static bool starts(const char *line, const char *with)
@@ -80,11 +70,11 @@ static bool starts(const char *line, const char *with)
 }
 
 /* pip says "ERROR: No matching distribution found for x", perhaps followed by other lines; uv an
- * "error: …", or "  × No solution found …" with a tree below it. */
+ * "error: …", or "  × No solution found …" with a tree below it; apt "E: Unable to locate …". */
 void layer_failure(const char *printed, char *out, size_t size)
 {
 	static const char *const wanted[] = {
-		"ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ",
+		"ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ", "E: ",
 	};
 	const char *best = NULL, *last = NULL;
 	size_t rank = sizeof wanted / sizeof *wanted;
@@ -104,85 +94,6 @@ void layer_failure(const char *printed, char *out, size_t size)
 		best = last ? last : "the package manager failed without a word";
 	best += strspn(best, " ");
 	(void)snprintf(out, size, "%.*s", (int)strcspn(best, "\r\n"), best);
-}
-
-/* ---- locks and folders ---- */
-
-struct making {
-	char hash[LAYER_HASH_SIZE];
-	char *final;  /* where it will be */
-	char *lock_path;
-	int lock;
-};
-
-static void making_done(struct making *m)
-{
-	if (m->lock >= 0)
-		(void)close(m->lock);
-	free(m->final);
-	free(m->lock_path);
-}
-
-/* 0: it is there. 1: it is not, and it is this process's to make. -1. */
-static int claim(struct sandbox *s, struct making *m, const char *folder, struct error *err)
-{
-	bool told = false;
-
-	m->lock = -1;
-	m->lock_path = NULL;
-	if (asprintf(&m->final, "%s/%s", folder, m->hash) < 0) {
-		m->final = NULL;
-		return error_memory(err);
-	}
-	if (!access(m->final, F_OK))
-		return 0;
-	if (asprintf(&m->lock_path, "%s/layers/.lock-%s", s->state->path, m->hash) < 0) {
-		m->lock_path = NULL;
-		return error_memory(err);
-	}
-	m->lock = open(m->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (m->lock < 0)
-		return error_errno(err, "cannot lock a layer");
-	if (s->host->building(s->host->context, err))
-		return -1;
-	while (flock(m->lock, LOCK_EX | LOCK_NB)) {
-		static const char text[] = "another sandbox is installing the same packages; waiting for it\n";
-
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return error_errno(err, "cannot lock a layer");
-		if (!told)
-			s->host->log(s->host->context, text, sizeof text - 1);
-		told = true;
-		if (s->host->pump(s->host->context, LOCK_POLL_MS, err))
-			return -1;
-	}
-	return access(m->final, F_OK) ? 1 : 0;
-}
-
-static int open_build(struct build *b, struct sandbox *s, const struct making *m, struct error *err)
-{
-	cleanup_free char *path = NULL;
-	char id[96];
-
-	if (asprintf(&path, "%s/layers/.build-%s", s->state->path, m->hash) < 0) {
-		path = NULL;
-		return error_memory(err);
-	}
-	(void)snprintf(id, sizeof id, "interpfs-%s-build-%.16s", s->state->id, m->hash);
-	return build_open(b, s, path, id, err);
-}
-
-static int publish(const char *from, const struct making *m, struct error *err)
-{
-	cleanup_close int layer = file_open_folder(AT_FDCWD, from, err);
-
-	/* What a sandbox will be made of must not be lost by a power cut when its name is not. */
-	if (layer < 0 || syncfs(layer))
-		return layer < 0 ? -1 : error_errno(err, "cannot sync a layer");
-	failpoint("layer-built");
-	if (rename(from, m->final))
-		return error_errno(err, "cannot publish a layer");
-	return file_sync_folder(AT_FDCWD, m->final, err);
 }
 
 /* ---- the base layer: a venv with pip ---- */
@@ -276,14 +187,14 @@ static int install(struct build *b, bool uv, const char *into, const char *targe
 }
 
 /* One layer of /opt/interpfs above `below` (NULL: the first). */
-static int make_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *below,
-		      const cJSON *packages, const struct making *m, struct error *err)
+static int make_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *image,
+		      const char *below, const cJSON *packages, const struct making *m, struct error *err)
 {
 	struct build b;
 	cleanup_free char *empty = NULL, *made = NULL;
 	const char *lowers[2] = { below, NULL };
 	bool uv = false;
-	int result = open_build(&b, s, m, err);
+	int result = making_open(m, &b, s, image, err);
 
 	if (asprintf(&empty, "%s/empty", s->state->path) < 0) {
 		empty = NULL;
@@ -305,16 +216,16 @@ static int make_layer(struct sandbox *s, const char *runtime, const struct pytho
 	if (!result)
 		result = build_stop(&b, err);
 	if (!result)
-		result = publish(made, m, err);
+		result = making_publish(m, made, err);
 	build_close(&b);
 	return result;
 }
 
-static int ensure_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *kind,
-			const char *below_hash, const char *below, const cJSON *packages, char **path,
+static int ensure_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *image,
+			const char *kind, const char *below_hash, const char *below, const cJSON *packages, char **path,
 			char hash[LAYER_HASH_SIZE], struct error *err)
 {
-	struct making m = { .lock = -1 };
+	struct making m = MAKING;
 	cleanup_free char *folder = NULL;
 	int result;
 
@@ -325,9 +236,9 @@ static int ensure_layer(struct sandbox *s, const char *runtime, const struct pyt
 	if (layer_hash(kind, python, below_hash, packages, m.hash, err) ||
 	    file_make_folder(AT_FDCWD, folder, 0700, err))
 		return -1;
-	result = claim(s, &m, folder, err);
+	result = making_claim(&m, s, folder, err);
 	if (result > 0)
-		result = make_layer(s, runtime, python, below, packages, &m, err);
+		result = make_layer(s, runtime, python, image, below, packages, &m, err);
 	if (!result) {
 		memcpy(hash, m.hash, sizeof m.hash);
 		*path = steal_pointer(&m.final);
@@ -336,21 +247,23 @@ static int ensure_layer(struct sandbox *s, const char *runtime, const struct pyt
 	return result;
 }
 
-int layers_find(struct sandbox *s, const char *runtime, const struct python *python, const cJSON *packages,
-		struct layer_chain *chain, struct error *err)
+int layers_find(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
+		const cJSON *packages, struct layer_chain *chain, struct error *err)
 {
-	char base[LAYER_HASH_SIZE], top[LAYER_HASH_SIZE];
+	char base[LAYER_HASH_SIZE], top[LAYER_HASH_SIZE], below[2 * LAYER_HASH_SIZE];
 	char *first = NULL;
 
 	*chain = (struct layer_chain){ { NULL } };
-	if (ensure_layer(s, runtime, python, "base 1", "", NULL, NULL, &first, base, err))
+	if (ensure_layer(s, runtime, python, NULL, "base 1", "", NULL, NULL, &first, base, err))
 		return -1;
 	chain->paths[0] = first;
 	if (!cJSON_GetArraySize(packages))
 		return 0;
 	chain->paths[1] = first;
 	chain->paths[0] = NULL;
-	if (!ensure_layer(s, runtime, python, "packages 1", base, first, packages, &chain->paths[0], top, err))
+	/* What is compiled while it is installed finds what the image has. */
+	(void)snprintf(below, sizeof below, "%s%s", base, image->hash);
+	if (!ensure_layer(s, runtime, python, image->path, "packages 1", below, first, packages, &chain->paths[0], top, err))
 		return 0;
 	chain->paths[0] = first;
 	chain->paths[1] = NULL;
@@ -497,7 +410,7 @@ static int make_jupyter(struct sandbox *s, const char *runtime, const struct pyt
 	cleanup_free char *made = NULL;
 	const char *const lowers[] = { chain->paths[1] ? chain->paths[1] : chain->paths[0], NULL }; /* the base */
 	bool uv = false;
-	int result = open_build(&b, s, m, err);
+	int result = making_open(m, &b, s, NULL, err);
 
 	if (!result && asprintf(&made, "%s/jupyter", b.box.path) < 0) {
 		made = NULL;
@@ -513,7 +426,7 @@ static int make_jupyter(struct sandbox *s, const char *runtime, const struct pyt
 	if (!result)
 		result = build_stop(&b, err) || write_kernel(made, inside, VENV_PYTHON, err) ? -1 : 0;
 	if (!result)
-		result = publish(made, m, err);
+		result = making_publish(m, made, err);
 	build_close(&b);
 	return result;
 }
@@ -522,7 +435,7 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 		   const struct layer_chain *chain, const cJSON *packages, struct sandbox_jupyter *jupyter,
 		   struct error *err)
 {
-	struct making m = { .lock = -1 };
+	struct making m = MAKING;
 	cleanup_free char *folder = layers_jupyter_folder(s->state, python, err), *inside = NULL;
 	int result;
 
@@ -533,7 +446,7 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 		inside = NULL;
 		return error_memory(err);
 	}
-	result = claim(s, &m, folder, err);
+	result = making_claim(&m, s, folder, err);
 	if (result > 0)
 		result = make_jupyter(s, runtime, python, chain, packages, &m, inside, err);
 	making_done(&m);
@@ -544,42 +457,4 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 	    asprintf(&jupyter->data, "%s/data", inside) < 0)
 		return error_memory(err);
 	return 0;
-}
-
-/* ---- what died in the middle ---- */
-
-static void sweep_one(const struct state *state, const char *hash)
-{
-	cleanup_free char *path = NULL, *lock_path = NULL;
-	cleanup_close int lock = -1;
-	struct error ignored;
-	struct box box;
-	char id[96];
-
-	if (asprintf(&path, "%s/layers/.build-%s", state->path, hash) < 0 ||
-	    asprintf(&lock_path, "%s/layers/.lock-%s", state->path, hash) < 0)
-		return;
-	lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB))
-		return;
-	(void)snprintf(id, sizeof id, "interpfs-%s-build-%.16s", state->id, hash);
-	if (box_init(&box, state->path, path, id, &ignored))
-		return;
-	(void)box_reap(&box, &ignored);
-	(void)box_remove(&box, &ignored);
-	box_free(&box);
-}
-
-void layers_sweep(const struct state *state)
-{
-	cleanup_free char *path = NULL;
-	cleanup_dir DIR *dir = NULL;
-	const struct dirent *entry;
-
-	if (asprintf(&path, "%s/layers", state->path) < 0)
-		return;
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)))
-		if (starts(entry->d_name, ".build-") && strlen(entry->d_name) == 7 + LAYER_HASH_SIZE - 1)
-			sweep_one(state, entry->d_name + 7);
 }

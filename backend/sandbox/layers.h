@@ -16,10 +16,12 @@
 #include <cjson/cJSON.h>
 
 #include "backend/sandbox/backend.h"
+#include "backend/sandbox/image.h"
+#include "backend/sandbox/making.h"
 #include "backend/sandbox/python.h"
 #include "base/error.h"
 
-#define LAYER_HASH_SIZE 33 /* 32 hex digits and a NUL */
+#define LAYER_HASH_SIZE MAKING_HASH_SIZE
 #define LAYERS_MAX 2
 
 /* Host folders, topmost first, NULL-terminated. */
@@ -29,8 +31,8 @@ struct layer_chain {
 
 /* The layers for an interpreter and a list of requirements (NULL or empty: none), made where they
  * are not there yet. -1 with pip's own sentence when it fails; ECANCELED. */
-int layers_find(struct sandbox *s, const char *runtime, const struct python *python, const cJSON *packages,
-		struct layer_chain *chain, struct error *err);
+int layers_find(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
+		const cJSON *packages, struct layer_chain *chain, struct error *err);
 void layers_free(struct layer_chain *chain);
 
 /* The folder that every box of that interpreter has bound; made when it is not there. Owned. */
@@ -40,9 +42,6 @@ char *layers_jupyter_folder(const struct state *state, const struct python *pyth
 int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *python,
 		   const struct layer_chain *chain, const cJSON *packages, struct sandbox_jupyter *jupyter,
 		   struct error *err);
-
-/* Removes what builds that died have left, unless somebody is at them. */
-void layers_sweep(const struct state *state);
 
 /* Exposed for tests: the name of a layer. kind tells layers of different make apart; below may be
  * "". The order of the requirements does not matter. */

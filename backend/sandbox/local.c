@@ -16,7 +16,9 @@
 #include "backend/sandbox/backend.h"
 #include "backend/sandbox/box.h"
 #include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/image.h"
 #include "backend/sandbox/layers.h"
+#include "backend/sandbox/making.h"
 #include "backend/sandbox/network.h"
 #include "backend/sandbox/plan.h"
 #include "backend/sandbox/python.h"
@@ -33,6 +35,7 @@ struct local {
 	char *runtime;
 	struct network network;
 	struct python python;       /* exe NULL: there is none */
+	struct image image;
 	struct layer_chain layers;
 };
 
@@ -76,6 +79,7 @@ static void forget_plan(struct local *l)
 	l->runtime = NULL;
 	network_free(&l->network);
 	python_free(&l->python);
+	image_free(&l->image);
 	layers_free(&l->layers);
 }
 
@@ -119,7 +123,7 @@ static int find_layers(struct sandbox *s, struct local *l, const cJSON *packages
 {
 	if (find_python(s, l, needed, err))
 		return -1;
-	if (!l->python.exe || !layers_find(s, l->runtime, &l->python, packages, &l->layers, err))
+	if (!l->python.exe || !layers_find(s, l->runtime, &l->python, &l->image, packages, &l->layers, err))
 		return 0;
 	if (needed || err->code == ECANCELED)
 		return -1;
@@ -203,7 +207,12 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	l->runtime = runtime_find(s->state, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
-	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) || box_make(&l->box, err))
+	if (box_make(&l->box, err) || image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"),
+						 sandbox_field(s, "setup"), &l->image, err))
+		return -1;
+	if (l->image.path && box_make_uppers(&l->box, err))
+		return -1;
+	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err))
 		return -1;
 	return copy_files(s, l, err);
 }
@@ -338,7 +347,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 	char hostname[64];
 
 	make_hostname(s->name, hostname);
-	if (plan_system(plan, s->state, &l->box, hostname, &l->network, err))
+	if (plan_system(plan, s->state, &l->box, l->image.path, hostname, &l->network, err))
 		return -1;
 	if (l->layers.paths[0] && plan_layers(plan, (const char *const *)l->layers.paths, err))
 		return -1;
@@ -423,7 +432,7 @@ static int local_remove(struct sandbox *s, struct error *err)
 {
 	struct local *l = own(s);
 
-	layers_sweep(s->state);
+	making_sweep(s->state);
 	return box_remove(&l->box, err);
 }
 

@@ -112,12 +112,30 @@ int plan_overlay(struct plan *plan, const char *destination, const char *name, c
 	return 0;
 }
 
-/* One of the host's folders below its mask. */
+/* A folder of the plan's image, owned; NULL when there is no image, or no such folder in it. */
+static int find_in_image(const struct plan *plan, const char *part, const char *name, char **path, struct error *err)
+{
+	*path = NULL;
+	if (!plan->image)
+		return 0;
+	if (asprintf(path, "%s/%s/%s", plan->image, part, name) < 0) {
+		*path = NULL;
+		return error_memory(err);
+	}
+	if (access(*path, F_OK)) {
+		free(*path);
+		*path = NULL;
+	}
+	return 0;
+}
+
+/* One of the host's folders below its mask, and below what an image changes of it. */
 static int add_host_folder(struct plan *plan, const struct state *state, const char *name, struct error *err)
 {
 	cleanup_buffer struct buffer list = BUFFER(MASK_MAX);
-	cleanup_free char *host = NULL, *mask = NULL, *cache = NULL, *local = NULL;
-	const char *lowers[3] = { NULL };
+	cleanup_free char *host = NULL, *mask = NULL, *cache = NULL, *local = NULL, *image = NULL;
+	const char *lowers[4] = { NULL };
+	size_t n = 0;
 	int failed;
 
 	if (asprintf(&host, "/%s", name) < 0 || asprintf(&mask, "%s/mask/%s", plan->box->path, name) < 0 ||
@@ -137,9 +155,34 @@ static int add_host_folder(struct plan *plan, const struct state *state, const c
 		return -1;
 	if (list.length && mask_make(host, &list, mask, err))
 		return -1;
-	lowers[0] = list.length ? mask : host;
-	lowers[1] = list.length ? host : NULL;
+	if (find_in_image(plan, "up", name, &image, err))
+		return -1;
+	if (image)
+		lowers[n++] = image;
+	if (list.length)
+		lowers[n++] = mask;
+	lowers[n++] = host;
 	return plan_overlay(plan, host, name, lowers, err);
+}
+
+/* The rest of / in a box that is above an image, or was once. */
+static int add_own_folders(struct plan *plan, const struct state *state, struct error *err)
+{
+	for (const char *const *name = box_own_folders; *name; name++) {
+		cleanup_free char *image = NULL, *inside = NULL, *empty = NULL;
+		const char *lowers[2] = { NULL };
+
+		if (!box_has_upper(plan->box, *name))
+			continue;
+		if (asprintf(&inside, "/%s", *name) < 0 || asprintf(&empty, "%s/empty", state->path) < 0)
+			return error_memory(err);
+		if (find_in_image(plan, "root", *name, &image, err))
+			return -1;
+		lowers[0] = image ? image : empty;
+		if (file_make_folder(AT_FDCWD, empty, 0755, err) || plan_overlay(plan, inside, *name, lowers, err))
+			return -1;
+	}
+	return 0;
 }
 
 /* The box's own /etc files. As a user the host's belong to nobody, so root inside could not
@@ -178,19 +221,26 @@ static int add_records(struct plan *plan, struct error *err)
 					       "/var/lib/dpkg", NULL };
 	static const char *const of_user[] = { "/usr/local/bin", "/usr/local/lib", "/usr/local/share",
 					       "/usr/local/include", "/usr/local/etc", NULL };
-	static const char *const dpkg[] = { "/var/lib/dpkg", NULL };
-	const char *const *folders = geteuid() ? of_user : of_root;
+	static const char host[] = "/var/lib/dpkg";
+	const char *const *folders = geteuid() ? of_user : of_root, *lowers[3] = { host };
+	cleanup_free char *image = NULL;
 
 	for (; *folders; folders++)
 		if (box_folder(plan->box, *folders, err))
 			return -1;
-	if (geteuid() || access(dpkg[0], F_OK))
+	if (geteuid() || access(host, F_OK))
 		return 0;
-	return plan_overlay(plan, dpkg[0], "var-lib-dpkg", dpkg, err);
+	if (find_in_image(plan, "up", "var-lib-dpkg", &image, err))
+		return -1;
+	if (image) {
+		lowers[0] = image;
+		lowers[1] = host;
+	}
+	return plan_overlay(plan, host, "var-lib-dpkg", lowers, err);
 }
 
-int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *hostname,
-		const struct network *network, struct error *err)
+int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
+		const char *hostname, const struct network *network, struct error *err)
 {
 	static const char *const folders[] = { "usr", "etc", "opt" };
 	static const char *const env[][2] = {
@@ -199,11 +249,14 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 	char *guest_program = keep(plan, program_guest());
 
 	plan->box = box;
+	plan->image = image;
 	if (!guest_program)
 		return error_memory(err);
 	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
 		if (add_host_folder(plan, state, folders[i], err))
 			return -1;
+	if ((image && box_make_uppers(box, err)) || add_own_folders(plan, state, err))
+		return -1;
 	for (size_t i = 0; i < sizeof env / sizeof *env; i++)
 		if (plan_env(plan, env[i][0], env[i][1], err))
 			return -1;

@@ -18,6 +18,7 @@
 
 struct plan {
 	struct box *box;
+	const char *image;          /* image.h: a folder between the host's system and the box; NULL without. Borrowed */
 	struct bundle bundle;       /* complete after plan_finish; points into what follows */
 	struct bundle_overlay *overlays;
 	struct bundle_bind *binds;
@@ -28,8 +29,8 @@ struct plan {
 
 /* The system: /usr, /etc, /opt (and what apt needs) with fresh masks, the network's files, the
  * environment that every sandbox has. The box is made. */
-int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *hostname,
-		const struct network *network, struct error *err);
+int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
+		const char *hostname, const struct network *network, struct error *err);
 
 /* Layers, topmost first, NULL-terminated host folders; and the venv in them first on the PATH. */
 int plan_layers(struct plan *plan, const char *const *layers, struct error *err);

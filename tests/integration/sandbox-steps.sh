@@ -11,9 +11,10 @@ containers() { find "$S/runtime" -mindepth 2 -maxdepth 2 -name 'interpfs-*' 2>/d
 guests() { pgrep -fx '/run/interpfs/guest [0-9]+' | while read -r p; do grep -q "$S/" "/proc/$p/mountinfo" 2>/dev/null && echo "$p"; done | wc -l; }
 settled() { local c; c=$(containers); [ "$c" -le 1 ] && [ "$(guests)" -le 1 ]; }
 
+more= # lines of its config
 life() { # WHAT
 	mkdir "$M/sandboxes/lab" || fail "$1: mkdir"
-	echo 'network: none' >"$M/sandboxes/lab/config" || fail "$1: config"
+	printf 'network: none\n%s\n' "$more" >"$M/sandboxes/lab/config" || fail "$1: config"
 	eventually 60 is ready
 	settled || fail "$1: $(containers) containers, $(guests) first processes"
 	inside sh -c 'echo kept >/root/file' || fail "$1: exec"
@@ -36,8 +37,12 @@ unmount_it
 
 grep -q sandbox-prepared "$INTERPFS" || fail "this build has no failpoints: make SANITIZE=address,undefined BUILD=build/asan"
 for step in sandbox-prepared sandbox-starting sandbox-runtime sandbox-started sandbox-recorded sandbox-running \
-	sandbox-ready sandbox-ending sandbox-ended layer-building layer-built; do
-	case $step in layer-*) rm -rf "$S/layers"/[0-9a-f]* ;; esac
+	sandbox-ready sandbox-ending sandbox-ended layer-building layer-built image-building; do
+	more=
+	case $step in
+	layer-*) rm -rf "$S/layers"/[0-9a-f]* ;;
+	image-*) more='setup: [echo made >/root/made]' ;;
+	esac
 	export INTERPFS_FAILPOINT=$step:$T/$step
 	mount_it
 	life "$step"

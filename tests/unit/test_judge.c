@@ -46,7 +46,7 @@ START_TEST(unknown_fields)
 	refused("backend: local\n\n# a comment\npython_pakages: [numpy]\n",
 		"line 4: unknown field 'python_pakages'; did you mean 'python_packages'?");
 	refused("tiemout: 3\n", "line 1: unknown field 'tiemout'; did you mean 'timeout'?");
-	ck_assert(strstr(verdict(sandbox_fields, "xyzzy: 1\n"), "line 1: unknown field 'xyzzy'; known are backend, cpu, memory"));
+	ck_assert(strstr(verdict(sandbox_fields, "xyzzy: 1\n"), "line 1: unknown field 'xyzzy'; known are backend, setup, cpu, memory"));
 	refused("{\"timeout\": 60,\n \"gqu\": 1}", "line 2: unknown field 'gqu'; did you mean 'gpu'?");
 	ck_assert_str_eq(verdict(session_fields, "limits: {turn: 3}\n"),
 			 "line 1: unknown field 'limits.turn'; did you mean 'turns'?");
@@ -69,8 +69,8 @@ START_TEST(later_fields)
 	/* what they say is so anyway */
 	taken("gpu: null\nmodels: []\nidle_timeout: 0\ndocker_in_docker: false\nsetup: []\ngpu_count: 1\n");
 	taken("gpu:\n");
-	refused_early("setup:\n- apt-get install -y git\n", "line 2: setup is not supported by this version");
-	open_still("setup:\n");
+	refused_early("repos:\n- org/repo\n", "line 2: repos is not supported by this version");
+	open_still("repos:\n");
 	open_still("models: [\n");
 	ck_assert_str_eq(verdict(session_fields, "approve: always\n"), "line 1: approve is not supported by this version");
 	ck_assert_str_eq(verdict(session_fields, "provider: openai\n"), "line 1: openai is not supported by this version");
@@ -212,8 +212,9 @@ START_TEST(ends)
 	refused("timeout: 60\ngqu\n", "line 2: a field is written as 'name: value'");
 	refused("{\"timeout\": 6\n", "line 1: the mapping that begins here is not closed");
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
-	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, cpu, memory, timeout, execution_mode, "
-		"python_version, python_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, ports, network");
+	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, setup, cpu, memory, timeout, execution_mode, "
+		"python_version, python_packages, system_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, "
+		"ports, network");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
 	refused("timeout: !!int 6\n", "line 1: tags (!) are not taken; quote the text if it is one");
 	refused("? [a]\n: b\n", "line 1: the name of a field is a word, not a list or a mapping");

@@ -1,0 +1,221 @@
+#include "backend/sandbox/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/sandbox/build.h"
+#include "backend/sandbox/layers.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+
+#define TEXT_MAX (2u << 20)
+#define PACKAGES_MAX 1024
+
+/* The host's system as an image stands on it: another release, or other packages, make other images. */
+static int append_host(struct buffer *out, struct error *err)
+{
+	static const char *const told[] = { "/etc/os-release", "/var/lib/dpkg/status" };
+
+	for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+		struct stat st = { .st_size = 0 };
+
+		(void)stat(told[i], &st);
+		if (buffer_format(out, "%s %lld %lld.%09ld\n", told[i], (long long)st.st_size,
+				  (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec))
+			return error_memory(err);
+	}
+	return 0;
+}
+
+static int append_list(struct buffer *out, const char *name, const cJSON *list, struct error *err)
+{
+	cleanup_free char *text = cJSON_PrintUnformatted(list);
+
+	return list && (!text || buffer_format(out, "%s %s\n", name, text)) ? error_memory(err) : 0;
+}
+
+/* asked: the hash of what the config asks for; m->hash also of the host that it is made on. */
+static int name_it(const cJSON *packages, const cJSON *setup, struct making *m, char asked[MAKING_HASH_SIZE],
+		   struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(TEXT_MAX);
+
+	if (buffer_text(&text, "image 1\n"))
+		return error_memory(err);
+	if (append_list(&text, "packages", packages, err) || append_list(&text, "setup", setup, err) ||
+	    making_hash(text.data, text.length, asked, err) || append_host(&text, err))
+		return -1;
+	return making_hash(text.data, text.length, m->hash, err);
+}
+
+/* The file `image` of a sandbox: "ASKED HASH". */
+static void use_kept(int kept, const char *images, const char *asked, struct making *m)
+{
+	cleanup_buffer struct buffer text = BUFFER(256);
+	cleanup_free char *path = NULL;
+	struct error ignored;
+	size_t n = MAKING_HASH_SIZE - 1;
+
+	if (file_read(kept, "image", &text, &ignored) || text.length != 2 * n + 2 || strncmp(text.data, asked, n))
+		return;
+	if (strspn(text.data + n + 1, "0123456789abcdef") != n ||
+	    asprintf(&path, "%s/%.*s", images, (int)n, text.data + n + 1) < 0)
+		return;
+	if (!access(path, F_OK))
+		memcpy(m->hash, text.data + n + 1, n);
+}
+
+static int keep(int kept, const char *asked, const struct making *m, struct error *err)
+{
+	char text[2 * MAKING_HASH_SIZE + 2];
+	int n = snprintf(text, sizeof text, "%s %s\n", asked, m->hash);
+
+	return file_replace(kept, "image", text, (size_t)n, 0600, false, err);
+}
+
+/* ---- the commands ---- */
+
+static int run(struct build *b, const char *const argv[], const char *what, struct error *err)
+{
+	char sentence[512];
+	int status;
+
+	if (build_run(b, argv, &status, err))
+		return -1;
+	if (!status)
+		return 0;
+	layer_failure(b->printed.length ? b->printed.data : "", sentence, sizeof sentence);
+	return error_set(err, EIO, "%s: %s", what, sentence);
+}
+
+static int install(struct build *b, const cJSON *packages, struct error *err)
+{
+	static const char *const update[] = { "apt-get", "update", NULL };
+	const char *argv[PACKAGES_MAX + 8] = { "apt-get", "install", "--yes", "--no-install-recommends", "--" };
+	const cJSON *item;
+	size_t n = 5;
+
+	if (cJSON_GetArraySize(packages) > PACKAGES_MAX)
+		return error_set(err, E2BIG, "system_packages: there are more than %d", PACKAGES_MAX);
+	cJSON_ArrayForEach(item, packages)
+		argv[n++] = item->valuestring;
+	argv[n] = NULL;
+	if (n == 5)
+		return 0;
+	return run(b, update, "system_packages", err) || run(b, argv, "system_packages", err) ? -1 : 0;
+}
+
+static int set_up(struct build *b, const cJSON *setup, struct error *err)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, setup) {
+		const char *const argv[] = { "/bin/sh", "-ec", item->valuestring, NULL };
+
+		b->sandbox->host->log(b->sandbox->host->context, "setup: ", 7);
+		b->sandbox->host->log(b->sandbox->host->context, item->valuestring, strlen(item->valuestring));
+		b->sandbox->host->log(b->sandbox->host->context, "\n", 1);
+		if (run(b, argv, "setup", err))
+			return -1;
+	}
+	return 0;
+}
+
+static int fill(struct build *b, const cJSON *packages, const cJSON *setup, struct error *err)
+{
+	static const char *const clean[] = { "/bin/sh", "-c", "apt-get clean && rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/*", NULL };
+
+	if (install(b, packages, err) || set_up(b, setup, err))
+		return -1;
+	return cJSON_GetArraySize(packages) ? run(b, clean, "system_packages", err) : 0;
+}
+
+/* ---- what the box left ---- */
+
+/* Moves it into one folder that is published whole. What each box has of its own is not part of it. */
+static int gather(const struct build *b, const char *into, struct error *err)
+{
+	static const char *const parts[] = { "up", "root" };
+	static const char *const own[] = { "up/etc/hosts", "up/etc/hostname", "up/etc/resolv.conf", "root/tmp", "root/run" };
+	cleanup_close int box = file_open_folder(AT_FDCWD, b->box.path, err), to = -1;
+
+	if (box < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+		if (file_remove_tree(box, own[i], err))
+			return -1;
+	if (file_make_folder(AT_FDCWD, into, 0700, err))
+		return -1;
+	to = file_open_folder(AT_FDCWD, into, err);
+	for (size_t i = 0; to >= 0 && i < sizeof parts / sizeof *parts; i++)
+		if (renameat(box, parts[i], to, parts[i]))
+			return error_errno(err, "cannot keep an image");
+	return to < 0 ? -1 : 0;
+}
+
+static int make(struct sandbox *s, const char *runtime, const cJSON *packages, const cJSON *setup,
+		const struct making *m, struct error *err)
+{
+	cleanup_free char *made = NULL;
+	struct build b;
+	int result = making_open(m, &b, s, NULL, err);
+
+	if (!result && asprintf(&made, "%s/made", b.box.path) < 0) {
+		made = NULL;
+		result = error_memory(err);
+	}
+	if (!result)
+		result = build_start(&b, runtime, err);
+	failpoint("image-building");
+	if (!result)
+		result = fill(&b, packages, setup, err) || build_stop(&b, err) || gather(&b, made, err) ||
+			 making_publish(m, made, err) ? -1 : 0;
+	build_close(&b);
+	return result;
+}
+
+int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *packages, const cJSON *setup,
+	       struct image *image, struct error *err)
+{
+	char asked[MAKING_HASH_SIZE];
+	struct making m = MAKING;
+	cleanup_free char *folder = NULL, *layers = NULL;
+	int result;
+
+	*image = (struct image){ .path = NULL };
+	if (!cJSON_GetArraySize(packages) && !cJSON_GetArraySize(setup))
+		return 0;
+	if (geteuid())
+		return error_set(err, EPERM, "system_packages and setup need root on this backend: mount as root, or use "
+				 "backend: docker");
+	if (asprintf(&folder, "%s/images", s->state->path) < 0 || asprintf(&layers, "%s/layers", s->state->path) < 0)
+		return error_memory(err);
+	if (file_make_folder(AT_FDCWD, folder, 0700, err) || file_make_folder(AT_FDCWD, layers, 0700, err) ||
+	    name_it(packages, setup, &m, asked, err))
+		return -1;
+	use_kept(kept, folder, asked, &m);
+	result = making_claim(&m, s, folder, err);
+	if (result > 0)
+		result = make(s, runtime, packages, setup, &m, err);
+	if (!result)
+		result = keep(kept, asked, &m, err);
+	if (!result) {
+		memcpy(image->hash, m.hash, sizeof m.hash);
+		image->path = steal_pointer(&m.final);
+	}
+	making_done(&m);
+	return result;
+}
+
+void image_free(struct image *image)
+{
+	free(image->path);
+	*image = (struct image){ .path = NULL };
+}
