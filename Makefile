@@ -39,6 +39,11 @@ $(BUILD)/interpfs-guest: $(GUEST_OBJECTS)
 $(BUILD)/libinterpfs.a: $(LIBRARY)
 	rm -f $@ && ar rcs $@ $^
 
+# One sentence in place of a compiler's page of missing headers.
+packages:
+	@pkg-config --exists --print-errors $(PACKAGES) || { echo "tools/setup build installs what is missing, or says how" >&2; exit 1; }
+$(OBJECTS): | packages
+
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<
@@ -83,6 +88,6 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-asan check-tsan fuzz bench demo install clean unit-tests
+.PHONY: all packages check check-asan check-tsan fuzz bench demo install clean unit-tests
 .SECONDARY:
 -include $(OBJECTS:.o=.d) $(GUEST_OBJECTS:.o=.d) $(UNIT_TESTS:=.d)

@@ -75,7 +75,7 @@ static int from_state(struct target *t, const char *path, int *folder, struct er
 		t->folder = steal_fd(folder);
 		return 0;
 	}
-	return error_set(err, EINVAL, "%s is neither a sandbox, a notebook, a session nor a workspace", path);
+	return error_set(err, EINVAL, "%s is neither a sandbox nor a notebook", path);
 }
 
 int target_open(struct target *t, const char *path, struct error *err)
