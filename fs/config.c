@@ -376,18 +376,26 @@ void config_take(struct object *object, const char *text, size_t n, const struct
 	object->sha = strdup(sha);
 }
 
+/* The stored text of an object's config, and its row. 0, or -1 when there is none. */
+static int read_config(struct object *object, struct node *node, struct buffer *text)
+{
+	struct row *directory = tree_object_row(object->kind);
+	struct error err;
+
+	*node = (struct node){ .object = object };
+	for (struct row *row = directory ? directory->rows : NULL; row && row->name; row++)
+		if (row->kind == FILE_DOCUMENT && row->fields)
+			node->row = row;
+	return node->row && !node_read(node, text, &err) && text->length ? 0 : -1;
+}
+
 void config_unjudged(struct object *object)
 {
 	cleanup_buffer struct buffer text = BUFFER(DOCUMENT_MAX);
-	struct row *directory = tree_object_row(object->kind);
 	struct verdict v = { .code = 0 };
-	struct node node = { .object = object };
-	struct error err;
+	struct node node;
 
-	for (struct row *row = directory ? directory->rows : NULL; row && row->name; row++)
-		if (row->kind == FILE_DOCUMENT && row->fields)
-			node.row = row;
-	if (!node.row || node_read(&node, &text, &err) < 0)
+	if (read_config(object, &node, &text) < 0)
 		return;
 	config_judge(&node, text.data, text.length, &v);
 	if (v.code)
@@ -395,4 +403,30 @@ void config_unjudged(struct object *object)
 	else
 		config_take(object, text.data, text.length, &v);
 	verdict_clear(&v);
+}
+
+int config_try_again(struct object *object, bool take, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(DOCUMENT_MAX);
+	struct verdict v = { .code = 0 };
+	struct node node;
+	int result;
+
+	if (read_config(object, &node, &text) < 0)
+		return error_set(err, EINVAL, "it has no config yet");
+	config_judge(&node, text.data, text.length, &v);
+	if (v.code) {
+		*err = v.error;
+		err->code = v.code;
+		result = -1;
+	} else if (!v.fields) {
+		result = error_set(err, EINVAL, "it has no config yet");
+	} else if (take) {
+		config_take(object, text.data, text.length, &v);
+		result = 0;
+	} else {
+		result = error_set(err, EINVAL, "its config was refused, and would be accepted now: write it again");
+	}
+	verdict_clear(&v);
+	return result;
 }

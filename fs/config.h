@@ -3,6 +3,7 @@
 #define INTERPFS_FS_CONFIG_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -53,5 +54,9 @@ void messages_recover(void);
 
 /* At the mount: a config that a crash left stored but not in force. */
 void config_unjudged(struct object *object);
+
+/* A config that was refused when it was written, judged as things are now: put into force (take), or
+ * only told. 0, or -1 with why not. */
+int config_try_again(struct object *object, bool take, struct error *err);
 
 #endif

@@ -12,7 +12,6 @@
 #include "fs/config.h"
 #include "fs/files.h"
 #include "fs/mount.h"
-#include "fs/show.h"
 #include "fs/supervise.h"
 
 #define LINES_MAX 65536u
@@ -166,10 +165,8 @@ static int start(struct run *run)
 	struct object *object = run->object;
 	struct error err;
 
-	if (!config_exists(object)) {
-		(void)error_set(&err, EINVAL, "start: it has no config yet");
+	if (!config_exists(object) && config_try_again(object, true, &err) < 0)
 		return refused(run, &err);
-	}
 	if (object->kind == OBJECT_SESSION) {
 		cJSON *message = cJSON_CreateObject();
 
@@ -200,10 +197,12 @@ static int wait_for(struct run *run, const char *arguments)
 		loop_set_timer(&run->timer, (int64_t)(seconds * 1000));
 	}
 	if (!run->object->want.generation) {
-		/* Where its config was refused, `error` goes on saying why. */
-		if (has_file(&run->handle->node, "config") && has_file(&run->handle->node, "refusal"))
-			return EINVAL;
-		(void)error_set(&err, EINVAL, "wait: it is a draft: nothing of it was started");
+		if (run->object->kind == OBJECT_WORKSPACE)
+			return 0; /* nothing was copied in yet */
+		if (config_exists(run->object))
+			(void)error_set(&err, EINVAL, "wait: it is a draft: nothing of it was started");
+		else
+			(void)config_try_again(run->object, false, &err);
 		return refused(run, &err);
 	}
 	run->until_settled = true;
@@ -223,8 +222,7 @@ static int begin(struct run *run, char *line)
 
 	if (!c)
 		return unknown(run, line);
-	if (c->how != COMMAND_WAIT || object->want.generation)
-		accept_again(object); /* what it leads to is told by `error` now */
+	accept_again(object); /* what it leads to is told by `error` now */
 	switch (c->how) {
 	case COMMAND_RUNNER:
 		run->call = supervise_command(mount_supervisor(), object->kind, object->serial, line, &callbacks, run);
@@ -239,12 +237,10 @@ static int begin(struct run *run, char *line)
 		run->until_rest = true;
 		return want(run, WANT_STOPPED);
 	case COMMAND_RESTART:
-		if (!config_exists(object)) {
-			(void)error_set(&err, EINVAL, "restart: it has no config yet");
-			return refused(run, &err);
-		}
 		run->until_settled = true;
-		return want(run, WANT_RUN);
+		if (config_exists(object))
+			return want(run, WANT_RUN);
+		return config_try_again(object, true, &err) < 0 ? refused(run, &err) : 0;
 	case COMMAND_HERE:
 		if (c->run(node, arguments, &err) < 0)
 			return refused(run, &err);

@@ -361,17 +361,26 @@ bool caller_is_killed(fuse_req_t request)
 
 /* Refusals */
 
+static char *root_unstored;
+
+const char *refusal_unstored(const struct object *object)
+{
+	return object ? object->unstored : root_unstored;
+}
+
 void refuse(struct object *object, const struct error *refusal)
 {
 	const char *path = object ? "refusal" : "error";
 	int folder = object ? object_folder_fd(object) : objects_state()->fd;
-	char line[ERROR_TEXT_SIZE + 2];
+	char line[ERROR_TEXT_SIZE + 2], **unstored = object ? &object->unstored : &root_unstored;
 	struct error err;
 	int n = snprintf(line, sizeof line, "%s\n", refusal->text);
 
-	/* A full disk takes the sentence, not the errno. */
-	if (folder >= 0 && n > 0)
-		(void)file_replace(folder, path, line, (size_t)n, 0600, false, &err);
+	free(*unstored);
+	*unstored = NULL;
+	/* What a full disk does not take is told until the mount ends. */
+	if (folder < 0 || n <= 0 || file_replace(folder, path, line, (size_t)n, 0600, false, &err) < 0)
+		*unstored = strdup(line);
 	tree_changed(object, path);
 }
 
@@ -379,8 +388,12 @@ void accept_again(struct object *object)
 {
 	const char *path = object ? "refusal" : "error";
 	int folder = object ? object_folder_fd(object) : objects_state()->fd;
+	char **unstored = object ? &object->unstored : &root_unstored;
+	bool told = *unstored != NULL;
 
-	if (folder >= 0 && !unlinkat(folder, path, 0))
+	free(*unstored);
+	*unstored = NULL;
+	if ((folder >= 0 && !unlinkat(folder, path, 0)) || told)
 		tree_changed(object, path);
 }
 

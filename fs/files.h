@@ -103,6 +103,9 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 		   const char *new_name, unsigned flags);
 void folder_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
 		   struct fuse_file_info *fi);
+/* EPERM, and "WHAT PARENT/NAME: WHY" in the root's `error`. */
+void folder_refuse(fuse_req_t request, fuse_ino_t parent, const char *what, const char *name, const char *why);
+void folder_too_long(fuse_req_t request, fuse_ino_t parent, const char *name);
 /* listing.c */
 void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi);
 void folder_readdir(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
@@ -150,6 +153,8 @@ fuse_req_t unpark(struct parked *parked);
 /* Refusals: the sentence goes into the object's (or the root's) `error`, the errno to the caller. */
 void refuse(struct object *object, const struct error *err);
 void accept_again(struct object *object);             /* the refusal is no more */
+/* The sentence that a full disk did not take, with its newline; NULL when there is none. */
+const char *refusal_unstored(const struct object *object);
 
 /* The thread group of a request's thread. */
 int caller_group(fuse_req_t request);

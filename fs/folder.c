@@ -18,23 +18,53 @@
 #include "fs/supervise.h"
 #include "fs/treefile.h"
 
+/* A change of the tree that is refused is explained by the root's `error`: what was tried, so that
+ * nobody takes an older refusal for his own, and why not. */
+static void refuse_change(fuse_req_t request, const char *what, const struct node *directory, const char *name,
+			  struct error *err)
+{
+	const struct object *object = directory->object;
+	char shown[JUDGE_SHOWN];
+
+	(void)judge_shown(name, shown);
+	if (object)
+		(void)error_wrap(err, "%s %s/%s/%s", what, object_folder[object->kind], object->name, shown);
+	else
+		(void)error_wrap(err, "%s %s%s%s", what, directory->row->name, *directory->row->name ? "/" : "", shown);
+	refuse(NULL, err);
+	fuse_reply_err(request, err->code);
+}
+
+void folder_refuse(fuse_req_t request, fuse_ino_t parent, const char *what, const char *name, const char *why)
+{
+	struct node directory;
+	struct named *named;
+	struct error err;
+
+	(void)error_set(&err, EPERM, "%s", why);
+	if (node_of(parent, &directory, &named) < 0 || named)
+		fuse_reply_err(request, EPERM);
+	else
+		refuse_change(request, what, &directory, name, &err);
+}
+
 /* A change of an object's name on its way through the storage thread. */
 struct change {
 	fuse_req_t request;
 	enum object_kind kind;
-	struct row *row;       /* the object's directory */
+	const struct row *above; /* the directory in which it happens */
 	struct object *object; /* pinned; NULL for mkdir */
 	uint64_t serial;
 	char *name, *to;
 };
 
-static struct change *change_make(fuse_req_t request, struct row *row, enum object_kind kind,
-				  struct object *object, const char *name, const char *to)
+static struct change *change_make(fuse_req_t request, const struct row *above, struct object *object,
+				  const char *name, const char *to)
 {
 	struct change *c = calloc(1, sizeof *c);
 
 	if (c)
-		*c = (struct change){ request, kind, row, object, object ? object->serial : 0, strdup(name),
+		*c = (struct change){ request, above->objects, above, object, object ? object->serial : 0, strdup(name),
 				      to ? strdup(to) : NULL };
 	if (!c || !c->name || (to && !c->to)) {
 		if (c)
@@ -55,6 +85,15 @@ static void change_free(struct change *c)
 	free(c);
 }
 
+/* The storage thread could not do it. */
+static void change_refused(const struct change *c, const char *what, const struct error *error)
+{
+	const struct node directory = { .row = c->above };
+	struct error err = *error;
+
+	refuse_change(c->request, what, &directory, c->name, &err);
+}
+
 static void change_submit(struct change *c, int (*work)(void *data, struct error *err),
 			  void (*finish)(void *data, int result, const struct error *error))
 {
@@ -64,11 +103,16 @@ static void change_submit(struct change *c, int (*work)(void *data, struct error
 	change_free(c);
 }
 
-/* A change of the tree that is refused is explained by the root's `error`. */
-static void refuse_change(fuse_req_t request, struct error *err)
+void folder_too_long(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
-	refuse(NULL, err);
-	fuse_reply_err(request, err->code);
+	struct node directory;
+	struct named *named;
+	struct error err;
+
+	if (!node_of(parent, &directory, &named) && !named && state_check_name(name, &err) < 0 && err.code == ENAMETOOLONG)
+		refuse_change(request, "a name in", &directory, "", &err);
+	else
+		fuse_reply_err(request, ENAMETOOLONG);
 }
 
 /* The directory that an operation is about; replies when there is none. */
@@ -101,13 +145,13 @@ static int check_name(const struct node *directory, const char *name, struct err
 	struct node child;
 
 	if (is_trash(name))
-		return error_set(err, EPERM, "%s: there is no trash here; delete with rmdir", name);
+		return error_set(err, EPERM, "there is no trash here; delete with rmdir");
 	if (state_check_name(name, err) < 0)
 		return -1;
 	if (!tree_find(directory, name, &child))
-		return error_set(err, EEXIST, "%s/%s: there is one already", directory->row->name, name);
+		return error_set(err, EEXIST, "there is one already");
 	if (directory->row->objects == OBJECT_SESSION && all_digits(name))
-		return error_set(err, EINVAL, "sessions/%s: numbers are given by sessions/new", name);
+		return error_set(err, EINVAL, "numbers are given by sessions/new");
 	return 0;
 }
 
@@ -117,10 +161,10 @@ static int mkdir_work(void *data, struct error *err)
 
 	if (state_add(objects_state(), c->kind, c->name, &c->serial, err) < 0)
 		return -1;
-	if (c->row->made) {
+	if (c->above->child->made) {
 		cleanup_close int folder = object_open(objects_state(), c->kind, c->serial, err);
 
-		return folder < 0 ? -1 : c->row->made(folder, err);
+		return folder < 0 ? -1 : c->above->child->made(folder, err);
 	}
 	return 0;
 }
@@ -128,12 +172,11 @@ static int mkdir_work(void *data, struct error *err)
 static void mkdir_finish(void *data, int result, const struct error *error)
 {
 	struct change *c = data;
-	struct error err = *error;
 	struct fuse_entry_param entry;
-	struct node node = { .row = c->row };
+	struct node node = { .row = c->above->child };
 
 	if (result) {
-		refuse_change(c->request, &err);
+		change_refused(c, "mkdir", error);
 	} else if (!(node.object = objects_add(c->kind, c->name, c->serial))) {
 		fuse_reply_err(c->request, ENOMEM);
 	} else {
@@ -156,17 +199,17 @@ void folder_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_
 		return;
 	if (!makes_objects(&directory)) {
 		if (!is_trash(name))
-			(void)error_set(&err, EPERM, "%s: a folder cannot be made here", name);
+			(void)error_set(&err, EPERM, "a folder cannot be made here");
 		else
 			(void)check_name(&directory, name, &err);
-		refuse_change(request, &err);
+		refuse_change(request, "mkdir", &directory, name, &err);
 		return;
 	}
 	if (check_name(&directory, name, &err) < 0) {
-		refuse_change(request, &err);
+		refuse_change(request, "mkdir", &directory, name, &err);
 		return;
 	}
-	c = change_make(request, directory.row->child, directory.row->objects, NULL, name, NULL);
+	c = change_make(request, directory.row, NULL, name, NULL);
 	if (c)
 		change_submit(c, mkdir_work, mkdir_finish);
 }
@@ -181,10 +224,9 @@ static int rmdir_work(void *data, struct error *err)
 static void rmdir_finish(void *data, int result, const struct error *error)
 {
 	struct change *c = data;
-	struct error err = *error;
 
 	if (result) {
-		refuse_change(c->request, &err);
+		change_refused(c, "rmdir", error);
 	} else {
 		c->object->want.generation++;
 		c->object->want.what = WANT_REMOVED;
@@ -221,14 +263,16 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 		if (child.object)
 			fuse_reply_err(request, 0);
 		else
-			refuse_change(request, (error_set(&err, EPERM, "%s: belongs to the mount", name), &err));
+			folder_refuse(request, parent, "rmdir", name, "it belongs to the mount");
 		return;
 	}
 	if (object_in_use(child.object, &err)) {
-		refuse_change(request, &err);
+		refuse(child.object, &err); /* where one looks for what is wrong with it, too */
+		refuse(NULL, &err);
+		fuse_reply_err(request, err.code);
 		return;
 	}
-	c = change_make(request, directory.row->child, directory.row->objects, child.object, name, NULL);
+	c = change_make(request, directory.row, child.object, name, NULL);
 	if (c)
 		change_submit(c, rmdir_work, rmdir_finish);
 }
@@ -261,7 +305,7 @@ void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 	} else if (tree_find(&directory, name, &child) < 0) {
 		fuse_reply_err(request, ENOENT);
 	} else if (!directory.object) {
-		fuse_reply_err(request, EPERM);
+		folder_refuse(request, parent, "rm", name, "it belongs to the mount");
 	} else if (child.row->kind == FILE_DOCUMENT) {
 		unlink_document(request, &child);
 	} else {
@@ -279,13 +323,12 @@ static int rename_work(void *data, struct error *err)
 static void rename_finish(void *data, int result, const struct error *error)
 {
 	struct change *c = data;
-	struct error err = *error;
 
 	if (result) {
-		refuse_change(c->request, &err);
+		change_refused(c, "mv", error);
+	} else if (objects_rename(c->object, c->to) < 0) {
+		fuse_reply_err(c->request, ENOMEM); /* it has the name at the next mount */
 	} else {
-		if (objects_rename(c->object, c->to) < 0)
-			err.code = ENOMEM;
 		accept_again(NULL);
 		fuse_reply_err(c->request, 0);
 		files_object_changed(c->object);
@@ -309,10 +352,11 @@ static void rename_object(fuse_req_t request, const struct node *directory, cons
 		return;
 	}
 	if (check_name(directory, to, &err) < 0) {
-		refuse_change(request, &err);
+		err.code = err.code == EINVAL ? EPERM : err.code; /* mv(1) takes it for a move into itself */
+		refuse_change(request, "mv to", directory, to, &err);
 		return;
 	}
-	c = change_make(request, directory->row->child, directory->row->objects, object, name, to);
+	c = change_make(request, directory->row, object, name, to);
 	if (c)
 		change_submit(c, rename_work, rename_finish);
 }
@@ -362,13 +406,13 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 {
 	struct node directory, other, from, target;
 	struct named *named, *over;
-	struct error err;
 
 	if (directory_of(request, parent, &directory) < 0 || directory_of(request, new_parent, &other) < 0)
 		return;
 	if (is_trash(to) || parent != new_parent) {
 		/* Never EXDEV: mv would copy, and then delete. */
-		refuse_change(request, (error_set(&err, EPERM, "%s: cannot be moved out of its folder", name), &err));
+		folder_refuse(request, parent, "mv", name, is_trash(to) ? "there is no trash here; delete with rmdir" :
+			      "it cannot be moved out of its folder");
 		return;
 	}
 	named = named_find(&directory, name);
@@ -443,6 +487,10 @@ void folder_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode
 			err.code = errno;
 		if (named)
 			h = open_node(&child, named, fi->flags, request, &err);
+	}
+	if (!h && err.code == EPERM) {
+		folder_refuse(request, parent, "a file", name, makes_objects(&directory) ? "mkdir makes one" : "no file can be made here");
+		return;
 	}
 	if (!h) {
 		fuse_reply_err(request, err.code);

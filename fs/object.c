@@ -78,11 +78,13 @@ static int take_number(const char **text, char after, uint64_t *value)
 	return 0;
 }
 
-/* A line with its newline and nothing behind it. */
+/* A line with its newline and nothing behind it but the zeros of one that was to be longer (replace). */
 static int read_whole_line(int folder, const char *path, struct buffer *b, struct error *err)
 {
 	if (file_read(folder, path, b, err) < 0)
 		return -1;
+	while (b->length && !b->data[b->length - 1])
+		b->length--;
 	if (!b->length || b->data[b->length - 1] != '\n' || strlen(b->data) != b->length)
 		return error_set(err, EBADMSG, "%s: damaged", path);
 	b->data[b->length - 1] = '\0';
@@ -121,6 +123,34 @@ int want_read(int folder, struct want *want, struct error *err)
 	return error_set(err, EBADMSG, "want: damaged");
 }
 
+/* On a full disk a line is written over the one that is there, in the block that it has: what runs can
+ * be stopped and removed, which is how room is made. A shorter one gets zeros before its generation.
+ * After a power cut it is the old one, the new one, or the old one with zeros behind it. */
+static int replace_in_place(int folder, const char *path, const struct buffer *line)
+{
+	cleanup_close int fd = openat(folder, path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_buffer struct buffer filled = BUFFER(1024);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !st.st_size || st.st_size > 512)
+		return -1;
+	for (size_t n = line->length; n < (size_t)st.st_size; n++)
+		if (buffer_text(&filled, "0") < 0)
+			return -1;
+	if (buffer_append(&filled, line->data, line->length) < 0)
+		return -1;
+	return pwrite(fd, filled.data, filled.length, 0) == (ssize_t)filled.length && fsync(fd) == 0 ? 0 : -1;
+}
+
+static int replace(int folder, const char *path, const struct buffer *line, bool durable, struct error *err)
+{
+	if (file_replace(folder, path, line->data, line->length, 0600, durable, err) == 0)
+		return 0;
+	if ((err->code == ENOSPC || err->code == EDQUOT) && replace_in_place(folder, path, line) == 0)
+		return 0;
+	return -1;
+}
+
 int want_write(int folder, const struct want *want, bool durable, struct error *err)
 {
 	cleanup_buffer struct buffer b = BUFFER(64);
@@ -128,7 +158,7 @@ int want_write(int folder, const struct want *want, bool durable, struct error *
 	if (buffer_format(&b, "%" PRIu64 " %s\n", want->generation, want_words[want->what]) < 0)
 		return error_memory(err);
 	failpoint("want-write");
-	if (file_replace(folder, "want", b.data, b.length, 0600, durable, err) < 0)
+	if (replace(folder, "want", &b, durable, err) < 0)
 		return -1;
 	failpoint("want-written");
 	return 0;
@@ -185,8 +215,7 @@ int status_write(int folder, const struct status *status, bool durable, struct e
 			  status->since) < 0)
 		return error_memory(err);
 	failpoint("status-write");
-	if ((durable || !overwrite(folder, &b)) &&
-	    file_replace(folder, "status", b.data, b.length, 0600, durable, err) < 0)
+	if ((durable || !overwrite(folder, &b)) && replace(folder, "status", &b, durable, err) < 0)
 		return -1;
 	failpoint("status-written");
 	return 0;

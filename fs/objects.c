@@ -258,6 +258,7 @@ static void forget(struct object *object)
 	all.objects--;
 	all.freed++;
 	free(object->name);
+	free(object->unstored);
 	free(object->sha);
 	free(object);
 }

@@ -28,6 +28,7 @@ struct object {
 	uint64_t cached;        /* rows whose bytes the kernel may have */
 	struct want want;       /* as decided; it may be on its way to the disk */
 	struct status status;   /* as last announced */
+	char *unstored;         /* a refusal that the disk did not take; NULL without one */
 	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
 	int folder;             /* -1 while not open: use object_folder_fd() */
 	uint32_t used;          /* when folder was last asked for */

@@ -5,6 +5,7 @@
  *      workspace -> workspaces/default
  *      .fs/NAME                                           a sandbox's files; not listed */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "fs/files.h"
 #include "fs/show.h"
 
 static const char page[] =
@@ -115,6 +117,7 @@ static char *make_line(struct object *object)
 {
 	cleanup_buffer struct buffer out = BUFFER(64u << 10);
 	const struct status *status = &object->status;
+	const char *draft = object->kind == OBJECT_WORKSPACE ? "ready" : "draft"; /* it works from mkdir on */
 	time_t since = (time_t)status->since;
 	char when[32] = "-";
 	struct tm tm;
@@ -124,7 +127,7 @@ static char *make_line(struct object *object)
 	if (since > 0 && gmtime_r(&since, &tm))
 		(void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	(void)buffer_format(&out, "%s %s %s %s ", object_noun[object->kind], object->name,
-			    *status->state ? status->state : "draft", when);
+			    *status->state && strcmp(status->state, "draft") != 0 ? status->state : draft, when);
 	before = out.length;
 	(void)show_references(spec, &out);
 	if (out.length == before)
@@ -197,6 +200,28 @@ static int show_status(const struct node *node, struct buffer *out, struct error
 	return 0;
 }
 
+/* ---- error: the file of that name, or what a full disk did not take ---- */
+
+static int show_refusal(const struct node *node, struct buffer *out, struct error *err)
+{
+	if (refusal_unstored(NULL))
+		return buffer_text(out, refusal_unstored(NULL)) < 0 ? error_memory(err) : 0;
+	return node_read(node, out, err);
+}
+
+static void measure_refusal(const struct node *node, struct stat *st)
+{
+	struct stat found;
+
+	(void)node;
+	if (refusal_unstored(NULL)) {
+		st->st_size = (off_t)strlen(refusal_unstored(NULL));
+	} else if (!fstatat(objects_state()->fd, "error", &found, AT_SYMLINK_NOFOLLOW)) {
+		st->st_size = found.st_size;
+		st->st_mtim = found.st_mtim;
+	}
+}
+
 static int show_workspace(const struct node *node, struct buffer *out, struct error *err)
 {
 	(void)node;
@@ -212,7 +237,8 @@ static struct row root_rows[] = {
 	{ .name = "status", .kind = FILE_VALUE, .render = show_status,
 	  .help = "a line an object: kind, name, state, since when, what it uses, what it costs" },
 	{ .name = "log", .kind = FILE_LOG, .help = "what interpfs itself did" },
-	{ .name = "error", .kind = FILE_VALUE, .help = "why the last mkdir, rename or new was refused" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_refusal, .measure = measure_refusal,
+	  .help = "why the last mkdir, rename or new was refused" },
 	{ .name = "sandboxes", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_SANDBOX, .child = &sandbox_row,
 	  .help = "machines for agents; mkdir makes one" },
 	{ .name = "workspaces", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_WORKSPACE,

@@ -126,7 +126,7 @@ static void op_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 
 	TREE(parent, lookup, request, parent, name)
 	if (strlen(name) > 255) {
-		fuse_reply_err(request, ENAMETOOLONG);
+		folder_too_long(request, parent, name); /* the kernel asks for no mkdir after this */
 		return;
 	}
 	if (node_of(parent, &directory, &named) < 0 || named || (directory.object && directory.object->removed)) {
@@ -449,13 +449,13 @@ static void op_statfs(fuse_req_t request, fuse_ino_t inode)
 OPERATION(mknod, const char *name, mode_t mode, dev_t device)
 {
 	TREE(inode, mknod, request, inode, name, mode, device)
-	fuse_reply_err(request, EPERM);
+	folder_refuse(request, inode, "a special file", name, "none can be made here");
 }
 
 static void op_symlink(fuse_req_t request, const char *target, fuse_ino_t inode, const char *name)
 {
 	TREE(inode, symlink, request, target, inode, name)
-	fuse_reply_err(request, EPERM);
+	folder_refuse(request, inode, "a link", name, "none can be made here");
 }
 
 OPERATION(link, fuse_ino_t parent, const char *name)
@@ -465,7 +465,7 @@ OPERATION(link, fuse_ino_t parent, const char *name)
 		return;
 	}
 	TREE(inode, link, request, inode, parent, name)
-	fuse_reply_err(request, EPERM);
+	folder_refuse(request, parent, "a link", name, "none can be made here");
 }
 
 OPERATION(mkdir, const char *name, mode_t mode)

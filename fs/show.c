@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "fs/files.h"
 #include "fs/mount.h"
 
 #define SPEC_MAX (4u << 20)
@@ -81,6 +82,8 @@ int show_error(const struct node *node, struct buffer *out, struct error *err)
 	static const char *const files[] = { "refusal", "failure" };
 	int folder = object_folder_fd(node->object);
 
+	if (refusal_unstored(node->object))
+		return buffer_text(out, refusal_unstored(node->object)) < 0 ? error_memory(err) : 0;
 	for (int i = 0; folder >= 0 && i < 2; i++) {
 		cleanup_buffer struct buffer text = BUFFER(64u << 10);
 		struct error unread;

@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 #define LAYOUT_VERSION 1
 #define SERIALS_AT_ONCE 64
@@ -256,8 +257,11 @@ int state_check_name(const char *name, struct error *err)
 	if (n > NAME_MAX)
 		return error_set(err, ENAMETOOLONG, "a name has at most 255 bytes");
 	if (name[0] == '.')
-		return error_set(err, EINVAL, "'%s': a name must not begin with a dot", name);
-	for (size_t i = 0; i < n; i++) {
+		return error_set(err, EINVAL, "a name must not begin with a dot");
+	for (size_t i = 0, length; i < n; i += length) {
+		length = utf8_length(name + i, n - i);
+		if (!length) /* it stands in info.json */
+			return error_set(err, EINVAL, "a name must be UTF-8");
 		if (name[i] == '/')
 			return error_set(err, EINVAL, "a name must not contain '/'");
 		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)

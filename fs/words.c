@@ -9,19 +9,27 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 const char *judge_shown(const char *text, char out[JUDGE_SHOWN])
 {
-	size_t n = 0;
+	size_t n = 0, length;
 
-	for (; text[n] && n < JUDGE_SHOWN - 4; n++)
-		out[n] = (unsigned char)text[n] < ' ' || text[n] == 127 ? ' ' : text[n];
-	if (text[n]) {
-		while (n && ((unsigned char)text[n] & 0xC0) == 0x80)
-			n--;
-		memcpy(out + n, "...", 4);
-	} else {
-		out[n] = '\0';
+	for (; *text; text += length) {
+		length = utf8_length(text, strnlen(text, 4));
+		if (n + (length ? length : 1) > JUDGE_SHOWN - 4) {
+			memcpy(out + n, "...", 4);
+			return out;
+		}
+		if (!length || (unsigned char)*text < ' ' || *text == 127) {
+			out[n++] = length ? ' ' : '?';
+			length = 1;
+			continue;
+		}
+		memcpy(out + n, text, length);
+		n += length;
 	}
+	out[n] = '\0';
 	return out;
 }
 

@@ -71,8 +71,29 @@ fails "a second one of the same name" mkdir "$L"
 for name in .hidden "$(printf 'n%.0s' $(seq 256))" $'new\nline' .Trash-0; do fails "a name: $name" mkdir "$M/sandboxes/$name"; done
 fails "a name with a slash" mkdir "$M/sandboxes/a/b"
 fails "a number" mkdir "$M/sessions/12"
-same "the root's error" "sessions/12: numbers are given by sessions/new" "$(cat "$M/error")"
+same "the root's error" "mkdir sessions/12: numbers are given by sessions/new" "$(cat "$M/error")"
+# each refusal is told in the root's error, with what was tried: an older one is never taken for it
+why() { # SENTENCE CMD…
+	local sentence=$1; shift
+	fails "$*" "$@"
+	same "the root's error after $*" "$sentence" "$(cat "$M/error")"
+}
+why "a name in sandboxes/: a name has at most 255 bytes" mkdir "$M/sandboxes/$(printf 'n%.0s' $(seq 256))"
+why "mkdir sandboxes/.hidden: a name must not begin with a dot" mkdir "$M/sandboxes/.hidden"
+why "mkdir sandboxes/new line: a name must not contain control characters" mkdir "$M/sandboxes/new"$'\n'"line"
+why "mkdir sandboxes/a?: a name must be UTF-8" mkdir "$M/sandboxes/a"$'\xff'
+why "mkdir .Trash-0: there is no trash here; delete with rmdir" mkdir "$M/.Trash-0"
+why "a file x: no file can be made here" touch "$M/x"
+why "a file sandboxes/x: mkdir makes one" touch "$M/sandboxes/x"
+why "a link sandboxes/x: none can be made here" ln -s /etc/passwd "$M/sandboxes/x"
+why "a link x: none can be made here" ln "$M/README" "$M/x"
+why "a special file x: none can be made here" mkfifo "$M/x"
+why "rm README: it belongs to the mount" rm -f "$M/README"
+why "rmdir sandboxes: it belongs to the mount" rmdir "$M/sandboxes"
+why "mv sandboxes/lab: it cannot be moved out of its folder" mv "$L" "$M/notebooks/lab"
+why "mv to sandboxes/.lab: a name must not begin with a dot" mv "$L" "$M/sandboxes/.lab"
 mkdir "$M/sandboxes/$(printf 'ü%.0s' $(seq 127))" || fail "254 bytes of UTF-8 are a name"
+same "no error any more" "" "$(cat "$M/error")"
 fails "mkdir in the root" mkdir "$M/x"
 fails "a file beside config" sh -c "mkdir $L/folder"
 
@@ -81,6 +102,22 @@ mkdir "$M/notebooks/probe"
 refused 'sandbox: lba\n' "there is no sandbox 'lba'; did you mean 'lab'?" "$M/notebooks/probe"
 refused '{}\n' 'line 1: sandbox is missing: name the sandbox in which the notebook runs' "$M/notebooks/probe"
 refused 'sandbox: lab\nattach: http://x\n' 'line 2: attach is not supported by this version' "$M/notebooks/probe"
+
+# ctl's commands on a draft whose config was refused repeat why, judged as things are now
+P=$M/notebooks/later
+mkdir "$P" && ! cp /dev/stdin "$P/config" <<<'sandbox: later' 2>/dev/null || fail "a sandbox that is not there"
+for command in wait restart; do
+	fails "$command" sh -c "echo $command >$P/ctl"
+	same "error after $command" "there is no sandbox 'later'; mkdir sandboxes/later makes one" "$(cat "$P/error")"
+done
+mkdir "$M/sandboxes/later"
+fails "wait" sh -c "echo wait >$P/ctl"
+same "error after wait" "its config was refused, and would be accepted now: write it again" "$(cat "$P/error")"
+fails "restart, on a sandbox that was never started" sh -c "echo restart >$P/ctl"
+same "it is in force" later "$(jq -r .config.sandbox "$P/info.json")"
+rmdir "$P" "$M/sandboxes/later" || fail "rmdir: $(cat "$M/error")"
+mkdir "$M/workspaces/fresh" && echo wait >"$M/workspaces/fresh/ctl" || fail "a workspace into which nothing was copied"
+grep -q '^workspace fresh ready ' "$M/status" || fail "status: $(cat "$M/status")"
 
 # sessions
 mkdir "$M/sessions/chat"

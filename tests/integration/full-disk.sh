@@ -19,7 +19,8 @@ head -c 20000 /dev/zero | tr '\0' '#' >"$T/config"
 fails "a config that cannot be kept" cp "$T/config" "$L/config"
 same "the config from before" '# first' "$(cat "$L/config")"
 fails "mkdir without room" mkdir "$M/sandboxes/second"
-case $(cat "$M/error") in *"No space left"*|"") ;; *) fail "the root's error: $(cat "$M/error")" ;; esac
+case $(cat "$M/error") in "mkdir sandboxes/second: "*"No space left"*) ;; *) fail "the root's error: $(cat "$M/error")" ;; esac
+same "its size" "$(wc -c <"$M/error")" "$(stat -c %s "$M/error")"
 [ ! -e "$M/sandboxes/second" ] || fail "half a sandbox was made"
 same "values can be read" draft "$(cat "$L/state")"
 same "a library is whole" 'x = 1' "$(cat "$M/workspace/libraries/small.py")"
@@ -32,3 +33,16 @@ echo reload >"$M/workspace/ctl" && echo wait >"$M/workspace/ctl" || fail "the wo
 same "installed" "$listed" "$(cat "$M/workspace/installed")"
 unmount_it; mount_it
 same "after a remount" "lab second" "$(ls "$M/sandboxes" | xargs)"
+
+# What runs can be stopped and removed on a full disk, which is how room is made.
+for i in a b; do
+	mkdir "$M/sandboxes/$i" && echo 'timeout: 900' >"$M/sandboxes/$i/config" && echo wait >"$M/sandboxes/$i/ctl" || fail "$i"
+done
+folders=$(readlink -f "$S/sandboxes/names/a" "$S/sandboxes/names/b")
+dd if=/dev/zero of="$M/workspace/files/rest" bs=512 2>/dev/null
+fails "mkdir without room" mkdir "$M/sandboxes/c"
+echo stop >"$M/sandboxes/a/ctl" || fail "stop: $(cat "$M/sandboxes/a/error")"
+same "it has stopped" stopped "$(cat "$M/sandboxes/a/state")"
+dd if=/dev/zero of="$M/workspace/files/more" bs=512 2>/dev/null
+rmdir "$M/sandboxes/a" "$M/sandboxes/b" || fail "rmdir: $(cat "$M/error")"
+for i in $folders; do eventually 5 test ! -e "$i"; done

@@ -165,7 +165,7 @@ START_TEST(want_and_status)
 	struct want w = { 7, WANT_STOPPED }, w2;
 	struct status t = { 9, "ready", 1764060000.125 }, t2;
 	uint64_t serial;
-	int folder;
+	int folder, grown;
 	static const char *const wrong[] = { "1", "1 run", "1  run\n", "-1 run\n", "1 rune\n",
 		"99999999999999999999 run\n", "1 run\n\n", " 1 run\n", NULL };
 	static const char *const wrong_status[] = { "1 ready\n", "1 ready \n", "1 ready 1x\n", "1 ready nan\n",
@@ -193,6 +193,16 @@ START_TEST(want_and_status)
 		write_file(folder, "status", wrong_status[i]);
 		bad(status_read(folder, &t2, &err), EBADMSG);
 	}
+	/* What a full disk makes of a shorter line, and a power cut of one that grew there. */
+	write_file(folder, "want", "007 run\n");
+	good(want_read(folder, &w2, &err));
+	ck_assert(w2.generation == 7 && w2.what == WANT_RUN);
+	write_file(folder, "want", "6 run\n");
+	grown = openat(folder, "want", O_WRONLY | O_CLOEXEC);
+	ck_assert_int_eq(ftruncate(grown, 10), 0);
+	(void)close(grown);
+	good(want_read(folder, &w2, &err));
+	ck_assert(w2.generation == 6 && w2.what == WANT_RUN);
 	/* What a power cut right after mkdir leaves. */
 	write_file(folder, "want", "");
 	write_file(folder, "status", "");
