@@ -10,7 +10,8 @@
  *                                   No last line: it was killed. failed: it could not begin.
  *
  * Descriptor 5, where there is one, is kept open and nothing else: who waits at the other end of
- * that pipe sees when the sandbox has ended.
+ * that pipe sees when the sandbox has ended. Descriptor 6, where there is one, is a file with the
+ * environment of commands, a NUL behind each NAME=VALUE. So it is on no disk.
  *
  * It reaps, runs commands, passes descriptors out and keeps the deadline, by itself, whoever else
  * of interpfs is alive. It is static and uses nothing of the sandbox but /proc. */
@@ -28,14 +29,16 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LISTENING = 3, RECORD = 4, ALIVE = 5 };
+enum { LISTENING = 3, RECORD = 4, ALIVE = 5, ENVIRONMENT = 6 };
 
 #define TIMEOUT_GRACE_MS 1000
+#define ENVIRONMENT_MAX (16 << 20)
 
 static int deadline_timer = -1;
 
@@ -131,12 +134,56 @@ static void raise_loopback(void)
 	(void)close(fd);
 }
 
+/* In place of what the runtime gave. The text is kept for good. 0, or -1 with errno. */
+static int take_environment(void)
+{
+	extern char **environ;
+	struct stat st;
+	char *text, **list;
+	size_t size, n = 0, count = 0;
+
+	if (fstat(ENVIRONMENT, &st))
+		return errno == EBADF ? 0 : -1;
+	size = st.st_size > 0 && st.st_size <= ENVIRONMENT_MAX ? (size_t)st.st_size : 0;
+	text = malloc(size + 1);
+	if (!text)
+		return -1;
+	while (n < size) {
+		ssize_t got = pread(ENVIRONMENT, text + n, size - n, (off_t)n);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	(void)close(ENVIRONMENT);
+	text[n] = '\0';
+	for (char *p = text; p < text + n; p += strlen(p) + 1)
+		count++;
+	list = calloc(count + 1, sizeof *list);
+	if (n < size || !list) {
+		free(list);
+		free(text);
+		errno = list ? EIO : ENOMEM;
+		return -1;
+	}
+	count = 0;
+	for (char *p = text; p < text + n; p += strlen(p) + 1)
+		list[count++] = p;
+	environ = list;
+	return 0;
+}
+
 static void prepare(int argc, char **argv, struct loop *loop)
 {
 	sigset_t all;
 	uint64_t seconds = 0;
 
+	int failed;
+
 	(void)prctl(PR_SET_DUMPABLE, 0);
+	failed = take_environment() ? errno : 0; /* before another file gets the number */
 	occupy_standard_descriptors();
 	raise_limits();
 	raise_loopback();
@@ -153,8 +200,10 @@ static void prepare(int argc, char **argv, struct loop *loop)
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	loop->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	loop->timer = deadline_timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (root_folder < 0 || loop->signals < 0 || loop->timer < 0 || (argc > 1 && parse_seconds(argv[1], &seconds) < 0)) {
-		record("failed", errno);
+	if (!failed && (root_folder < 0 || loop->signals < 0 || loop->timer < 0 || (argc > 1 && parse_seconds(argv[1], &seconds) < 0)))
+		failed = errno ? errno : EINVAL;
+	if (failed) {
+		record("failed", failed);
 		_exit(1);
 	}
 	guest_set_deadline(seconds);

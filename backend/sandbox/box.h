@@ -51,6 +51,7 @@ struct box_start {
 	const char *runtime;             /* the program */
 	const struct bundle *bundle;
 	const struct network *network;
+	const char *const *env;          /* of commands, NAME=VALUE, NULL-terminated; never on a disk */
 	int cpus;                        /* processors it is kept to; 0: all (for users) */
 };
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,16 +51,33 @@ static void runtime_sentence(struct box *box, const char *program, struct error 
 		error_set(err, err->code, "%s: %.600s", box_runtime_name(program), line);
 }
 
+/* What commands see of variables, each with a NUL behind, as a file on no disk. */
+static int pack_environment(const char *const *env, struct error *err)
+{
+	cleanup_close int fd = memfd_create("environment", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return error_errno(err, "cannot keep the sandbox's environment");
+	for (; *env; env++)
+		if (file_write_all(fd, *env, strlen(*env) + 1, err))
+			return -1;
+	return steal_fd(&fd);
+}
+
 static pid_t spawn_runtime(struct box *box, const struct box_start *start, int listener, int alive, int *pidfd,
 			   struct error *err)
 {
 	cleanup_free char *root = NULL, *bundle = NULL;
 	cleanup_close int record = openat(box->ctl, "exit", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	cleanup_close int log = openat(box->ctl, "runtime.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-	char *argv[] = { (char *)(uintptr_t)start->runtime, "--root", NULL, "run", "-d", "--preserve-fds", "3",
+	cleanup_close int environment = pack_environment(start->env, err);
+	char *argv[] = { (char *)(uintptr_t)start->runtime, "--root", NULL, "run", "-d", "--preserve-fds", "4",
 			 "-b", NULL, box->id, NULL };
-	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record, alive }, .cpus = start->cpus };
+	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record, alive, environment },
+			      .cpus = start->cpus };
 
+	if (environment < 0)
+		return -1;
 	if (record < 0 || log < 0)
 		return error_errno(err, "cannot write the sandbox's records");
 	if (asprintf(&root, "%s/%s", box->runtimes, box_runtime_name(start->runtime)) < 0)
@@ -116,47 +134,69 @@ static int finish_start(struct box *box, const struct box_start *start, int aliv
 	return 0;
 }
 
-int box_start(struct box *box, const struct box_start *start, struct guest **guest, struct error *err)
+/* What the runtime reads, and who it is that reads it. */
+static int write_bundle(struct box *box, const struct box_start *start, struct error *err)
 {
 	cleanup_free char *config = bundle_render(start->bundle, err);
-	cleanup_close int listener = -1, pidfd = -1;
-	struct box_answer answer = { false, 0 };
+
+	if (!config || make_overlay_folders(box, start->bundle, err) ||
+	    file_replace(box->ctl, "runtime", start->runtime, strlen(start->runtime), 0600, false, err))
+		return -1;
+	return file_replace(box->folder, "bundle/config.json", config, strlen(config), 0600, false, err);
+}
+
+/* Runs the runtime until the guest has answered and the runtime has ended. */
+static int run(struct box *box, const struct box_start *start, struct guest *guest, struct box_answer *answer,
+	       int *listener, struct error *err)
+{
+	cleanup_close int sees_end = -1, pidfd = -1;
 	struct error ignored;
-	int connection, status, result, alive[2];
+	int alive[2], status, result;
 	pid_t runtime;
 
-	*guest = NULL;
-	if (!config || make_overlay_folders(box, start->bundle, err) ||
-	    file_replace(box->ctl, "runtime", start->runtime, strlen(start->runtime), 0600, false, err) ||
-	    file_replace(box->folder, "bundle/config.json", config, strlen(config), 0600, false, err))
-		return -1;
-	listener = box_listen(box, err);
-	connection = listener < 0 ? -1 : box_connect(box, err);
-	if (connection < 0)
-		return -1;
-	if (box_attach(box, connection, guest, err))
-		return -1;
-	if (pipe2(alive, O_CLOEXEC)) {
-		guest_detach(*guest);
-		*guest = NULL;
+	if (pipe2(alive, O_CLOEXEC))
 		return error_errno(err, "cannot start a sandbox");
-	}
+	sees_end = alive[0];
 	failpoint("sandbox-runtime");
-	runtime = guest_ping(*guest, &box_ping_callbacks, &answer, err)
-			  ? spawn_runtime(box, start, listener, alive[1], &pidfd, err) : -1;
-	box_close_fd(&listener);
-	box_close_fd(&alive[1]);
-	result = runtime < 0 ? -1 : box_await(*guest, &answer, pidfd, START_MS, err);
+	runtime = guest_ping(guest, &box_ping_callbacks, answer, err)
+			  ? spawn_runtime(box, start, *listener, alive[1], &pidfd, err) : -1;
+	box_close_fd(listener); /* the guest has it: where it is gone, so is the link */
+	(void)close(alive[1]);
+	if (runtime < 0)
+		return -1;
+	result = box_await(guest, answer, pidfd, START_MS, err);
 	if (!result)
-		result = finish_start(box, start, alive[0], err);
-	box_close_fd(&alive[0]);
-	if (runtime > 0 && spawn_wait(runtime, pidfd, result ? FAILED_MS : RUNTIME_MS, &status, result ? &ignored : err))
+		result = finish_start(box, start, sees_end, err);
+	if (spawn_wait(runtime, pidfd, result ? FAILED_MS : RUNTIME_MS, &status, result ? &ignored : err))
 		result = -1;
-	(void)unlinkat(box->folder, "bundle/config.json", 0); /* it holds the sandbox's environment */
+	if (result && !box->pid)
+		runtime_sentence(box, start->runtime, err);
+	return result;
+}
+
+/* The guest's socket and a first connection to it, which waits there until the guest runs. */
+static int open_link(struct box *box, int *listener, struct guest **guest, struct error *err)
+{
+	int connection;
+
+	*listener = box_listen(box, err);
+	connection = *listener < 0 ? -1 : box_connect(box, err);
+	return connection < 0 ? -1 : box_attach(box, connection, guest, err);
+}
+
+int box_start(struct box *box, const struct box_start *start, struct guest **guest, struct error *err)
+{
+	cleanup_close int listener = -1;
+	struct box_answer answer = { false, 0 }; /* until the guest is detached or has answered */
+	struct error ignored;
+	int result;
+
+	*guest = NULL;
+	result = write_bundle(box, start, err) || open_link(box, &listener, guest, err) ||
+		 run(box, start, *guest, &answer, &listener, err) ? -1 : 0;
+	(void)unlinkat(box->folder, "bundle/config.json", 0); /* only a start needs it */
 	if (!result)
 		return 0;
-	if (runtime > 0 && !box->pid)
-		runtime_sentence(box, start->runtime, err);
 	guest_detach(*guest);
 	*guest = NULL;
 	if (box->pid)

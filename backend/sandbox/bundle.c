@@ -137,7 +137,8 @@ static int add_option(struct writer *w, cJSON *list, size_t *total, const char *
 static int add_overlay(struct writer *w, cJSON *mounts, const struct bundle *b,
 		       const struct bundle_overlay *o, struct error *err)
 {
-	cJSON *list = add_mount(w, mounts, o->destination, "overlay", "overlay", b->user ? "userxattr" : "");
+	cJSON *list = add_mount(w, mounts, o->destination, "overlay", "overlay",
+				b->user ? "nosuid,nodev,userxattr" : "nosuid,nodev");
 	const char *const name[] = { o->name, NULL };
 	size_t total = 16;
 
@@ -186,12 +187,9 @@ static void add_process(struct writer *w, cJSON *config, const struct bundle *b)
 	cJSON *process = add_object(w, config, "process"), *object;
 	const char *args[] = { BUNDLE_GUEST, NULL };
 	char seconds[24];
-	size_t n = 0;
 
 	(void)snprintf(seconds, sizeof seconds, "%llu", (unsigned long long)b->timeout);
 	args[1] = seconds;
-	while (b->env[n])
-		n++;
 	add_bool(w, process, "terminal", false);
 	object = add_object(w, process, "user");
 	add_number(w, object, "uid", 0);
@@ -199,7 +197,6 @@ static void add_process(struct writer *w, cJSON *config, const struct bundle *b)
 	add_text(w, process, "cwd", "/");
 	add_bool(w, process, "noNewPrivileges", true);
 	add_texts(w, process, "args", args, 2);
-	add_texts(w, process, "env", b->env, n);
 	object = add_object(w, process, "capabilities");
 	for (size_t i = 0; i < COUNT(sets); i++)
 		add_texts(w, object, sets[i], capabilities, COUNT(capabilities));
@@ -244,7 +241,7 @@ static void add_resources(struct writer *w, cJSON *linux_, const struct bundle *
 
 static void add_linux(struct writer *w, cJSON *config, const struct bundle *b)
 {
-	static const char *const always[] = { "pid", "ipc", "uts", "mount" };
+	static const char *const always[] = { "pid", "ipc", "uts", "mount", "cgroup" };
 	cJSON *linux_ = add_object(w, config, "linux"), *namespaces = add_array(w, linux_, "namespaces");
 
 	for (size_t i = 0; i < COUNT(always); i++)

@@ -43,7 +43,6 @@ struct bundle {
 	gid_t gid;
 	bool host_network;          /* the host's own; false: a network namespace */
 	uint64_t timeout;           /* seconds, 0 none */
-	const char *const *env;     /* NAME=VALUE, NULL-terminated */
 	const struct bundle_overlay *overlays; /* in order of mounting */
 	size_t overlay_count;
 	const struct bundle_bind *binds;

@@ -126,7 +126,7 @@ pid_t network_start(const struct network *network, pid_t pid, int alive, int log
 	char *argv[ARGUMENTS_MAX + 1], number[16];
 	int ends[2];
 	cleanup_close int pidfd = -1;
-	struct spawn what = { .argv = argv, .output = log, .passed = { -1, -1, -1 }, .lasting = true };
+	struct spawn what = { .argv = argv, .output = log, .passed = { -1, -1, -1, -1 }, .lasting = true };
 	size_t n = 0;
 	pid_t child;
 

@@ -295,9 +295,9 @@ int plan_python(struct plan *plan, const struct python *python, struct error *er
 int plan_start(struct plan *plan, const char *runtime, const struct network *network, int cpus,
 	       struct guest **guest, struct error *err)
 {
-	const struct box_start start = { .runtime = runtime, .bundle = &plan->bundle, .network = network, .cpus = cpus };
+	const struct box_start start = { .runtime = runtime, .bundle = &plan->bundle, .network = network,
+					 .env = (const char *const *)plan->env, .cpus = cpus };
 
-	plan->bundle.env = (const char *const *)plan->env;
 	plan->bundle.overlays = plan->overlays;
 	plan->bundle.overlay_count = plan->overlay_count;
 	plan->bundle.binds = plan->binds;

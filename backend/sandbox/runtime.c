@@ -136,16 +136,16 @@ static int check_machine(const struct state *state, struct error *err)
 static int probe_in(struct box *box, const char *program, const char *guest_program, struct error *err)
 {
 	static const char *const usr[] = { "/usr", NULL }, *const etc[] = { "/etc", NULL };
-	static const char *const env[] = { "PATH=/usr/bin:/bin", NULL };
+	static const char *const env[] = { NULL };
 	const struct bundle_overlay overlays[] = { { "/usr", "usr", usr }, { "/etc", "etc", etc } };
 	cleanup_free char *group = NULL;
 	const struct network network = { .kind = NETWORK_NONE };
 	struct bundle bundle = {
 		.box = box->path, .guest = guest_program, .hostname = "probe", .user = geteuid() != 0,
-		.uid = geteuid(), .gid = getegid(), .timeout = 60, .env = env,
+		.uid = geteuid(), .gid = getegid(), .timeout = 60,
 		.overlays = overlays, .overlay_count = 2,
 	};
-	const struct box_start start = { .runtime = program, .bundle = &bundle, .network = &network };
+	const struct box_start start = { .runtime = program, .bundle = &bundle, .network = &network, .env = env };
 	struct guest *guest;
 
 	if (asprintf(&group, CGROUP_PARENT "/%s", box->id) < 0) {

@@ -77,15 +77,16 @@ static void child_cpus(int cpus)
 static void child_descriptors(const struct spawn *what)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int from[6] = { null, what->output >= 0 ? what->output : null, -1, what->passed[0], what->passed[1],
-			what->passed[2] };
-	int high[6];
+	int from[3 + SPAWN_PASSED] = { null, what->output >= 0 ? what->output : null };
+	int high[3 + SPAWN_PASSED];
 	unsigned last = 2;
 
 	from[2] = from[1];
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < SPAWN_PASSED; i++)
+		from[3 + i] = what->passed[i];
+	for (int i = 0; i < 3 + SPAWN_PASSED; i++)
 		high[i] = from[i] >= 0 ? fcntl(from[i], F_DUPFD_CLOEXEC, 20) : -1;
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 3 + SPAWN_PASSED; i++)
 		if (high[i] >= 0) {
 			(void)dup2(high[i], i);
 			last = (unsigned)i;
@@ -183,7 +184,7 @@ int spawn_run(char *const argv[], int timeout_ms, struct buffer *out, int *statu
 {
 	int ends[2];
 	cleanup_close int pidfd = -1;
-	struct spawn what = { .argv = argv, .passed = { -1, -1, -1 } };
+	struct spawn what = { .argv = argv, .passed = { -1, -1, -1, -1 } };
 	int64_t end = now_ms() + timeout_ms;
 	pid_t pid;
 

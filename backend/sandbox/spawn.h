@@ -10,10 +10,12 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#define SPAWN_PASSED 4
+
 struct spawn {
 	char *const *argv;      /* argv[0] is an absolute path */
 	int output;             /* standard output and error; -1: /dev/null */
-	int passed[3];          /* become descriptors 3, 4 and 5; -1: none */
+	int passed[SPAWN_PASSED]; /* become descriptors 3, 4 …; -1: none */
 	int cpus;               /* run on at most so many processors; 0: all */
 	bool lasting;           /* outlives the runner; else it is killed with it */
 };

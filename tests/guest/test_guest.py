@@ -323,8 +323,8 @@ class Living(unittest.TestCase):
 
     def test_a_flood_without_a_reader_does_not_keep_the_loop(self):
         other = self.sandbox.another()
-        stream = other.exec("python3", "-c", "import fcntl, os\nfcntl.fcntl(1, 1031, 1 << 20)\n"
-                            "b = bytes(1 << 20)\nwhile True: os.write(1, b)")
+        stream = other.exec("python3", "-c", "import fcntl, os\ntry: fcntl.fcntl(1, 1031, 1 << 20)\n"
+                            "except PermissionError: pass  # its user has too many pipes\nb = bytes(1 << 20)\nwhile True: os.write(1, b)")
         other.until(lambda: other.answers[stream].out)
         other.close()
         for _ in range(20):

@@ -23,12 +23,23 @@ EOF"; }
 secret=secret-$RANDOM$RANDOM
 echo "$secret" >"$T/secret"
 token=token-$RANDOM$RANDOM
-TEST_TOKEN=$token mount_it
+# A runtime that looks what its start has on the disk; and that fails where $T/refuse is.
+variable=variable-$RANDOM$RANDOM
+cat >"$T/runtime" <<EOF
+#!/bin/sh
+case " \$* " in *" run "*)
+	grep -rslF $variable "$S"/sandboxes/*/box "$S/runtime" >>"$T/seen"
+	if [ -e "$T/refuse" ]; then echo refused >&2; exit 1; fi ;;
+esac
+exec $(command -v runc || command -v crun) "\$@"
+EOF
+chmod 755 "$T/runtime"
+TEST_TOKEN=$token mount_it -o "runtime=$T/runtime"
 warm_up
 for n in lab other net; do
 	mkdir "$M/sandboxes/$n"
 	case $n in net) echo 'network: full' ;; *) echo 'network: none' ;; esac >"$T/config"
-	if [ "$n" = lab ]; then echo 'secrets: [TEST_TOKEN]' >>"$T/config"; fi
+	if [ "$n" = lab ]; then printf 'secrets: [TEST_TOKEN]\nenv: {VARIABLE: %s}\n' "$variable" >>"$T/config"; fi
 	cp "$T/config" "$M/sandboxes/$n/config"
 done
 for n in lab other net; do echo wait >"$M/sandboxes/$n/ctl" || fail "$n: $(cat "$M/sandboxes/$n/error")"; done
@@ -110,6 +121,8 @@ python "a file of a bound folder written" '
 for d in "/run/interpfs/guest", "/workspace/libraries/x.py":
     try: open(d, "ab"); print("OUT", d)
     except OSError: pass'
+refused "a file system that takes setuid programs or devices" 'echo TRIED; grep " - overlay " /proc/self/mountinfo | grep -v "nosuid,nodev" && echo OUT'
+refused "the host's name for its control group" 'echo TRIED; grep -v ":/$" /proc/self/cgroup && echo OUT'
 refused "more privileges" 'echo TRIED; grep -q "NoNewPrivs:.1" /proc/self/status || echo OUT; grep -q "Seccomp:.2" /proc/self/status || echo OUT'
 
 # links that the host might follow
@@ -198,6 +211,17 @@ for n in lab net; do
 	same "the host's folder after $n was started again" "" "$(ls "$T/victim")"
 done
 
+# The environment is on no disk, neither while it starts nor when that fails.
+tried=$((tried + 1))
+same "the variable inside" "$variable" "$(inside sh -c 'echo $VARIABLE')"
+touch "$T/refuse"
+fails "a start that its runtime refuses" timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'"
+rm "$T/refuse"
+[ -e "$T/seen" ] || fail "the runtime did not look"
+same "files with the environment while it started" "" "$(cat "$T/seen")"
+same "files with the environment after it failed" "" "$(grep -rslF "$variable" "$S"/sandboxes/*/box "$S/runtime")"
+timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "lab does not start again: $(cat "$M/sandboxes/lab/error")"
+
 # Secrets are where they are needed, and in no file, no other process, no core.
 same "the secret inside" "$token" "$(inside sh -c 'echo $TEST_TOKEN')"
 same "files with the secret" "" "$(grep -rslF "$token" "$S")"
@@ -215,4 +239,4 @@ same "the state directory's mode" 700 "$(stat -c %a "$S")"
 # layers are packages that anybody may have; a workspace is bound into sandboxes
 same "modes" "" "$(find "$S" -mindepth 1 -maxdepth 2 -perm /077 ! -type l ! -path "$S/layers*" ! -path "$S/jupyter*" ! -path "$S/workspaces*" -printf '%m %P\n' | head -n 5)"
 same "configurations" "" "$(find "$S" -name config.json -perm /077 -not -path '*/layers/*' -not -path '*/root/*' -printf '%m %P\n' 2>/dev/null | head -n 5)"
-[ "$tried" -ge 39 ] || fail "only $tried attempts"
+[ "$tried" -ge 42 ] || fail "only $tried attempts"

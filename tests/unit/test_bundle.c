@@ -17,7 +17,6 @@
 #include "base/file.h"
 
 static const char *const usr[] = { "/mask:usr", "/usr", NULL };
-static const char *const env[] = { "PATH=/bin", "GREETING=hello there", NULL };
 static const struct bundle_overlay overlays[] = { { "/usr", "usr", usr } };
 static const struct bundle_bind binds[] = { { "/host/libraries", "/workspace/libraries", false } };
 
@@ -25,7 +24,7 @@ static struct bundle sample(bool user)
 {
 	return (struct bundle){
 		.box = "/state/with, and:\\/box", .guest = "/build/interpfs-guest", .hostname = "lab", .user = user,
-		.uid = 1000, .gid = 1001, .timeout = 3600, .env = env, .overlays = overlays, .overlay_count = 1,
+		.uid = 1000, .gid = 1001, .timeout = 3600, .overlays = overlays, .overlay_count = 1,
 		.binds = binds, .bind_count = 1, .cgroup = "/interpfs/x", .memory = 17179869184, .cpu = 1.5,
 	};
 }
@@ -128,7 +127,11 @@ START_TEST(everybody_is_confined)
 	ck_assert(cJSON_IsTrue(at(json, "process.noNewPrivileges")));
 	ck_assert(!has_text(at(json, "process.capabilities.bounding"), "CAP_SYS_ADMIN"));
 	ck_assert_int_eq(cJSON_GetArraySize(at(json, "process.capabilities.bounding")), 11);
-	ck_assert_int_eq(cJSON_GetArraySize(at(json, "linux.namespaces")), 5);
+	ck_assert_int_eq(cJSON_GetArraySize(at(json, "linux.namespaces")), 6);
+	ck_assert_str_eq(at(json, "linux.namespaces.4.type")->valuestring, "cgroup");
+	ck_assert(has_text(at(mount_at(json, "/usr"), "options"), "nosuid"));
+	ck_assert(has_text(at(mount_at(json, "/usr"), "options"), "nodev"));
+	ck_assert_ptr_null(at(json, "process.env")); /* it would be on the disk */
 	cJSON_ArrayForEach(rule, at(json, "linux.seccomp.syscalls"))
 		mounting = mounting || has_text(at(rule, "names"), "mount");
 	ck_assert(mounting);
