@@ -230,6 +230,7 @@ static void rmdir_finish(void *data, int result, const struct error *error)
 	} else {
 		c->object->want.generation++;
 		c->object->want.what = WANT_REMOVED;
+		object_pin(c->object); /* until it is gone: the log tells its name */
 		objects_remove(c->object);
 		accept_again(NULL);
 		supervise_poke(mount_supervisor(), c->kind, c->serial);

@@ -128,13 +128,28 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 	tree_changed(NULL, "status");
 }
 
+/* A line on an object: what it is called, and its serial, which no other one ever has. */
+static void runner_log(void *context, enum object_kind kind, uint64_t serial, const char *text)
+{
+	const struct object *object = serial ? objects_by_serial(serial) : NULL;
+
+	(void)context;
+	if (object)
+		mount_log("%s/%s (%llu): %s", object_folder[kind], object->name, (unsigned long long)serial, text);
+	else if (serial)
+		mount_log("%s %llu: %s", object_noun[kind], (unsigned long long)serial, text);
+	else
+		mount_log("%s", text);
+}
+
 static void object_gone(void *context, enum object_kind kind, uint64_t serial)
 {
 	struct object *object = objects_by_serial(serial);
 
-	(void)context;
-	mount_log("%s %llu: removed", object_noun[kind], (unsigned long long)serial);
-	if (object && !object->removed) { /* it was removed before this mount, half */
+	runner_log(context, kind, serial, "removed");
+	if (object && object->removed) {
+		object_unpin(object); /* rmdir kept its name until now */
+	} else if (object) { /* it was removed before this mount, half */
 		objects_remove(object);
 		tree_changed(NULL, object_folder[kind]);
 	}
@@ -148,12 +163,6 @@ static void config_was_not_judged(void *context, enum object_kind kind, uint64_t
 	(void)kind;
 	if (object)
 		config_unjudged(object);
-}
-
-static void runner_log(void *context, const char *text)
-{
-	(void)context;
-	mount_log("%s", text);
 }
 
 static void runners_speak(struct loop_watch *watch, uint32_t events)

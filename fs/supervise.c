@@ -14,7 +14,6 @@
 #include "fs/supervise_private.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,14 +39,13 @@ int64_t supervise_now_ms(void)
 void supervise_log(struct supervisor *s, const struct object *o, const char *format, ...)
 {
 	char text[ERROR_TEXT_SIZE + 128];
-	int n = o ? snprintf(text, sizeof text, "%s %" PRIu64 ": ", object_noun[o->kind], o->serial) : 0;
 	va_list args;
 
 	va_start(args, format);
-	(void)vsnprintf(text + n, sizeof text - (size_t)n, format, args);
+	(void)vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	if (s->callbacks.log)
-		s->callbacks.log(s->context, text);
+		s->callbacks.log(s->context, o ? o->kind : OBJECT_SANDBOX, o ? o->serial : 0, text);
 }
 
 /* Watches, changes what is watched for, or takes over a descriptor. */

@@ -35,8 +35,8 @@ struct supervise_callbacks {
 	/* At the scan: its config is not what spec.json was made from, and no refusal says why: a
 	 * crash came between. Judge it again and put it into force. */
 	void (*unjudged)(void *context, enum object_kind kind, uint64_t serial);
-	/* A line for the root's log. */
-	void (*log)(void *context, const char *text);
+	/* A line for the root's log; serial 0: it is of no object. */
+	void (*log)(void *context, enum object_kind kind, uint64_t serial, const char *text);
 };
 
 /* Borrows state until supervise_close. */

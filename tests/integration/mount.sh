@@ -120,6 +120,14 @@ kill -TERM $foreground
 wait $foreground || fail "SIGTERM: status $?: $(cat "$T/foreground")"
 grep -q "$T/second" /proc/mounts && fail "still mounted"
 
+# The log calls things by their names, to the end.
+kill -9 "$(runner_pids)"
+eventually 10 grep -q 'sandboxes/a ([0-9]*): its runner ended unexpectedly' "$M/log"
+eventually 10 sh -c "[ \"\$(cat '$M/sandboxes/a/state')\" = ready ]"
+mv "$M/sandboxes/a" "$M/sandboxes/b"
+rmdir "$M/sandboxes/b" || fail rmdir
+eventually 10 grep -q 'sandboxes/b ([0-9]*): removed' "$M/log"
+
 # Nobody else enters.
 if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
 	chmod 755 "$T"

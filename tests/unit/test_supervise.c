@@ -118,9 +118,9 @@ static void on_unjudged(void *c, enum object_kind kind, uint64_t serial)
 	seen.unjudged = serial;
 }
 
-static void on_log(void *c, const char *text)
+static void on_log(void *c, enum object_kind kind, uint64_t serial, const char *text)
 {
-	(void)c;
+	(void)c, (void)kind, (void)serial;
 	seen.logs++;
 	if (getenv("V")) fprintf(stderr, "log: %s\n", text);
 	(void)snprintf(seen.text, sizeof seen.text, "%s", text);
