@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/content.h"
 #include "base/file.h"
 #include "base/talk.h"
 #include "fs/config.h"
@@ -68,17 +69,14 @@ static int call(const struct node *node, const char *text, size_t n)
 /* {"kind":"message","content": the text, or the content blocks that it is as JSON}. */
 static cJSON *message_json(const char *text, size_t n)
 {
-	size_t end = n;
-	cJSON *blocks = NULL, *json = cJSON_CreateObject();
+	cJSON *blocks = content_parse(text, n), *json = cJSON_CreateObject();
 
-	if (n && text[0] == '[')
-		blocks = cJSON_ParseWithLength(text, n);
-	if (!cJSON_IsArray(blocks) || !cJSON_GetArraySize(blocks) || !cJSON_IsObject(blocks->child)) {
+	if (!blocks) {
 		char *copy = strndup(text, n);
+		size_t length = copy ? strlen(copy) : 0;
 
-		cJSON_Delete(blocks);
-		if (copy && end && copy[end - 1] == '\n')
-			copy[end - 1] = '\0';
+		if (length && copy[length - 1] == '\n')
+			copy[length - 1] = '\0';
 		blocks = copy ? cJSON_CreateString(copy) : NULL;
 		free(copy);
 	}

@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "fs/yaml.h"
 
 /* A growing text is judged anew at each write. Past this size only the end is judged, so that a
@@ -513,29 +514,19 @@ static int judge_map(const struct field *fields, const char *prefix, const struc
 	return node->open ? 0 : fill(fields, dotted, given, node->line, spec, err);
 }
 
-/* The bytes at the end of a growing text that begin a character but do not end it; -1 when the
- * text is not UTF-8 (with *line). */
-static int check_text(const char *text, size_t n, bool final, struct error *err)
+int judge_text(const char *text, size_t n, bool final, struct error *err)
 {
-	const unsigned char *s = (const unsigned char *)text;
 	size_t line = 1;
 
-	for (size_t i = 0; i < n;) {
-		unsigned char c = s[i];
-		size_t more = c < 0x80 ? 0 : c >= 0xC2 && c < 0xE0 ? 1 : c >= 0xE0 && c < 0xF0 ? 2 : c >= 0xF0 && c < 0xF5 ? 3 : 9;
-		size_t j = 1;
-
-		if (!c)
+	for (size_t i = 0, length; i < n; i += length) {
+		length = utf8_length(text + i, n - i);
+		if (!text[i])
 			return error_set(err, EINVAL, "line %zu: a NUL character; this is no text", line);
-		while (j <= more && more < 9 && i + j < n && (s[i + j] & 0xC0) == 0x80)
-			j++;
-		if (more < 9 && j <= more && i + j == n && !final)
-			return 0;
-		if (more == 9 || j <= more || (c == 0xE0 && s[i + 1] < 0xA0) || (c == 0xED && s[i + 1] > 0x9F)
-		    || (c == 0xF0 && s[i + 1] < 0x90) || (c == 0xF4 && s[i + 1] > 0x8F))
+		if (!length && !final && n - i < 4)
+			return 0; /* a character whose end is still to come, perhaps */
+		if (!length)
 			return error_set(err, EINVAL, "line %zu: not UTF-8 text", line);
-		line += c == '\n';
-		i += j;
+		line += text[i] == '\n';
 	}
 	return 0;
 }
@@ -552,7 +543,7 @@ int judge(const struct field *fields, const char *text, size_t n, bool final, cJ
 		return error_set(err, EFBIG, "a document holds at most 1 MiB");
 	if (!final && n > EARLY_MAX)
 		return 0;
-	if (check_text(text, n, final, err) < 0 || document_parse(&yaml, text, n, final, err) < 0)
+	if (judge_text(text, n, final, err) < 0 || document_parse(&yaml, text, n, final, err) < 0)
 		return -1;
 	if (yaml.root && !is_null(yaml.root)) {
 		if (yaml.root->kind == DOCUMENT_SCALAR)

@@ -65,6 +65,9 @@ extern const struct field workspace_fields[];
 int judge(const struct field *fields, const char *text, size_t n, bool final, cJSON **spec,
 	  struct error *err);
 
+/* Whether it is text: UTF-8 without a NUL. final false: its last character may be torn. */
+int judge_text(const char *text, size_t n, bool final, struct error *err);
+
 /* `~` and `~/x` become the home folder of the user who mounted; an absolute path stays; anything
  * else is EINVAL. Owned by the caller; NULL with err. */
 char *judge_path(const char *path, struct error *err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/content.h"
 #include "fs/config.h"
 #include "fs/show.h"
 
@@ -46,31 +47,25 @@ static int check_session(const struct node *node, const cJSON *fields, cJSON *re
 /* The prompt is frozen with the first turn, so that what was signed and cached stays valid. */
 static int judge_prompt(const struct node *node, const char *text, size_t n, bool final, struct error *err)
 {
-	(void)text;
-	(void)n;
-	(void)final;
 	if (has_file(node, "messages.jsonl"))
 		return error_set(err, EBUSY, "the first turn has been sent with it; make a new session to change it");
-	return 0;
+	return final ? judge_text(text, n, true, err) : 0;
 }
 
 /* A message is text, or JSON content blocks where it begins with '['. */
 static int judge_input(const struct node *node, const char *text, size_t n, bool final, struct error *err)
 {
-	cJSON *blocks, *block;
-	size_t at = strspn(n ? text : "", " \t\n");
-	int code = 0;
+	cJSON *blocks;
+	int code;
 
 	if (!config_exists(node->object))
 		return error_set(err, EINVAL, "the session has no config yet; write it first");
-	if (!final || !n || text[at] != '[')
+	if (!final)
 		return 0;
-	blocks = cJSON_ParseWithLength(text, n);
-	if (!blocks)
-		return 0; /* a text that happens to begin so */
-	cJSON_ArrayForEach(block, blocks)
-		if (!cJSON_IsString(cJSON_GetObjectItemCaseSensitive(block, "type")))
-			code = error_set(err, EINVAL, "content blocks are objects with a type: [{\"type\": \"text\", \"text\": …}]");
+	if (judge_text(text, n, true, err) < 0)
+		return -1;
+	blocks = content_parse(text, n);
+	code = blocks ? content_check(blocks, err) : 0;
 	cJSON_Delete(blocks);
 	return code;
 }

@@ -15,7 +15,6 @@
 #define TOOL_TEXT_MAX (32u << 10)     /* bytes of text in a result; head and tail are kept */
 extern size_t tool_text_max;          /* the same for what programs print: `interpfs mcp --text BYTES` */
 #define TOOL_DOCUMENT_MAX (64u << 20) /* bytes of an answer that is needed whole */
-#define TOOL_PICTURE_MAX (5u << 20)   /* bytes of a picture's base64: what models take */
 #define TOOL_PICTURES_MAX 20
 
 struct tool_call;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/picture.h"
 
 static void delete_json(cJSON **json) { cJSON_Delete(*json); }
 #define cleanup_json __attribute__((cleanup(delete_json)))
@@ -78,15 +79,20 @@ static char *one_piece(const cJSON *value)
 /* A picture behind the text and its mark in it. -1: out of memory. */
 static int tell_picture(struct telling *t, const char *type, const cJSON *value, struct error *err)
 {
+	struct buffer bytes cleanup_buffer = BUFFER(PICTURE_BASE64_MAX);
 	char *data cleanup_free = one_piece(value);
-	char mark[100];
+	struct picture picture;
+	struct error why;
+	char mark[ERROR_TEXT_SIZE + 100];
 	int n;
 
 	if (!data)
 		return 0;
-	if (strlen(data) > TOOL_PICTURE_MAX || t->call->pictures >= TOOL_PICTURES_MAX) {
-		n = snprintf(mark, sizeof mark, "[%s, %zu bytes, too %s to show]\n", type, strlen(data) / 4 * 3,
-			     t->call->pictures >= TOOL_PICTURES_MAX ? "many pictures" : "large");
+	if (t->call->pictures >= TOOL_PICTURES_MAX) {
+		n = snprintf(mark, sizeof mark, "[%s, not shown: more than %d pictures]\n", type, TOOL_PICTURES_MAX);
+	} else if (picture_decode(data, &bytes, &why) < 0 ||
+		   picture_check(type, bytes.data, bytes.length, &picture, &why) < 0) {
+		n = snprintf(mark, sizeof mark, "[%s, not shown: %s]\n", type, why.text);
 	} else {
 		if (tool_add_picture(t->call, type, data, err) < 0)
 			return -1;

@@ -9,9 +9,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/picture.h"
 
 #define PIECE_MAX (256u << 10)  /* of a file that is written: the guest takes 1 MiB of input */
-#define READ_MAX (TOOL_PICTURE_MAX / 4 * 3)
+#define READ_MAX PICTURE_BYTES_MAX
 
 /* Calls `run` with the object; takes it over (NULL: out of memory). */
 static int run(struct tool_call *call, cJSON *object, struct error *err)
@@ -118,26 +119,15 @@ static int begin_read(struct tool_call *call, struct error *err)
 	return run_program(call, argv, NULL, err);
 }
 
-/* The type of a picture by its first bytes, or NULL. */
-static const char *picture_type(const char *data, size_t n)
-{
-	if (n >= 8 && !memcmp(data, "\x89PNG\r\n\x1a\n", 8))
-		return "image/png";
-	if (n >= 3 && !memcmp(data, "\xff\xd8\xff", 3))
-		return "image/jpeg";
-	if (n >= 6 && (!memcmp(data, "GIF87a", 6) || !memcmp(data, "GIF89a", 6)))
-		return "image/gif";
-	if (n >= 12 && !memcmp(data, "RIFF", 4) && !memcmp(data + 8, "WEBP", 4))
-		return "image/webp";
-	return NULL;
-}
-
 static int finish_read(struct tool_call *call, int exit, struct error *err)
 {
 	const char *data = call->whole.data, *type = picture_type(data ? data : "", call->whole.length);
 	size_t n = call->whole.length;
 	struct buffer text cleanup_buffer = BUFFER(8 * tool_text_max);
 	struct excerpt kept;
+	struct picture picture;
+	struct error why;
+	bool binary = n && memchr(data, '\0', n < 8000 ? n : 8000);
 	int status;
 
 	if (exit != 0) {
@@ -146,7 +136,7 @@ static int finish_read(struct tool_call *call, int exit, struct error *err)
 			return error_memory(err);
 		return tool_add_text(call, text.length ? text.data : "it cannot be read", err);
 	}
-	if (type && n <= READ_MAX) {
+	if (type && picture_check(type, data, n, &picture, &why) == 0) {
 		unsigned char *base64 cleanup_free = malloc((n + 2) / 3 * 4 + 1);
 
 		if (!base64)
@@ -154,9 +144,10 @@ static int finish_read(struct tool_call *call, int exit, struct error *err)
 		(void)EVP_EncodeBlock(base64, (const unsigned char *)data, (int)n);
 		return tool_add_picture(call, type, (const char *)base64, err);
 	}
-	if (n && memchr(data, '\0', n < 8000 ? n : 8000)) {
-		if (buffer_format(&text, "[not text: %s%zu bytes]", n > READ_MAX ? "more than " : "",
-				  n > READ_MAX ? (size_t)READ_MAX : n) < 0)
+	if (binary) {
+		if ((type ? buffer_format(&text, "[%s, not shown: %s]", type, why.text) :
+			    buffer_format(&text, "[not text: %s%zu bytes]", n > READ_MAX ? "more than " : "",
+					  n > READ_MAX ? (size_t)READ_MAX : n)) < 0)
 			return error_memory(err);
 		return tool_add_text(call, text.data, err);
 	}

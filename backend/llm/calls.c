@@ -1,8 +1,6 @@
 /* Tool calls: run one after the other, in the order in which the model asked, each recorded before
  * it begins and when it has ended. Whatever goes wrong becomes a result that the model can read. */
 #include <errno.h>
-#include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +14,6 @@
 #include "mcp/text.h"
 
 #define OUTPUT_LIMIT 32768
-#define IMAGE_MAX (5u << 20) /* what the API takes */
 #define INTERRUPT_SECONDS 5
 
 struct running {
@@ -46,69 +43,6 @@ static int add_text(cJSON *content, const char *text)
 		return -1;
 	}
 	return 0;
-}
-
-static const char *extension(const char *mime)
-{
-	static const char *const kinds[][2] = { { "image/png", "png" }, { "image/jpeg", "jpg" },
-						{ "image/gif", "gif" }, { "image/webp", "webp" } };
-
-	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		if (!strcmp(mime, kinds[i][0]))
-			return kinds[i][1];
-	return NULL;
-}
-
-/* base64 into out. -1 when it is none or too long. */
-static int decode(const char *text, struct buffer *out)
-{
-	size_t n = strlen(text);
-	int length;
-
-	if (!n || n % 4 || n / 4 * 3 > IMAGE_MAX || buffer_reserve(out, n / 4 * 3) < 0)
-		return -1;
-	length = EVP_DecodeBlock((unsigned char *)out->data, (const unsigned char *)text, (int)n);
-	if (length < 0)
-		return -1;
-	out->length = (size_t)length - (text[n - 1] == '=') - (text[n - 2] == '=');
-	return 0;
-}
-
-/* A picture: its bytes under blobs/ by hash, for requests, and in outputs/ for people. */
-static int keep_image(struct session *s, unsigned call, unsigned k, const cJSON *image, cJSON *content,
-		      struct error *err)
-{
-	const char *mime = session_word(image, "mimeType"), *type = extension(mime);
-	cleanup_buffer struct buffer bytes = BUFFER(IMAGE_MAX + 3);
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	char hex[65], path[128];
-	unsigned size;
-	cJSON *block;
-
-	if (!type || decode(session_word(image, "data"), &bytes) < 0) {
-		snprintf(path, sizeof path, "[a picture of type %.40s that cannot be shown]", *mime ? mime : "unknown");
-		return add_text(content, path) < 0 ? error_memory(err) : 0;
-	}
-	if (!EVP_Digest(bytes.data, bytes.length, hash, &size, EVP_sha256(), NULL))
-		return error_set(err, EIO, "SHA-256 failed");
-	for (unsigned i = 0; i < 32; i++)
-		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
-	if (file_make_folder(runner_folder(s->runner), "blobs", 0700, err) < 0 ||
-	    file_make_folder(runner_folder(s->runner), "outputs", 0700, err) < 0)
-		return -1;
-	snprintf(path, sizeof path, "blobs/%s", hex);
-	if (faccessat(runner_folder(s->runner), path, F_OK, 0) < 0 &&
-	    file_replace(runner_folder(s->runner), path, bytes.data, bytes.length, 0600, true, err) < 0)
-		return -1;
-	snprintf(path, sizeof path, "outputs/call-%u-%u.%s", call, k, type);
-	if (runner_set_value(s->runner, path, bytes.data, bytes.length, 0600, err) < 0)
-		return -1;
-	block = cJSON_CreateObject();
-	cJSON_AddStringToObject(block, "type", "image");
-	cJSON_AddStringToObject(block, "mime", mime);
-	cJSON_AddStringToObject(block, "sha256", hex);
-	cJSON_AddStringToObject(block, "file", path);
-	return cJSON_AddItemToArray(content, block) ? 0 : error_memory(err);
 }
 
 /* The model gets head and tail of what is too long, and where the whole is. */
@@ -141,7 +75,9 @@ static int convert(struct session *s, unsigned call, const cJSON *result, cJSON 
 {
 	const cJSON *block, *blocks = cJSON_GetObjectItemCaseSensitive(result, "content");
 	cleanup_buffer struct buffer text = BUFFER(LINE_MAX_BYTES);
+	struct pictures tally = s->pictures;
 	unsigned images = 0;
+	char name[64];
 
 	cJSON_ArrayForEach(block, blocks) {
 		const char *type = session_word(block, "type");
@@ -161,10 +97,13 @@ static int convert(struct session *s, unsigned call, const cJSON *result, cJSON 
 		return error_memory(err);
 	if (add_output(s, call, &text, content, err) < 0)
 		return -1;
-	cJSON_ArrayForEach(block, blocks)
-		if (!strcmp(session_word(block, "type"), "image") &&
-		    keep_image(s, call, ++images, block, content, err) < 0)
+	cJSON_ArrayForEach(block, blocks) {
+		if (strcmp(session_word(block, "type"), "image") != 0)
+			continue;
+		snprintf(name, sizeof name, "call-%u-%u", call, ++images);
+		if (session_keep_picture(s, &tally, name, block, content, err) < 0)
 			return -1;
+	}
 	return 0;
 }
 

@@ -108,6 +108,8 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	content = json_member(line, n, "content", &length);
 	if (!strcmp(type, "system"))
 		return take_system(s, event, err);
+	if (!strcmp(type, "user") || !strcmp(type, "result"))
+		session_count_pictures(s, cJSON_GetObjectItemCaseSensitive(event, "content"));
 	if (!strcmp(type, "user") || !strcmp(type, "start")) {
 		s->answered = false;
 		if (!cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(event, "note"))) {

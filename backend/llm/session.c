@@ -22,6 +22,7 @@
 
 #include "backend/runners.h"
 #include "base/cleanup.h"
+#include "base/content.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 
@@ -159,55 +160,40 @@ static int say_content(struct session *s, const cJSON *content, struct error *er
 	return 0;
 }
 
-/* Blocks that no server takes would stay in the conversation and spoil every request after them. */
-static bool fit(const cJSON *content)
-{
-	const cJSON *block;
-
-	cJSON_ArrayForEach(block, content) {
-		const char *type = session_word(block, "type"), *text = session_word(block, "text");
-		bool sourced = cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(block, "source"));
-
-		if (!(!strcmp(type, "text") && text[strspn(text, " \t\r\n\f\v")]) &&
-		    !((!strcmp(type, "image") || !strcmp(type, "document")) && sourced))
-			return false;
-	}
-	return cJSON_GetArraySize(content) > 0;
-}
-
-static int take_message(struct session *s, const cJSON *content, const char *inbox, struct error *err)
-{
-	cJSON *event;
-	cleanup_free char *text = NULL;
-	size_t n;
-	int rc;
-	bool blocks = cJSON_IsArray(content) && fit(content);
-
-	if (blocks) {
-		event = cJSON_CreateObject();
-		cJSON_AddStringToObject(event, "inbox", inbox);
-		cJSON_AddItemReferenceToObject(event, "content", (cJSON *)content);
-		rc = session_event(s, "user", event, err);
-	} else {
-		text = cJSON_IsString(content) ? strdup(content->valuestring) : cJSON_PrintUnformatted(content);
-		if (!text)
-			return error_memory(err);
-		for (n = strlen(text); n && strchr(" \t\r\n", text[n - 1]); n--) /* echo's own newline, too */
-			text[n - 1] = '\0';
-		rc = session_user_text(s, n ? text : NOTHING_SAID, false, inbox, err);
-	}
-	if (rc < 0 || session_heading(s, err, "user") < 0)
-		return -1;
-	if (blocks)
-		return say_content(s, content, err);
-	return session_say_line(s, err, "%s", *text ? text : NOTHING_SAID);
-}
-
 static int say_user(struct session *s, const char *text, const char *inbox, struct error *err)
 {
 	if (session_user_text(s, text, false, inbox, err) < 0 || session_heading(s, err, "user") < 0)
 		return -1;
 	return session_say_line(s, err, "%s", text);
+}
+
+static int take_message(struct session *s, const cJSON *content, const char *inbox, struct error *err)
+{
+	cleanup_free char *text = NULL;
+	cJSON *event, *fit;
+	struct error why;
+	size_t n;
+	int rc;
+
+	if (cJSON_IsArray(content) && content_check(content, &why) == 0) {
+		event = cJSON_CreateObject();
+		cJSON_AddStringToObject(event, "inbox", inbox);
+		fit = session_fit_pictures(s, content);
+		cJSON_AddItemReferenceToObject(event, "content", fit);
+		rc = !fit ? error_memory(err) : session_event(s, "user", event, err);
+		rc = rc < 0 || session_heading(s, err, "user") < 0 ? -1 : say_content(s, fit, err);
+		cJSON_Delete(fit);
+		return rc;
+	}
+	if (!cJSON_IsArray(content))
+		text = cJSON_IsString(content) ? strdup(content->valuestring) : cJSON_PrintUnformatted(content);
+	else if (asprintf(&text, "[The user sent what cannot be sent on: %s.]", why.text) < 0)
+		text = NULL;
+	if (!text)
+		return error_memory(err);
+	for (n = strlen(text); n && strchr(" \t\r\n", text[n - 1]); n--) /* echo's own newline, too */
+		text[n - 1] = '\0';
+	return say_user(s, *text ? text : NOTHING_SAID, inbox, err);
 }
 
 /* start: a turn without words. Where the last one broke off it goes on from there; an answer that is

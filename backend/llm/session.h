@@ -20,6 +20,12 @@
 
 enum saying { SAYING_NOTHING, SAYING_TEXT, SAYING_THINKING };
 
+struct pictures { /* those of the conversation */
+	unsigned count;
+	size_t bytes; /* of their base64 */
+	bool large;   /* one has more pixels than many together may have */
+};
+
 struct session {
 	struct runner *runner;
 	struct models models;
@@ -28,6 +34,7 @@ struct session {
 	struct journal journal;
 	struct dialogue dialogue;
 	struct usage usage;
+	struct pictures pictures;
 	cJSON *pending;         /* calls of the last answer without results: [{"id","name","call"}] */
 	bool begun;             /* system prompt and tools are frozen */
 	bool open;              /* a turn has begun and not ended */
@@ -108,6 +115,14 @@ int session_turn(struct session *s, struct ending *ending, struct error *err);
 int session_calls(struct session *s, const struct answer *answer, struct error *err);
 int session_result(struct session *s, unsigned number, const char *id, const char *name, cJSON *content,
 		   bool is_error, const char *state, double seconds, struct error *err);
+
+/* pictures.c. Counts those of an event's content. */
+void session_count_pictures(struct session *s, const cJSON *content);
+/* A user's content, with a text in place of a picture that goes past the limits. Owned; NULL without memory. */
+cJSON *session_fit_pictures(struct session *s, const cJSON *content);
+/* Adds a tool's picture to content, or why it cannot be shown; outputs/NAME.png is it for people. tally counts on. */
+int session_keep_picture(struct session *s, struct pictures *tally, const char *name, const cJSON *image, cJSON *content,
+			 struct error *err);
 
 /* outputs.c */
 int session_root(struct session *s); /* s->root, asked for if need be; -1 without */

@@ -3,6 +3,7 @@ for the first thing that is wrong with a request; history is conversations.py's 
 import base64
 import binascii
 import re
+import struct
 
 VERSIONS = ("2023-06-01", "2026-10-21")
 FIELDS = {"model", "max_tokens", "messages", "system", "tools", "tool_choice", "stream", "stop_sequences", "thinking",
@@ -23,7 +24,7 @@ BLOCK_FIELDS = {
     "redacted_thinking": {"data"},
     "tool_use": {"id", "name", "input", "cache_control", "caller"},
 }
-PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+PICTURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8", "image/webp": b"RIFF"}
 BODY_MAX = 32 << 20
 IMAGE_MAX = 5 << 20
 CACHE_MAX = 4
@@ -97,9 +98,33 @@ def check_image(block, where):
     if len(data) > IMAGE_MAX:
         raise invalid(f"{where}.source.base64: image exceeds 5 MB maximum: {len(data)} bytes > {IMAGE_MAX} bytes")
     try:
-        base64.b64decode(data, validate=True)
+        picture = base64.b64decode(data, validate=True)
     except binascii.Error as e:
         raise invalid(f"{where}.source.base64.data: Invalid base64 data") from e
+    if not picture.startswith(PICTURES[source["media_type"]]):
+        raise invalid(f"{where}.source.base64: The image was specified using the {source['media_type']} media type, but "
+                      "the image appears to be another")
+    if source["media_type"] == "image/png" and (len(picture) < 33 or picture[-8:-4] != b"IEND"):
+        raise invalid(f"{where}: Could not process image")
+
+
+def check_pictures(body):
+    """More than 20 in a request may have no more than 2000 pixels on a side."""
+    def find(value):
+        if isinstance(value, list):
+            return [i for v in value for i in find(v)]
+        if not isinstance(value, dict):
+            return []
+        return [value["source"]] if value.get("type") == "image" else find(value.get("content"))
+
+    sources = [s for m in body["messages"] for s in find(m["content"])]
+    sizes = [struct.unpack(">II", base64.b64decode(s["data"])[16:24]) for s in sources if s.get("media_type") == "image/png"]
+    if len(sources) > 100:
+        raise invalid("messages: Too much media: 0 document pages + 101 images > 100")
+    for size in sizes:
+        if max(size) > (2000 if len(sources) > 20 else 8000):
+            raise invalid("messages: At least one of the image dimensions exceed max allowed size for many-image requests: "
+                          "2000 pixels")
 
 
 def check_result(block, where):
@@ -357,6 +382,7 @@ def check(body, version, counting=False, paused=lambda message: False):
         raise invalid("messages: at least one message is required")
     for i, message in enumerate(body["messages"]):
         markers += check_message(message, i)
+    check_pictures(body)
     if markers > CACHE_MAX:
         raise invalid(f"A maximum of {CACHE_MAX} blocks with cache_control may be provided. Found {markers}.")
     if not counting:

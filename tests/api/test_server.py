@@ -7,6 +7,7 @@ import copy
 import http.client
 import json
 import os
+import struct
 import sys
 import tempfile
 import threading
@@ -37,7 +38,14 @@ rules.Refusal = Watched
 TOOL = {"name": "run", "description": "Runs.", "input_schema": {
     "type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}}
 BODY = {"model": "claude-opus-5-5", "max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
-PNG = base64.b64encode(b"\x89PNG").decode()
+
+
+def png(width=1):
+    """As far as the server looks at it."""
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, 1) + b"\0" * 13 + b"IEND" * 2).decode()
+
+
+PNG = png()
 
 
 def image(**source):
@@ -291,6 +299,10 @@ class Refused(Case):
                 ("Extra inputs", [user({**text, "partial": True})]),
                 ("source: Input", [user({"type": "image"})]), ("media_type", [user(image(media_type="image/bmp"))]),
                 ("data: Field required", [user(image(data=""))]), ("Invalid base64", [user(image(data="????"))]),
+                ("appears to be another", [user(image(media_type="image/gif"))]),
+                ("Could not process", [user(image(data=base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()))]),
+                ("max allowed size", [user(image(data=png(8001)))]), ("max allowed size", [user(image(data=png(2001)), *[image()] * 20)]),
+                ("Too much media", [user(*[image()] * 101)]),
                 ("exceeds 5 MB", [user(image(data="A" * (rules.IMAGE_MAX + 4)))]),
                 ("first message", [{"role": "assistant", "content": "x"}, user(text)]),
                 ("roles must alternate", [user(text), {"role": "assistant", "content": "x"},

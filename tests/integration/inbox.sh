@@ -44,6 +44,19 @@ eventually 5 grep -q '"content":\[{"type":"text","text":"blocks"}\]' "$F/inbox/0
 : >"$M/sessions/1/input" || fail "empty"
 mkdir "$M/sessions/draft"
 fails "without a config" sh -c "cat $T/n1 >$M/sessions/draft/input"
+# What no provider takes would have every later request refused: it is no message.
+refused() { # TEXT (as for printf) SENTENCE
+	printf "$1" >"$T/text"
+	fails "$2" cp "$T/text" "$M/sessions/1/input"
+	same "its reason" "$2" "$(cat "$M/sessions/1/error")"
+}
+refused 'a\nb\0c' 'line 2: a NUL character; this is no text'
+refused 'caf\351' 'line 1: not UTF-8 text'
+refused '[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]' \
+	'block 1: image: it is no picture, not image/png'
+printf 'caf\351' >"$T/text"
+fails "a prompt that is no text" cp "$T/text" "$M/sessions/draft/prompt"
+[ ! -e "$F/inbox/000003.json" ] || fail "it became a message: $(cat "$F/inbox/000003.json")"
 # One open is one message, however many echoes; each open has a buffer of its own.
 exec 3>"$M/sessions/1/input"; exec 4>"$M/sessions/1/input"
 echo a >&3; echo B >&4; echo b >&3

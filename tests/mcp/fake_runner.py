@@ -9,8 +9,20 @@ import socket
 import struct
 import subprocess
 import threading
+import zlib
 
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 60).decode()
+
+def png(width, height, padding=0):
+    """A picture of one colour; padding makes it as many bytes longer."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    lines = zlib.compress(b"".join(b"\0" + b"\0" * ((width + 7) // 8) for _ in range(height)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)) + \
+        chunk(b"tEXt", b"Comment\0" + b"x" * padding) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+
+
+PNG = base64.b64encode(png(1, 1)).decode()
 
 
 class Conversation:
@@ -136,6 +148,12 @@ class FakeNotebook(Runner):
             elif word == "png":
                 outputs.append({"output_type": "display_data", "metadata": {},
                                 "data": {"image/png": PNG[:40] + "\n" + PNG[40:] + "\n", "text/plain": "<Figure>"}})
+            elif word.startswith("png:"):  # png:WIDTH:PADDING:BYTES, of which only so many are there
+                width, padding, n = map(int, word[4:].split(":"))
+                data = base64.b64encode(png(width, 1, padding)[:n or None]).decode()
+                outputs.append({"output_type": "display_data", "metadata": {}, "data": {"image/png": data}})
+            elif word.startswith("picture:"):  # picture:TYPE:DATA
+                outputs.append({"output_type": "display_data", "metadata": {}, "data": {word.split(":")[1]: word.split(":")[2]}})
             elif word == "json":
                 outputs.append({"output_type": "display_data", "metadata": {}, "data": {"application/json": {"a": 1}}})
             elif word == "widget":

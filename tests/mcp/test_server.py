@@ -250,7 +250,7 @@ class Notebook(Case):
         self.assertIn("<Figure>\n[picture 1, image/png]\n<Figure>\n[picture 2", text_of(result))
         result = self.run_cell(" ".join(["png"] * 25))
         self.assertEqual(len(result["content"]), 21)
-        self.assertIn("too many pictures", text_of(result))
+        self.assertEqual(text_of(result).count("[image/png, not shown: more than 20 pictures]"), 5)
 
     def test_long(self):
         text = text_of(self.run_cell("huge error"))
@@ -449,6 +449,11 @@ class Sandbox(Case):
     def test_pictures_and_bytes(self):
         os.makedirs(self.workspace, exist_ok=True)
         png = base64.b64decode(fake_runner.PNG)
+        for data, told in ((png[:-1], "[image/png, not shown: it is broken or not whole]"), (b"GIF89a, a text", "GIF89a, a text"),
+                           (fake_runner.png(1, 1, 5 << 20), "[image/png, not shown: it is larger than 3932160 bytes]")):
+            with open(self.workspace + "/q", "wb") as f:
+                f.write(data)
+            self.assertEqual(text_of(self.server.call("read_file", {"path": "q"})), told)
         with open(self.workspace + "/p.png", "wb") as f:
             f.write(png)
         self.assertEqual(self.server.call("read_file", {"path": "p.png"})["content"],
@@ -506,7 +511,7 @@ class Paths(Case):
         open(self.state + "/sessions/1/want", "w").close()
         for argv, status, sentence in (
                 ([], 64, "usage: interpfs mcp "),
-                (["--help"], 64, "usage"),
+                (["--helpful"], 64, "usage"),
                 (["--text", "5", self.state + "/notebooks/7"], 64, "usage"),
                 ([self.state + "/nowhere"], 66, "No such file or directory"),
                 ([self.state], 66, "is neither a sandbox, a notebook"),

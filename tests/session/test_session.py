@@ -1,6 +1,7 @@
 """The agent loop as a process (`interpfs runner STATE session N`) against the strict Messages API and
 stand-ins for notebooks: every fault of the API, limits, interrupts, crashes at every failpoint.
 INTERPFS names a test build. Alone: INTERPFS=build/asan/interpfs python3 tests/session/test_session.py [-k PATTERN]"""
+import base64
 import json
 import os
 import random
@@ -88,10 +89,10 @@ class Turns(Case):
             "type": "base64", "media_type": "image/png", "data": fake_runner.PNG}}])
         self.done(s)
         self.assertIn("See:\n[image]", s.read("messages"))
-        # What the API would refuse for ever is said as the text that it is.
-        s.run([{"type": "text", "text": " "}, {"type": "nonsense"}])
+        # What the API would refuse for ever is told in its place.
+        s.run([{"type": "text", "text": "x"}, {"type": "nonsense"}])
         self.done(s)
-        self.assertIn("nonsense", self.api.bodies()[-1]["messages"][-1]["content"][0]["text"])
+        self.assertIn("cannot be sent on: block 2: a message has blocks of type text, image and document, not nonsense", self.api.bodies()[-1]["messages"][-1]["content"][0]["text"])
 
     def test_picture(self):
         self.api.steps({"tool": "execute_code", "input": {"code": "png"}}, {"text": "A picture."})
@@ -105,6 +106,77 @@ class Turns(Case):
         self.assertIn("image", kinds)
         os.unlink(s.folder + "/outputs/call-1-1.png")  # people may: the conversation does not need it
         s.run("again")
+        self.done(s)
+
+    def test_pictures_that_no_model_takes(self):
+        """One in the conversation would have every later request refused."""
+        jpeg = base64.b64encode(b"\xff\xd8\xff" + b"\0" * 60).decode()
+        code = f"png:1:0:50 picture:image/png:nonsense! picture:image/png:{jpeg} picture:image/jpeg:{jpeg} png:9000:0:0 png:1:4000000:0"
+        self.api.steps({"tool": "execute_code", "input": {"code": code}}, {"text": "No picture."})
+        s = self.with_notebook()
+        s.run("draw")
+        self.done(s)
+        self.assertEqual(self.api.refusals(), [])
+        result = s.read("calls/1/result")
+        for text in ("[image/png, not shown: it is broken or not whole]", "[image/png, not shown: it is not base64]",
+                     "[image/png, not shown: it is image/jpeg, not image/png]", "[image/jpeg, not shown: it is broken or not whole]",
+                     "[image/png, not shown: it has 9000 x 1 pixels, more than 8000 on a side]",
+                     "[image/png, not shown: it is larger than 3932160 bytes]"):
+            self.assertIn(text, result)
+
+    def test_pictures_of_the_user(self):
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": fake_runner.PNG}}
+        for bad, why in ((dict(picture["source"], data="nonsense!"), "it is not base64"),
+                         (dict(picture["source"], data=fake_runner.PNG[:-40] + "===="), "it is not base64"),
+                         (dict(picture["source"], media_type="image/jpeg"), "it is image/png, not image/jpeg"),
+                         (dict(picture["source"], media_type="image/tiff"), "its type is image/tiff")):
+            s = self.session()
+            s.put({"kind": "message", "content": [{"type": "text", "text": "Look."}, {"type": "image", "source": bad}]})
+            s.run()
+            self.done(s)
+            s.put({"kind": "message", "content": [{"type": "text", "text": "Look."}, picture]})
+            s.run()
+            self.done(s)
+            sent = self.api.bodies()[-1]["messages"]
+            self.assertIn(f"[The user sent what cannot be sent on: block 2: image: {why}", sent[0]["content"][0]["text"])
+            self.assertEqual([b["type"] for b in sent[2]["content"]], ["text", "image"])
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_too_many_pictures(self):
+        """20 with a large one among them; all together of 20 MB. It holds in the next process, too."""
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": fake_runner.PNG}}
+        self.api.steps(*[{"tool": "execute_code", "input": {"code": code}} for code in
+                         ("png:2001:0:0 " + "png " * 18, "png png:9:0:0", "png:9:3900000:0 " * 5)],
+                       {"text": "Seen."}, {"text": "No."}, {"tool": "execute_code", "input": {"code": "png"}}, {"text": "No."})
+        s = self.with_notebook()
+        s.run("draw")
+        self.done(s)
+        images = [len([b for b in e["content"] if b["type"] == "image"]) for e in s.events("result")]
+        self.assertEqual(images, [19, 1, 0])
+        text = "there are 20 pictures already, and one of them has more than 2000 pixels on a side"
+        self.assertIn(text, json.dumps(s.events("result")[1]["content"]))
+        self.assertEqual(len(os.listdir(s.folder + "/outputs")), 19 + 2 + 5)
+        s.put({"kind": "message", "content": [picture]})
+        s.run()
+        self.done(s)
+        self.assertIn(f"[A picture that cannot be sent: {text}.]", self.api.bodies()[-1]["messages"][-1]["content"][0]["text"])
+        s.run("again")
+        self.done(s)
+        self.assertIn(text, s.read("messages"))
+        self.api.steps({"tool": "execute_code", "input": {"code": "png:9:3900000:0 " * 5}}, {"text": "Seen."})
+        s = self.with_notebook()
+        s.run("draw")
+        self.done(s)
+        self.assertEqual(len([b for b in s.events("result")[0]["content"] if b["type"] == "image"]), 4)
+        self.assertIn("all pictures together would be too large", s.read("messages"))
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_picture_in_the_way(self):
+        """The agent, too, makes what is in outputs/."""
+        self.api.steps({"tool": "execute_code", "input": {"code": "png"}}, {"text": "A picture."})
+        s = self.with_notebook()
+        os.makedirs(s.folder + "/outputs/call-1-1.png/x")
+        s.run("draw")
         self.done(s)
 
     def test_parallel_calls_in_order(self):
