@@ -23,7 +23,7 @@ static const char page[] =
 	"\n"
 	"    mkdir sandboxes/lab && echo 'python_packages: [numpy]' > sandboxes/lab/config\n"
 	"    echo wait > sandboxes/lab/ctl; cat sandboxes/lab/state\n"
-	"    cp steering.py workspace/libraries/; cat workspace/installed\n"
+	"    cp steering.py workspace/libraries/; echo wait > workspace/ctl; cat workspace/installed\n"
 	"    mkdir notebooks/probe && echo 'sandbox: lab' > notebooks/probe/config\n"
 	"    exec 3<> notebooks/probe/exec; echo 'import numpy; numpy.ones(3)' >&3; cat <&3; exec 3>&-\n"
 	"    exec 3<> sandboxes/lab/exec; echo 'uname -a' >&3; cat <&3; exec 3>&-\n"
