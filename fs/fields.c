@@ -76,6 +76,16 @@ static int check_package(const cJSON *value, struct error *err)
 	return 0;
 }
 
+static int check_gpu(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+
+	if (*text && !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_.")])
+		return 0;
+	return error_set(err, EINVAL, "'%s' is no kind of GPU; write its name, for example A100", judge_shown(text, out));
+}
+
 static int check_port(const cJSON *value, struct error *err)
 {
 	char out[JUDGE_SHOWN];
@@ -177,8 +187,8 @@ const struct field sandbox_fields[] = {
 	  .help = "where it runs" },
 	{ "image", FIELD_STRING, "null", .later = true, .help = "the system inside; absent is the host's own, copy-on-write" },
 	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root" },
-	{ "gpu", FIELD_STRING, "null", .later = true, .help = "the kind of GPU, for example A100" },
-	{ "gpu_count", FIELD_INTEGER, "1", .later = true, .help = "how many GPUs" },
+	{ "gpu", FIELD_STRING, "null", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
+	{ "gpu_count", FIELD_INTEGER, "1", .minimum = 1, .maximum = 64, .help = "how many GPUs" },
 	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
 	{ "memory", FIELD_SIZE, "null", .minimum = 16.0 * 1024 * 1024, .maximum = 65536 * GIB,
 	  .help = "the most memory, for example 16G" },

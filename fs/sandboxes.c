@@ -4,7 +4,7 @@
  *      exec python                                      a command in, its output out
  *      fs -> ../../.fs/NAME                             its files, behind a link, since walkers follow none
  *      ports/N                                          where port N inside can be reached
- *      processes jupyter mcp.json                       what its runner recorded */
+ *      gpu processes jupyter mcp.json                   what its runner recorded */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +147,7 @@ static struct row sandbox_rows[] = {
 	{ .name = "exec", .kind = FILE_CALL, .call = "exec", .exit_line = true, .help = "a shell command in, its output out" },
 	{ .name = "python", .kind = FILE_CALL, .call = "python", .exit_line = true, .help = "Python code in, its output out" },
 	{ .name = "fs", .kind = FILE_LINK, .render = show_fs, .help = "its files, live, both ways" },
+	{ .name = "gpu", .kind = FILE_VALUE, .help = "what its GPUs do, as CSV, sampled" },
 	{ .name = "processes", .kind = FILE_VALUE, .help = "what runs inside, sampled" },
 	{ .name = "ports", .kind = FILE_DIRECTORY, .listing = LIST_NUMBERS, .child = &port_row, .help = "a value a port" },
 	{ .name = "jupyter", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's address with its token" },

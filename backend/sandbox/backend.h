@@ -34,6 +34,7 @@ struct sandbox {
 	int folder;               /* its folder in the state directory */
 	const char *folder_path;  /* absolute */
 	const char *name;         /* for its hostname */
+	uint64_t serial;
 	const char *id;           /* interpfs-STATEID-SERIAL */
 	const cJSON *fields;      /* every field of the config */
 	const cJSON *references;

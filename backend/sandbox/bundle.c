@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "backend/sandbox/seccomp.h"
 #include "base/buffer.h"
@@ -177,6 +179,7 @@ static int add_mounts(struct writer *w, cJSON *config, const struct bundle *b, s
 	add_mount(w, mounts, BUNDLE_GUEST, "none", b->guest, "bind,ro,nosuid,nodev");
 	for (size_t k = 0; k < b->bind_count; k++)
 		add_mount(w, mounts, b->binds[k].destination, "none", b->binds[k].source,
+			  b->binds[k].device     ? "bind,rw,nosuid,noexec" :
 			  b->binds[k].writable ? "rbind,rw,nosuid,nodev" : "rbind,ro,nosuid,nodev");
 	return 0;
 }
@@ -218,17 +221,36 @@ static void add_mapping(struct writer *w, cJSON *linux_, const char *name, unsig
 	add_number(w, map, "size", 1);
 }
 
+static void allow_device(struct writer *w, cJSON *devices, const char *path)
+{
+	struct stat st;
+	cJSON *one;
+
+	if (stat(path, &st) || (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)))
+		return; /* the mount will say so */
+	one = add_object(w, devices, NULL);
+	add_bool(w, one, "allow", true);
+	add_text(w, one, "type", S_ISCHR(st.st_mode) ? "c" : "b");
+	add_number(w, one, "major", major(st.st_rdev));
+	add_number(w, one, "minor", minor(st.st_rdev));
+	add_text(w, one, "access", "rw");
+}
+
 static void add_resources(struct writer *w, cJSON *linux_, const struct bundle *b)
 {
-	cJSON *resources = add_object(w, linux_, "resources"), *object;
+	cJSON *resources = add_object(w, linux_, "resources"), *object, *devices;
 
 	/* As a user, anything in here (and a cgroupsPath) makes runc refuse. */
 	if (b->user)
 		return;
 	add_text(w, linux_, "cgroupsPath", b->cgroup);
-	object = add_object(w, add_array(w, resources, "devices"), NULL);
+	devices = add_array(w, resources, "devices");
+	object = add_object(w, devices, NULL);
 	add_bool(w, object, "allow", false);
 	add_text(w, object, "access", "rwm");
+	for (size_t i = 0; i < b->bind_count; i++)
+		if (b->binds[i].device)
+			allow_device(w, devices, b->binds[i].source);
 	add_number(w, add_object(w, resources, "pids"), "limit", BUNDLE_PIDS);
 	if (b->memory)
 		add_number(w, add_object(w, resources, "memory"), "limit", (double)b->memory);

@@ -26,6 +26,7 @@
 struct bundle_bind {
 	const char *source, *destination;
 	bool writable;
+	bool device;                /* a node: it works as one, and root's device group allows it */
 };
 
 struct bundle_overlay {

@@ -22,6 +22,14 @@ struct watcher {
 	void *context;
 };
 
+/* A value that the guest is asked for now and then. */
+struct sample {
+	struct life *life;
+	const char *value;                 /* the file */
+	struct buffer text;
+	struct guest_operation *operation; /* while it is asked */
+};
+
 struct life {
 	struct runner *runner;
 	struct sandbox sandbox;
@@ -34,10 +42,8 @@ struct life {
 	uint64_t acting;           /* the generation that is acted on */
 	bool lost;                 /* the guest's link has ended */
 	bool signalled;            /* SIGTERM: leave everything as it is */
-	bool sampling;
-	double sampled;            /* CLOCK_BOOTTIME of the last sample */
-	struct buffer processes;
-	struct guest_operation *sample;
+	double sampled;            /* CLOCK_BOOTTIME of the last samples */
+	struct sample processes, gpu;
 	double started, deadline;  /* CLOCK_BOOTTIME; deadline 0: none */
 	struct watcher watchers[LIFE_WATCHERS];
 	char id[LIFE_ID_SIZE];
@@ -64,7 +70,12 @@ int life_keep_deadline(struct life *s, struct error *err);
 void life_read_deadline(struct life *s);
 /* Gives the guest a new deadline. 0: none. */
 int life_set_deadline(struct life *s, double deadline, struct error *err);
-/* What runs inside, into `processes`, when the last sample is old enough. One that fails is left out. */
+void life_open_samples(struct life *s);
+void life_close_samples(struct life *s);
+/* What runs inside, into `processes`, and what its GPUs do, into `gpu`, when the last samples are old
+ * enough. One that fails is left out. */
 void life_sample(struct life *s);
+/* It has ended: both are empty. */
+int life_clear_samples(struct life *s, struct error *err);
 
 #endif

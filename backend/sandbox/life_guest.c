@@ -11,6 +11,9 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/talk.h"
+
+#define SAMPLE_MAX (256u << 10)
 
 double life_now(void)
 {
@@ -97,42 +100,73 @@ int life_set_deadline(struct life *s, double deadline, struct error *err)
 
 static void sample_output(void *context, int channel, const void *data, size_t n)
 {
-	struct life *s = context;
+	struct sample *sample = context;
 
-	(void)channel;
-	(void)buffer_append(&s->processes, data, n); /* what is past the limit is not shown */
-	guest_consumed(s->sample, n);
+	if (channel == TALK_STDOUT)
+		(void)buffer_append(&sample->text, data, n); /* what is past the limit is not shown */
+	guest_consumed(sample->operation, n);
 }
 
 static void sample_ended(void *context, int code, int exit_, const char *text)
 {
-	struct life *s = context;
+	struct sample *sample = context;
 	struct error ignored;
 
-	(void)exit_;
 	(void)text;
-	if (!code)
-		(void)runner_set_value(s->runner, "processes", s->processes.data ? s->processes.data : "",
-				       s->processes.length, 0600, &ignored);
-	s->sample = NULL;
-	s->sampling = false;
+	sample->operation = NULL;
+	if (!code && !exit_)
+		(void)runner_set_value(sample->life->runner, sample->value, sample->text.data ? sample->text.data : "",
+				       sample->text.length, 0600, &ignored);
+}
+
+static const struct guest_callbacks sample_callbacks = { sample_output, passed, sample_ended };
+
+void life_open_samples(struct life *s)
+{
+	s->processes = (struct sample){ .life = s, .value = "processes", .text = BUFFER(SAMPLE_MAX) };
+	s->gpu = (struct sample){ .life = s, .value = "gpu", .text = BUFFER(SAMPLE_MAX) };
+}
+
+void life_close_samples(struct life *s)
+{
+	buffer_free(&s->processes.text);
+	buffer_free(&s->gpu.text);
+}
+
+static void ask_gpu(struct life *s)
+{
+	static const char *const argv[] = { "nvidia-smi", "--format=csv",
+					    "--query-gpu=index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw",
+					    NULL };
+	const struct guest_command command = { .argv = argv, .cwd = "/" };
+	struct error ignored;
+
+	if (!sandbox_text(&s->sandbox, "gpu") || s->gpu.operation)
+		return;
+	buffer_clear(&s->gpu.text);
+	s->gpu.operation = guest_exec(s->guest, &command, &sample_callbacks, &s->gpu, &ignored);
 }
 
 void life_sample(struct life *s)
 {
-	static const struct guest_callbacks callbacks = { sample_output, passed, sample_ended };
 	struct error ignored;
 
-	if (s->sampling || s->lost || life_now() < s->sampled + LIFE_SAMPLE_MS / 1000.0)
+	if (s->lost || life_now() < s->sampled + LIFE_SAMPLE_MS / 1000.0)
 		return;
 	s->sampled = life_now();
-	buffer_clear(&s->processes);
-	s->sampling = true;
-	s->sample = guest_processes(s->guest, &callbacks, s, &ignored);
-	if (!s->sample)
-		s->sampling = false;
+	if (!s->processes.operation) {
+		buffer_clear(&s->processes.text);
+		s->processes.operation = guest_processes(s->guest, &sample_callbacks, &s->processes, &ignored);
+	}
+	ask_gpu(s);
 	if (life_watch_guest(s, &ignored))
 		s->lost = true;
+}
+
+int life_clear_samples(struct life *s, struct error *err)
+{
+	return runner_set_value(s->runner, "processes", "", 0, 0600, err) ||
+	       runner_set_value(s->runner, "gpu", "", 0, 0600, err) ? -1 : 0;
 }
 
 void life_detach(struct life *s, int code, const char *reason)
@@ -145,7 +179,6 @@ void life_detach(struct life *s, int code, const char *reason)
 		guest_detach(s->guest);
 	}
 	s->guest = NULL;
-	s->sampling = false;
 }
 
 int life_attach(struct life *s, struct guest *guest, struct error *err)

@@ -12,10 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "backend/sandbox/gate.h"
 #include "backend/sandbox/backend.h"
 #include "backend/sandbox/box.h"
 #include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/gate.h"
+#include "backend/sandbox/gpu.h"
 #include "backend/sandbox/image.h"
 #include "backend/sandbox/layers.h"
 #include "backend/sandbox/making.h"
@@ -35,6 +36,7 @@ struct local {
 	char *runtime;
 	struct network network;
 	struct python python;       /* exe NULL: there is none */
+	cJSON *gpus;                /* models of those that it has; NULL or empty without */
 	struct image image;
 	struct layer_chain layers;
 };
@@ -90,6 +92,7 @@ static void local_close(struct sandbox *s)
 	if (!l)
 		return;
 	forget_plan(l);
+	cJSON_Delete(l->gpus);
 	box_free(&l->box);
 	free(l);
 	s->own = NULL;
@@ -263,6 +266,83 @@ static int add_way_out(struct plan *plan, const struct sandbox *s, struct error 
 	return gate_write_trusted(s, err) || plan_bind(plan, trusted, GATE_TRUSTED_INSIDE, false, err) ? -1 : 0;
 }
 
+static const char *text_in(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+/* What a CDI specification, or gpu.c in its place, says of one GPU. */
+static int add_edits(struct plan *plan, const cJSON *edits, struct error *err)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "env")) {
+		cleanup_free char *name = strdup(cJSON_IsString(item) ? item->valuestring : "");
+		char *value = name ? strchr(name, '=') : NULL;
+
+		if (!value)
+			continue;
+		*value++ = '\0';
+		if (plan_env(plan, name, value, err))
+			return -1;
+	}
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "deviceNodes")) {
+		const char *path = text_in(item, "path"), *host = text_in(item, "hostPath");
+
+		if (!path || *path != '/')
+			continue;
+		if (access(host ? host : path, F_OK))
+			return error_errno(err, "gpu: %s", host ? host : path);
+		if (plan_device(plan, host ? host : path, path, err))
+			return -1;
+	}
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "mounts")) {
+		const char *host = text_in(item, "hostPath"), *inside = text_in(item, "containerPath");
+
+		/* What is below /usr of the host's is inside already. */
+		if (!host || !inside || *inside != '/' || (!strcmp(host, inside) && !strncmp(inside, "/usr/", 5)))
+			continue;
+		if (plan_bind(plan, host, inside, false, err))
+			return -1;
+	}
+	return 0;
+}
+
+static void tell(void *context, const char *text)
+{
+	struct sandbox *s = context;
+
+	s->host->log(s->host->context, text, strlen(text));
+	s->host->log(s->host->context, "\n", 1);
+}
+
+static int add_gpus(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
+{
+	const char *wanted = sandbox_text(s, "gpu");
+	struct gpus gpus;
+	int result;
+
+	cJSON_Delete(l->gpus);
+	l->gpus = NULL;
+	if (!wanted)
+		return 0;
+	gpus_find(&gpus, tell, s);
+	l->gpus = cJSON_CreateArray();
+	result = l->gpus ? gpus_claim(&gpus, wanted, (int)sandbox_number(s, "gpu_count", 1), s->state, s->serial, err)
+			 : error_memory(err);
+	for (size_t i = 0; !result && i < gpus.count; i++) {
+		cJSON *told = cJSON_CreateString(gpus.list[i].model);
+
+		result = add_edits(plan, gpus.list[i].edits, err);
+		if (!cJSON_AddItemToArray(l->gpus, told)) {
+			cJSON_Delete(told);
+			result = error_memory(err);
+		}
+	}
+	gpus_free(&gpus);
+	return result;
+}
+
 static int add_workspace(struct plan *plan, const struct sandbox *s, struct error *err)
 {
 	static const struct { const char *folder, *inside; } parts[] = {
@@ -353,7 +433,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 		return -1;
 	if (l->python.exe && (plan_python(plan, &l->python, err) || add_jupyter(plan, s, l, err)))
 		return -1;
-	if (add_way_out(plan, s, err) || add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
+	if (add_gpus(plan, s, l, err) || add_way_out(plan, s, err) || add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
 		return -1;
 	plan->bundle.timeout = (uint64_t)sandbox_number(s, "timeout", 3600);
 	if (!plan->bundle.user) {
@@ -490,6 +570,8 @@ static int local_describe(struct sandbox *s, cJSON *info, struct error *err)
 	if (!cJSON_AddStringToObject(info, "backend", "local") || !cJSON_AddNumberToObject(info, "pid", l->box.pid) ||
 	    !cJSON_AddStringToObject(info, "runtime", l->runtime) ||
 	    !cJSON_AddStringToObject(info, "network", network_told(&l->network)))
+		return error_memory(err);
+	if (l->gpus && !cJSON_AddItemReferenceToObject(info, "gpus", l->gpus))
 		return error_memory(err);
 	python = l->python.exe ? cJSON_AddObjectToObject(info, "python") : cJSON_AddNullToObject(info, "python");
 	if (!python || (l->python.exe && (!cJSON_AddStringToObject(python, "version", l->python.version) ||

@@ -84,7 +84,18 @@ int plan_bind(struct plan *plan, const char *source, const char *destination, bo
 		plan->binds = more;
 	if (!more || !from || !to)
 		return error_memory(err);
-	plan->binds[plan->bind_count++] = (struct bundle_bind){ from, to, writable };
+	plan->binds[plan->bind_count++] = (struct bundle_bind){ from, to, writable, false };
+	return 0;
+}
+
+int plan_device(struct plan *plan, const char *source, const char *destination, struct error *err)
+{
+	for (size_t i = 0; i < plan->bind_count; i++)
+		if (plan->binds[i].device && !strcmp(plan->binds[i].destination, destination))
+			return 0;
+	if (plan_bind(plan, source, destination, true, err))
+		return -1;
+	plan->binds[plan->bind_count - 1].device = true;
 	return 0;
 }
 

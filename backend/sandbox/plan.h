@@ -39,6 +39,7 @@ int plan_python(struct plan *plan, const struct python *python, struct error *er
 
 int plan_env(struct plan *plan, const char *name, const char *value, struct error *err); /* replaces */
 int plan_bind(struct plan *plan, const char *source, const char *destination, bool writable, struct error *err);
+int plan_device(struct plan *plan, const char *source, const char *destination, struct error *err);
 /* lowers is copied. */
 int plan_overlay(struct plan *plan, const char *destination, const char *name, const char *const *lowers,
 		 struct error *err);

@@ -30,7 +30,6 @@
 #define QUIT_TRIES 10
 #define SECRETS_MS 10000
 #define GATE_MS 1000
-#define PROCESSES_MAX (256u << 10)
 
 /* The boot in which it was last acted on: nothing that ran survives another. */
 static int keep_boot(struct life *s, struct error *err)
@@ -188,7 +187,7 @@ static int set_end(struct life *s, const char *state, const char *failure, struc
 	if (!unlinkat(runner_folder(s->runner), "info.json", 0))
 		runner_changed(s->runner, "info.json");
 	calls_detach(s->calls, ENOTCONN, *failure ? failure : "the sandbox is stopped");
-	return runner_set_value(s->runner, "processes", "", 0, 0600, err) ||
+	return life_clear_samples(s, err) ||
 	       runner_set_failure(s->runner, failure, err) || runner_set_state(s->runner, state, err) ? -1 : 0;
 }
 
@@ -369,13 +368,14 @@ static int begin(struct life *s, struct error *err)
 		return -1;
 	s->name = naming.name;
 	(void)snprintf(s->id, sizeof s->id, "interpfs-%s-%llu", state->id, (unsigned long long)naming.serial);
-	s->processes.limit = PROCESSES_MAX;
+	life_open_samples(s);
 	life_open_events(s);
 	s->sandbox = (struct sandbox){
 		.state = state,
 		.folder = runner_folder(s->runner),
 		.folder_path = runner_folder_path(s->runner),
 		.name = s->name ? s->name : "sandbox",
+		.serial = naming.serial,
 		.id = s->id,
 		.host = &s->host,
 	};
@@ -400,7 +400,7 @@ int sandbox_story(struct runner *runner, struct error *err)
 		s.backend->close(&s.sandbox);
 	cJSON_Delete(s.fields);
 	cJSON_Delete(s.references);
-	buffer_free(&s.processes);
+	life_close_samples(&s);
 	free(s.name);
 	(void)umask(before);
 	return result;

@@ -30,7 +30,7 @@ done
 same "what was refused can be read back" "timeout: 60" "$(head -n1 "$L/config")"
 [ ! -e "$S/sandboxes/$(basename "$(readlink "$S/sandboxes/names/lab")")/spec.json" ] || fail "something is in force"
 
-refused 'gpu: A100\n' 'line 1: gpu is not supported by this version'
+refused 'debug: true\n' 'line 1: debug is not supported by this version'
 refused '# one\n\nmodels: [{name: x}]\n' 'line 3: models is not supported by this version'
 refused 'backend: modal\n' 'line 1: modal is not supported by this version'
 refused 'timeout: soon\n' "line 1: timeout must be a whole number, not 'soon'"

@@ -18,7 +18,7 @@
 
 static const char *const usr[] = { "/mask:usr", "/usr", NULL };
 static const struct bundle_overlay overlays[] = { { "/usr", "usr", usr } };
-static const struct bundle_bind binds[] = { { "/host/libraries", "/workspace/libraries", false } };
+static const struct bundle_bind binds[] = { { "/host/libraries", "/workspace/libraries", false, false } };
 
 static struct bundle sample(bool user)
 {

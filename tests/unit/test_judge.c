@@ -46,7 +46,7 @@ START_TEST(unknown_fields)
 	refused("backend: local\n\n# a comment\npython_pakages: [numpy]\n",
 		"line 4: unknown field 'python_pakages'; did you mean 'python_packages'?");
 	refused("tiemout: 3\n", "line 1: unknown field 'tiemout'; did you mean 'timeout'?");
-	ck_assert(strstr(verdict(sandbox_fields, "xyzzy: 1\n"), "line 1: unknown field 'xyzzy'; known are backend, setup, cpu, memory"));
+	ck_assert(strstr(verdict(sandbox_fields, "xyzzy: 1\n"), "line 1: unknown field 'xyzzy'; known are backend, setup, gpu, gpu_count, cpu, memory"));
 	refused("{\"timeout\": 60,\n \"gqu\": 1}", "line 2: unknown field 'gqu'; did you mean 'gpu'?");
 	ck_assert_str_eq(verdict(session_fields, "limits: {turn: 3}\n"),
 			 "line 1: unknown field 'limits.turn'; did you mean 'turns'?");
@@ -58,13 +58,13 @@ START_TEST(later_fields)
 {
 	struct error err;
 
-	refused("gpu: A100\n", "line 1: gpu is not supported by this version");
-	refused("timeout: 60\n\ngpu: A100\n", "line 3: gpu is not supported by this version");
+	refused("debug: true\n", "line 1: debug is not supported by this version");
+	refused("timeout: 60\n\ndebug: true\n", "line 3: debug is not supported by this version");
 	refused("models: [{name: google/gemma-2-9b}]\n", "line 1: models is not supported by this version");
 	refused("idle_timeout: 5\n", "line 1: idle_timeout is not supported by this version");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
 	refused("backend: docker\n", "line 1: docker is not supported by this version");
-	ck_assert_int_eq(judge(sandbox_fields, "gpu: A100\n", 10, true, NULL, &err), -1);
+	ck_assert_int_eq(judge(sandbox_fields, "debug: true\n", 12, true, NULL, &err), -1);
 	ck_assert_int_eq(err.code, ENOTSUP);
 	/* what they say is so anyway */
 	taken("gpu: null\nmodels: []\nidle_timeout: 0\ndocker_in_docker: false\nsetup: []\ngpu_count: 1\n");
@@ -212,7 +212,7 @@ START_TEST(ends)
 	refused("timeout: 60\ngqu\n", "line 2: a field is written as 'name: value'");
 	refused("{\"timeout\": 6\n", "line 1: the mapping that begins here is not closed");
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
-	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, setup, cpu, memory, timeout, execution_mode, "
+	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, setup, gpu, gpu_count, cpu, memory, timeout, execution_mode, "
 		"python_version, python_packages, system_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, "
 		"ports, network");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
