@@ -1,6 +1,6 @@
-/* The guest's own parts: its beginning and end (main.c), the loop (loop.c), connections (link.c),
- * commands (job.c) and what else it answers (inside.c). One thread, one poll loop, nothing that
- * waits. */
+/* The guest's own parts: its beginning and end (main.c), how it is reached in an engine's container
+ * (engine.c), the loop (loop.c), connections (link.c), commands (job.c), tunnels (tunnel.c) and what
+ * else it answers (inside.c). One thread, one poll loop, nothing that waits. */
 #ifndef INTERPFS_BACKEND_GUEST_GUEST_H
 #define INTERPFS_BACKEND_GUEST_GUEST_H
 
@@ -16,11 +16,14 @@
 
 #define LINKS 32       /* connections at once */
 #define JOBS 1024      /* commands at once */
+#define TUNNELS 1024   /* connections to what listens inside, over links that pass no descriptor */
 #define LINK_OUT (4u << 20)
 #define LINK_FDS 64    /* descriptors on their way out of one connection */
 
 struct link {
 	int fd;                    /* -1: free */
+	int out_fd;                /* where its frames go: fd, or the other one of two pipes */
+	bool passes;               /* descriptors can ride along */
 	struct buffer in, out;
 	struct { size_t at; int fd; } passed[LINK_FDS]; /* descriptor and where in `out` its frame begins */
 	size_t passed_count;
@@ -47,6 +50,19 @@ extern struct job jobs[JOBS];
 extern int root_folder;        /* O_PATH descriptor of / */
 extern struct rlimit job_descriptors; /* RLIMIT_NOFILE of commands; rlim_max 0: the guest's */
 
+struct tunnel {
+	struct link *link;         /* NULL: free */
+	uint32_t stream;
+	int fd;
+	bool connected;
+	struct buffer input;       /* not yet written */
+	bool input_ended, shut;    /* no more of it will come; its end was told to who listens */
+	bool output_ended;
+	uint64_t credit;           /* bytes of output that may still be sent */
+};
+
+extern struct tunnel tunnels[TUNNELS];
+
 struct loop {
 	int listening, signals, timer; /* -1: none */
 	void (*signalled)(int signals);
@@ -55,6 +71,8 @@ struct loop {
 };
 
 /* link.c */
+/* NULL: there are LINKS of them. Takes the descriptors then only. */
+struct link *link_add(int fd, int out_fd, bool passes);
 bool link_accept(int listening);         /* false: there is no descriptor for who wants in */
 void link_readable(struct link *link);   /* reads and handles frames; closes on nonsense */
 void link_flush(struct link *link);      /* sends what can be sent */
@@ -83,7 +101,25 @@ bool job_wants(const struct job *job, int which);
 void jobs_lost(struct link *link);
 int jobs_timers(void);                   /* ms until the next is due, -1: none; kills what is due */
 
+/* tunnel.c */
+void tunnel_open(struct link *link, uint32_t stream, const char *address);
+struct tunnel *tunnel_find(const struct link *link, uint32_t stream);
+int tunnel_input(struct tunnel *tunnel, const void *data, size_t n); /* -1: it had no credit for that */
+void tunnel_input_end(struct tunnel *tunnel);
+void tunnel_window(struct tunnel *tunnel, uint32_t more);
+void tunnel_give_up(struct tunnel *tunnel);
+short tunnel_events(const struct tunnel *tunnel);
+void tunnel_ready(struct tunnel *tunnel, short revents);
+void tunnels_lost(const struct link *link);
+
+/* engine.c */
+extern bool engine_container;            /* this is process 1 of an engine's container */
+int engine_begin(void);                  /* makes the first link; the descriptor that listens for others, -1 */
+bool engine_let_in(int fd);              /* whether a connection comes from outside of the container */
+int engine_connect(void);                /* `interpfs-guest connect`, to its exit status */
+
 /* inside.c */
+int inside_dial(const char *address);    /* a non-blocking socket that is connected or connecting, -1 */
 void inside_connect(struct link *link, uint32_t stream, const char *address);
 void inside_listen(struct link *link, uint32_t stream, const char *address);
 void inside_root(struct link *link, uint32_t stream);

@@ -86,6 +86,9 @@ static void pass_or_fail(struct link *link, uint32_t stream, int fd, const char 
 
 		(void)snprintf(text, sizeof text, "%s: %s", what, strerror(e));
 		link_end(link, stream, e, 0, text);
+	} else if (!link->passes) {
+		close(fd);
+		link_end(link, stream, EOPNOTSUPP, 0, "no descriptor can be passed over this connection");
 	} else if (link_pass(link, stream, fd)) {
 		link_end(link, stream, 0, 0, "");
 	} else if (link->fd >= 0) {
@@ -95,7 +98,7 @@ static void pass_or_fail(struct link *link, uint32_t stream, int fd, const char 
 
 /* On loopback a connection is made or refused at once; the socket may still be connecting when
  * it is passed out, which its new owner sees as an error of the first write. */
-static int connect_to(const char *text)
+int inside_dial(const char *text)
 {
 	union address address;
 	socklen_t size = parse_address(text, &address);
@@ -108,7 +111,7 @@ static int connect_to(const char *text)
 
 void inside_connect(struct link *link, uint32_t stream, const char *address)
 {
-	pass_or_fail(link, stream, connect_to(address), address);
+	pass_or_fail(link, stream, inside_dial(address), address);
 }
 
 static int listen_at(const char *text)

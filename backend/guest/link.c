@@ -16,23 +16,28 @@
 
 struct link links[LINKS];
 
+struct link *link_add(int fd, int out_fd, bool passes)
+{
+	for (size_t i = 0; i < LINKS; i++) {
+		if (links[i].fd >= 0)
+			continue;
+		links[i] = (struct link){ .fd = fd, .out_fd = out_fd, .passes = passes,
+					  .in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX)),
+					  .out = BUFFER(LINK_OUT + FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX) };
+		return &links[i];
+	}
+	return NULL;
+}
+
 bool link_accept(int listening)
 {
 	for (;;) {
 		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		struct link *link = NULL;
 
 		if (fd < 0)
 			return errno != EMFILE && errno != ENFILE;
-		for (size_t i = 0; i < LINKS && !link; i++)
-			if (links[i].fd < 0)
-				link = &links[i];
-		if (!link) {
+		if ((engine_container && !engine_let_in(fd)) || !link_add(fd, fd, !engine_container))
 			close(fd);
-			continue;
-		}
-		*link = (struct link){ .fd = fd, .in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX)),
-				       .out = BUFFER(LINK_OUT + FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX) };
 	}
 }
 
@@ -41,13 +46,16 @@ void link_close(struct link *link)
 	if (link->fd < 0)
 		return;
 	close(link->fd);
-	link->fd = -1;
+	if (link->out_fd != link->fd)
+		close(link->out_fd);
+	link->fd = link->out_fd = -1;
 	for (size_t i = 0; i < link->passed_count; i++)
 		close(link->passed[i].fd);
 	link->passed_count = 0;
 	buffer_free(&link->in);
 	buffer_free(&link->out);
 	jobs_lost(link);
+	tunnels_lost(link);
 }
 
 bool link_full(const struct link *link)
@@ -110,6 +118,8 @@ static ssize_t send_some(struct link *link)
 	struct iovec part = { link->out.data, link->out.length };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 
+	if (!link->passes)
+		return write(link->out_fd, link->out.data, link->out.length);
 	if (link->passed_count && link->passed[0].at == 0) {
 		struct cmsghdr *c = &control.header;
 
@@ -124,7 +134,7 @@ static ssize_t send_some(struct link *link)
 	} else if (link->passed_count) {
 		part.iov_len = link->passed[0].at;
 	}
-	return sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sendmsg(link->out_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 void link_flush(struct link *link)
@@ -233,7 +243,7 @@ static int open_stream(struct link *link, const struct frame *frame)
 	uint64_t seconds;
 	const char *first;
 
-	if (!frame->length || !frame->stream || job_find(link, frame->stream))
+	if (!frame->length || !frame->stream || job_find(link, frame->stream) || tunnel_find(link, frame->stream))
 		return -1;
 	if (parse_fields(frame->payload + 1, frame->length - 1, &fields) < 0) {
 		if (errno == EPROTO)
@@ -254,6 +264,9 @@ static int open_stream(struct link *link, const struct frame *frame)
 		break;
 	case GUEST_LISTEN:
 		inside_listen(link, frame->stream, first);
+		break;
+	case GUEST_DIAL:
+		tunnel_open(link, frame->stream, first);
 		break;
 	case GUEST_ROOT:
 		inside_root(link, frame->stream);
@@ -280,33 +293,65 @@ static int open_stream(struct link *link, const struct frame *frame)
 	return 0;
 }
 
-static int handle(struct link *link, const struct frame *frame)
+static int to_job(struct job *job, const struct frame *frame)
 {
-	struct job *job;
-
-	if (frame->type == GUEST_OPEN)
-		return open_stream(link, frame);
-	/* Frames for a stream that has ended meanwhile are late, not wrong. */
-	job = job_find(link, frame->stream);
 	switch (frame->type) {
 	case GUEST_INPUT:
-		return job ? job_input(job, frame->payload, frame->length) : 0;
+		return job_input(job, frame->payload, frame->length);
 	case GUEST_INPUT_END:
-		if (job)
-			job_input_end(job);
+		job_input_end(job);
 		return 0;
+	case GUEST_SIGNAL:
+		job_signal(job, (int)guest_get32(frame->payload));
+		return 0;
+	default:
+		job_window(job, guest_get32(frame->payload));
+		return 0;
+	}
+}
+
+static int to_tunnel(struct tunnel *tunnel, const struct frame *frame)
+{
+	switch (frame->type) {
+	case GUEST_INPUT:
+		return tunnel_input(tunnel, frame->payload, frame->length);
+	case GUEST_INPUT_END:
+		tunnel_input_end(tunnel);
+		return 0;
+	case GUEST_SIGNAL:
+		tunnel_give_up(tunnel);
+		return 0;
+	default:
+		tunnel_window(tunnel, guest_get32(frame->payload));
+		return 0;
+	}
+}
+
+static int handle(struct link *link, const struct frame *frame)
+{
+	struct tunnel *tunnel;
+	struct job *job;
+
+	switch (frame->type) {
+	case GUEST_OPEN:
+		return open_stream(link, frame);
+	case GUEST_INPUT:
+	case GUEST_INPUT_END:
+		break;
 	case GUEST_SIGNAL:
 	case GUEST_WINDOW:
 		if (frame->length != 4)
 			return -1;
-		if (job && frame->type == GUEST_SIGNAL)
-			job_signal(job, (int)guest_get32(frame->payload));
-		else if (job)
-			job_window(job, guest_get32(frame->payload));
-		return 0;
+		break;
 	default:
 		return -1;
 	}
+	job = job_find(link, frame->stream);
+	if (job)
+		return to_job(job, frame);
+	tunnel = tunnel_find(link, frame->stream);
+	/* Frames for a stream that has ended meanwhile are late, not wrong. */
+	return tunnel ? to_tunnel(tunnel, frame) : 0;
 }
 
 /* Handles the frames that are there, as long as their answers find room. */
@@ -351,7 +396,7 @@ void link_readable(struct link *link)
 		link_close(link);
 		return;
 	}
-	n = recv(link->fd, link->in.data + link->in.length, FRAME_PAYLOAD_MAX, MSG_DONTWAIT);
+	n = read(link->fd, link->in.data + link->in.length, FRAME_PAYLOAD_MAX);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {

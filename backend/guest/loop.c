@@ -6,10 +6,12 @@
 
 #define DEAF_MS 100 /* without a free descriptor nobody is let in for so long */
 
-enum what { LISTEN, SIGNALS, DEADLINE, LINK, JOB_OUT, JOB_ERR, JOB_IN };
+enum what { LISTEN, SIGNALS, DEADLINE, LINK, JOB_OUT, JOB_ERR, JOB_IN, TUNNEL };
 
-static struct pollfd polled[3 + LINKS + 3 * JOBS];
-static struct { enum what what; void *of; } meaning[3 + LINKS + 3 * JOBS];
+#define POLLED (3 + 2 * LINKS + 3 * JOBS + TUNNELS)
+
+static struct pollfd polled[POLLED];
+static struct { enum what what; void *of; } meaning[POLLED];
 static nfds_t count;
 
 static void ask(int fd, short events, enum what what, void *of)
@@ -22,6 +24,21 @@ static void ask(int fd, short events, enum what what, void *of)
 	count++;
 }
 
+/* Of two pipes only what is waited for is asked: the far end's closing would be told again and again. */
+static void ask_link(struct link *link)
+{
+	short events = link_events(link);
+
+	if (link->fd == link->out_fd) {
+		ask(link->fd, events, LINK, link);
+		return;
+	}
+	if (events & POLLIN)
+		ask(link->fd, POLLIN, LINK, link);
+	if (events & POLLOUT)
+		ask(link->out_fd, POLLOUT, LINK, link);
+}
+
 static void ask_all(const struct loop *loop)
 {
 	count = 0;
@@ -31,7 +48,7 @@ static void ask_all(const struct loop *loop)
 	ask(loop->timer, POLLIN, DEADLINE, NULL);
 	for (size_t i = 0; i < LINKS; i++)
 		if (links[i].fd >= 0)
-			ask(links[i].fd, link_events(&links[i]), LINK, &links[i]);
+			ask_link(&links[i]);
 	for (size_t i = 0; i < JOBS; i++) {
 		struct job *job = &jobs[i];
 
@@ -44,6 +61,9 @@ static void ask_all(const struct loop *loop)
 		if (job->in >= 0 && job->input.length)
 			ask(job->in, POLLOUT, JOB_IN, job);
 	}
+	for (size_t i = 0; i < TUNNELS; i++)
+		if (tunnels[i].link && tunnel_events(&tunnels[i]))
+			ask(tunnels[i].fd, tunnel_events(&tunnels[i]), TUNNEL, &tunnels[i]);
 }
 
 /* An earlier event of the same turn may have ended what a later one is about: the descriptor of a
@@ -52,6 +72,7 @@ static void handle_one(struct loop *loop, const struct pollfd *p, enum what what
 {
 	struct link *link = of;
 	struct job *job = of;
+	struct tunnel *tunnel = of;
 
 	switch (what) {
 	case LISTEN:
@@ -65,7 +86,7 @@ static void handle_one(struct loop *loop, const struct pollfd *p, enum what what
 		loop->due();
 		return;
 	case LINK:
-		if (link->fd == p->fd && (p->revents & POLLOUT))
+		if (link->out_fd == p->fd && (p->revents & (POLLOUT | POLLERR)))
 			link_go_on(link);
 		if (link->fd == p->fd && (p->revents & (POLLIN | POLLHUP | POLLERR)))
 			link_readable(link);
@@ -78,6 +99,10 @@ static void handle_one(struct loop *loop, const struct pollfd *p, enum what what
 	case JOB_IN:
 		if (job->pid && job->in == p->fd)
 			job_writable(job);
+		return;
+	case TUNNEL:
+		if (tunnel->link && tunnel->fd == p->fd)
+			tunnel_ready(tunnel, p->revents);
 		return;
 	}
 }

@@ -1,6 +1,8 @@
 /* interpfs-guest: process 1 of every sandbox.
  *
  *   interpfs-guest [DEADLINE]       seconds until the sandbox is stopped; 0 or absent: never
+ *   interpfs-guest engine [DEADLINE]    in a container of Docker or Podman, where it is handed no
+ *   interpfs-guest connect              descriptor: engine.c says how it is reached there
  *
  * Descriptor 3 is a listening unix socket that was bound outside and has no path inside;
  * descriptor 4 is the record of how the sandbox ended, open for appending:
@@ -8,6 +10,8 @@
  *   1764090000.123 started 1        SECONDS.MS WHY CODE; why is started, stopped (asked to),
  *   1764093600.125 timeout 0        timeout (the deadline), terminated (SIGTERM from outside).
  *                                   No last line: it was killed. failed: it could not begin.
+ *
+ * An engine's container has no such record: there the exit status says the same.
  *
  * Descriptor 5, where there is one, is kept open and nothing else: who waits at the other end of
  * that pipe sees when the sandbox has ended. Descriptor 6, where there is one, is a file with the
@@ -39,6 +43,8 @@ enum { LISTENING = 3, RECORD = 4, ALIVE = 5, ENVIRONMENT = 6 };
 
 #define TIMEOUT_GRACE_MS 1000
 #define ENVIRONMENT_MAX (16 << 20)
+#define TIMED_OUT 124              /* exit status */
+#define TERMINATED (128 + SIGTERM) /* exit status */
 
 static int deadline_timer = -1;
 
@@ -56,6 +62,8 @@ static void record(const char *why, int code)
 	struct timespec t;
 	int n;
 
+	if (engine_container)
+		return;
 	(void)clock_gettime(CLOCK_REALTIME, &t);
 	n = snprintf(line, sizeof line, "%lld.%03ld %s %d\n", (long long)t.tv_sec, t.tv_nsec / 1000000, why, code);
 	if (n > 0 && write(RECORD, line, (size_t)n) == n)
@@ -75,14 +83,14 @@ void guest_leave(const char *why, int code, const char *text)
 
 	record(why, code);
 	/* At a deadline, programs get a moment to save what they have. */
-	if (code) {
+	if (code == TIMED_OUT) {
 		(void)kill(-1, SIGTERM);
 		while (guest_now() < end && (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD))
 			(void)poll(NULL, 0, 10);
 	}
 	for (size_t i = 0; i < JOBS; i++)
 		if (jobs[i].pid && jobs[i].link)
-			link_end(jobs[i].link, jobs[i].stream, code ? ETIMEDOUT : ENOTCONN, 0, text);
+			link_end(jobs[i].link, jobs[i].stream, code == TIMED_OUT ? ETIMEDOUT : ENOTCONN, 0, text);
 	for (size_t i = 0; i < LINKS; i++)
 		if (links[i].fd >= 0)
 			link_flush(&links[i]);
@@ -92,7 +100,7 @@ void guest_leave(const char *why, int code, const char *text)
 
 static void deadline_reached(void)
 {
-	guest_leave("timeout", 124, "the sandbox reached its timeout");
+	guest_leave("timeout", TIMED_OUT, "the sandbox reached its timeout");
 }
 
 /* A pipe that got the number 0, 1 or 2 would be in the way of a command's own. */
@@ -175,32 +183,39 @@ static int take_environment(void)
 	return 0;
 }
 
-static void prepare(int argc, char **argv, struct loop *loop)
+/* What the local backend hands over. */
+static int take_descriptors(void)
 {
-	sigset_t all;
-	uint64_t seconds = 0;
-
-	int failed;
-
-	(void)prctl(PR_SET_DUMPABLE, 0);
-	failed = take_environment() ? errno : 0; /* before another file gets the number */
-	occupy_standard_descriptors();
-	raise_limits();
-	raise_loopback();
 	(void)fcntl(LISTENING, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(RECORD, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(ALIVE, F_SETFD, FD_CLOEXEC);
 	(void)fcntl(LISTENING, F_SETFL, O_NONBLOCK);
 	/* Again, so that SO_PEERCRED of a connection names the guest and not who bound the socket. */
 	(void)listen(LISTENING, LINKS);
+	return LISTENING;
+}
+
+static void prepare(bool engine, const char *deadline, struct loop *loop)
+{
+	sigset_t all;
+	uint64_t seconds = 0;
+	int failed;
+
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	failed = !engine && take_environment() ? errno : 0; /* before another file gets the number */
+	occupy_standard_descriptors();
+	raise_limits();
+	raise_loopback();
 	for (size_t i = 0; i < LINKS; i++)
 		links[i].fd = -1;
+	loop->listening = engine ? engine_begin() : take_descriptors();
 	root_folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 	loop->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	loop->timer = deadline_timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (!failed && (root_folder < 0 || loop->signals < 0 || loop->timer < 0 || (argc > 1 && parse_seconds(argv[1], &seconds) < 0)))
+	if (!failed && (root_folder < 0 || loop->listening < 0 || loop->signals < 0 || loop->timer < 0 ||
+			(deadline && parse_seconds(deadline, &seconds) < 0)))
 		failed = errno ? errno : EINVAL;
 	if (failed) {
 		record("failed", failed);
@@ -218,7 +233,7 @@ static void handle_signals(int signals)
 	while (read(signals, &info, sizeof info) == sizeof info) {
 		/* The sender is 0 when it is outside of this process namespace: `kill 1` inside means nothing. */
 		if (info.ssi_signo == SIGTERM && !info.ssi_pid)
-			guest_leave("terminated", 0, "the sandbox was terminated");
+			guest_leave("terminated", TERMINATED, "the sandbox was terminated");
 		child |= info.ssi_signo == SIGCHLD;
 	}
 	if (child)
@@ -227,14 +242,17 @@ static void handle_signals(int signals)
 
 int main(int argc, char **argv)
 {
-	struct loop loop = { .listening = LISTENING, .signalled = handle_signals, .due = deadline_reached };
+	struct loop loop = { .signalled = handle_signals, .due = deadline_reached };
+	bool engine = argc > 1 && !strcmp(argv[1], "engine");
 
+	if (argc > 1 && !strcmp(argv[1], "connect"))
+		return engine_connect();
 	/* Elsewhere its kill(-1) would mean everything that its user runs. */
 	if (getpid() != 1) {
 		(void)fprintf(stderr, "interpfs-guest: this is process 1 of a sandbox and runs nowhere else\n");
 		return 2;
 	}
-	prepare(argc, argv, &loop);
+	prepare(engine, argc > 1 + engine ? argv[1 + engine] : NULL, &loop);
 	for (;;)
 		loop_turn(&loop, -1);
 }

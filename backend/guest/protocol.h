@@ -17,6 +17,8 @@ enum guest_frame {
 	GUEST_STDERR = 'e',
 	GUEST_PASSED = 'F',  /* a descriptor rides on the frame's first byte */
 	GUEST_TAKEN = 'w',   /* u32: so many more bytes of input may be sent */
+	GUEST_DIALED = 'c',  /* what was dialed is connected */
+	GUEST_OUTPUT_END = 'z', /* what was dialed sends no more */
 	GUEST_END = 'E',     /* i32 errno, i32 exit status, sentence: the stream is over */
 };
 
@@ -25,6 +27,7 @@ enum guest_operation_kind {
 	GUEST_EXEC = 'x',      /* fields: ARGUMENT …, VARIABLE …, FOLDER, FLAG_INPUT */
 	GUEST_CONNECT = 'c',   /* ARGUMENT: a path, or tcp:PORT */
 	GUEST_LISTEN = 'l',    /* ARGUMENT: a path, or tcp:PORT: what connects there is the runner's */
+	GUEST_DIAL = 'D',      /* the same ARGUMENT; its bytes travel in frames instead of a descriptor */
 	GUEST_ROOT = 'r',
 	GUEST_PROCESSES = 't',
 	GUEST_DEADLINE = 'd',  /* ARGUMENT: decimal seconds from now, 0 for none */

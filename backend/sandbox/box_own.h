@@ -18,18 +18,6 @@ int box_attach(struct box *box, int connection, struct guest **guest, struct err
 /* Who listens at the other end, as the kernel knows it. 0 when it cannot be told. */
 pid_t box_peer(int fd);
 
-struct box_answer {
-	bool ended;
-	int code;
-};
-
-/* For a ping: the context is a struct box_answer. */
-extern const struct guest_callbacks box_ping_callbacks;
-
-/* Steps the link until the ping's answer has come, at most timeout_ms. runtime (-1: none) is a
- * pidfd: its failure ends the waiting. */
-int box_await(struct guest *guest, struct box_answer *answer, int runtime, int timeout_ms, struct error *err);
-
 /* box_end.c: ctl/pid. */
 int box_record(struct box *box, struct error *err);
 /* The recorded first process, when it is still that one. 0 otherwise. Fills in box->pidfd. */

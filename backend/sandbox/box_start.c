@@ -146,7 +146,7 @@ static int write_bundle(struct box *box, const struct box_start *start, struct e
 }
 
 /* Runs the runtime until the guest has answered and the runtime has ended. */
-static int run(struct box *box, const struct box_start *start, struct guest *guest, struct box_answer *answer,
+static int run(struct box *box, const struct box_start *start, struct guest *guest, struct guest_answer *answer,
 	       int *listener, struct error *err)
 {
 	cleanup_close int sees_end = -1, pidfd = -1;
@@ -158,13 +158,13 @@ static int run(struct box *box, const struct box_start *start, struct guest *gue
 		return error_errno(err, "cannot start a sandbox");
 	sees_end = alive[0];
 	failpoint("sandbox-runtime");
-	runtime = guest_ping(guest, &box_ping_callbacks, answer, err)
+	runtime = guest_ping(guest, &guest_answer_callbacks, answer, err)
 			  ? spawn_runtime(box, start, *listener, alive[1], &pidfd, err) : -1;
 	box_close_fd(listener); /* the guest has it: where it is gone, so is the link */
 	(void)close(alive[1]);
 	if (runtime < 0)
 		return -1;
-	result = box_await(guest, answer, pidfd, START_MS, err);
+	result = guest_await(guest, answer, pidfd, START_MS, err);
 	if (!result)
 		result = finish_start(box, start, sees_end, err);
 	if (spawn_wait(runtime, pidfd, result ? FAILED_MS : RUNTIME_MS, &status, result ? &ignored : err))
@@ -187,7 +187,7 @@ static int open_link(struct box *box, int *listener, struct guest **guest, struc
 int box_start(struct box *box, const struct box_start *start, struct guest **guest, struct error *err)
 {
 	cleanup_close int listener = -1;
-	struct box_answer answer = { false, 0 }; /* until the guest is detached or has answered */
+	struct guest_answer answer = { false, 0 }; /* until the guest is detached or has answered */
 	struct error ignored;
 	int result;
 
@@ -207,7 +207,7 @@ int box_start(struct box *box, const struct box_start *start, struct guest **gue
 
 int box_adopt(struct box *box, struct guest **guest, struct error *err)
 {
-	struct box_answer answer = { false, 0 };
+	struct guest_answer answer = { false, 0 };
 	struct error ignored;
 	int connection;
 
@@ -225,8 +225,8 @@ int box_adopt(struct box *box, struct guest **guest, struct error *err)
 	}
 	if (box_attach(box, connection, guest, err))
 		return -1;
-	if (guest_ping(*guest, &box_ping_callbacks, &answer, &ignored) &&
-	    !box_await(*guest, &answer, -1, ANSWER_MS, &ignored))
+	if (guest_ping(*guest, &guest_answer_callbacks, &answer, &ignored) &&
+	    !guest_await(*guest, &answer, -1, ANSWER_MS, &ignored))
 		return 1;
 	guest_detach(*guest);
 	*guest = NULL;

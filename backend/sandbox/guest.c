@@ -1,4 +1,4 @@
-#include "backend/sandbox/guest.h"
+#include "backend/sandbox/guest_own.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,9 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "backend/guest/protocol.h"
-#include "base/buffer.h"
-#include "base/frame.h"
 #include "base/passing.h"
 #include "base/talk.h"
 #include "base/utf8.h"
@@ -20,52 +17,49 @@
 #define INPUT_MAX (1u << 20)
 #define OUT_MAX (8u << 20)       /* past this no new request is taken: the guest does not read */
 #define OUT_LIMIT (2 * OUT_MAX)  /* what belongs to requests under way still finds room */
-#define PASSED_MAX 64            /* descriptors that have come and whose frame has not */
 #define WINDOW_STEP (GUEST_CREDIT / 4)
 
-struct guest_operation {
-	struct guest *guest;
-	struct guest_operation *next;
-	uint32_t stream;
-	char kind;               /* of enum guest_operation_kind */
-	struct guest_callbacks callbacks;
-	void *context;
-	struct buffer input;     /* not yet sent */
-	size_t input_credit;
-	bool input_closed;
-	uint64_t owed;           /* bytes received whose credit has not gone back */
-	uint64_t credit;         /* bytes that the guest may still send */
-	bool passed;             /* at most one descriptor an operation */
-	bool forgotten;
-};
-
-struct guest {
-	int fd;
-	uint32_t next_stream;
-	struct buffer in, out;
-	int passed[PASSED_MAX];
-	size_t passed_count;
-	struct guest_operation *operations;
-	dev_t root_device;       /* of the one folder that may be passed out */
-	ino_t root_file;         /* 0: any may */
-	bool broken;             /* a frame could not be queued: the link cannot go on */
-	bool closing;
-};
-
-int guest_attach(struct guest **guest, int fd, struct error *err)
+static struct guest *new_guest(struct error *err)
 {
 	struct guest *g = calloc(1, sizeof *g);
 
+	if (!g) {
+		(void)error_memory(err);
+		return NULL;
+	}
+	g->fd = g->set = -1;
+	g->next_stream = 1;
+	g->in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX));
+	g->out = BUFFER(OUT_LIMIT);
+	return g;
+}
+
+int guest_attach(struct guest **guest, int fd, struct error *err)
+{
+	struct guest *g = new_guest(err);
+
 	if (!g)
-		return error_memory(err);
+		return -1;
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
 		free(g);
 		return error_errno(err, "the guest's stream");
 	}
 	g->fd = fd;
-	g->next_stream = 1;
-	g->in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX));
-	g->out = BUFFER(OUT_LIMIT);
+	*guest = g;
+	return 0;
+}
+
+int guest_attach_carrier(struct guest **guest, const struct guest_carrier *carrier, struct error *err)
+{
+	struct guest *g = new_guest(err);
+
+	if (!g)
+		return -1;
+	g->carrier = *carrier;
+	if (tunnels_open(g, err)) {
+		free(g);
+		return -1;
+	}
 	*guest = g;
 	return 0;
 }
@@ -85,6 +79,8 @@ static void end_operation(struct guest_operation *operation, int code, int statu
 	*p = operation->next;
 	if (operation->callbacks.ended)
 		operation->callbacks.ended(operation->context, code, status, text);
+	if (operation->tunnel)
+		tunnel_ended(operation->tunnel);
 	operation_free(operation);
 }
 
@@ -97,7 +93,12 @@ void guest_detach(struct guest *g)
 		end_operation(g->operations, ENOTCONN, 0, "the sandbox is gone");
 	while (g->passed_count)
 		close(g->passed[--g->passed_count]);
-	close(g->fd);
+	if (g->set >= 0) {
+		tunnels_close(g);
+		g->carrier.close(g->carrier.context);
+	} else {
+		close(g->fd);
+	}
 	buffer_free(&g->in);
 	buffer_free(&g->out);
 	free(g);
@@ -111,12 +112,21 @@ void guest_expect_root(struct guest *g, const struct stat *root)
 
 int guest_fd(const struct guest *g)
 {
-	return g->fd;
+	return g->set >= 0 ? g->set : g->fd;
 }
 
-short guest_events(const struct guest *g)
+short guest_events(struct guest *g)
 {
+	if (g->set >= 0) {
+		g->broken = tunnels_arrange(g) < 0 || g->broken;
+		return POLLIN;
+	}
 	return (short)(POLLIN | (g->out.length ? POLLOUT : 0));
+}
+
+bool guest_unsent(const struct guest *g)
+{
+	return g->out.length;
 }
 
 static struct guest_operation *find(struct guest *g, uint32_t stream)
@@ -192,8 +202,8 @@ static struct guest_operation *begin(struct guest *g, const struct buffer *reque
 	return o;
 }
 
-static struct guest_operation *simple(struct guest *g, char kind, const char *argument, const struct guest_callbacks *cb,
-				      void *context, struct error *err)
+struct guest_operation *guest_begin(struct guest *g, char kind, const char *argument, const struct guest_callbacks *cb,
+				    void *context, struct error *err)
 {
 	cleanup_buffer struct buffer request = BUFFER(FRAME_PAYLOAD_MAX);
 
@@ -206,30 +216,31 @@ static struct guest_operation *simple(struct guest *g, char kind, const char *ar
 
 struct guest_operation *guest_ping(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
 {
-	return simple(g, GUEST_PING, NULL, cb, context, err);
+	return guest_begin(g, GUEST_PING, NULL, cb, context, err);
 }
 
 struct guest_operation *guest_connect(struct guest *g, const char *address, const struct guest_callbacks *cb,
 				      void *context, struct error *err)
 {
-	return simple(g, GUEST_CONNECT, address, cb, context, err);
+	return g->set >= 0 ? tunnel_dial(g, address, cb, context, err)
+			   : guest_begin(g, GUEST_CONNECT, address, cb, context, err);
 }
 
 struct guest_operation *guest_listen(struct guest *g, const char *address, const struct guest_callbacks *cb,
 				     void *context, struct error *err)
 {
-	return simple(g, GUEST_LISTEN, address, cb, context, err);
+	return guest_begin(g, GUEST_LISTEN, address, cb, context, err);
 }
 
 struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
 {
-	return simple(g, GUEST_ROOT, NULL, cb, context, err);
+	return guest_begin(g, GUEST_ROOT, NULL, cb, context, err);
 }
 
 struct guest_operation *guest_processes(struct guest *g, const struct guest_callbacks *cb, void *context,
 					struct error *err)
 {
-	return simple(g, GUEST_PROCESSES, NULL, cb, context, err);
+	return guest_begin(g, GUEST_PROCESSES, NULL, cb, context, err);
 }
 
 struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const struct guest_callbacks *cb,
@@ -238,12 +249,12 @@ struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const 
 	char text[24];
 
 	(void)snprintf(text, sizeof text, "%llu", (unsigned long long)seconds);
-	return simple(g, GUEST_DEADLINE, text, cb, context, err);
+	return guest_begin(g, GUEST_DEADLINE, text, cb, context, err);
 }
 
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
 {
-	return simple(g, GUEST_QUIT, NULL, cb, context, err);
+	return guest_begin(g, GUEST_QUIT, NULL, cb, context, err);
 }
 
 static int describe(struct buffer *request, const struct guest_command *command)
@@ -308,6 +319,8 @@ void guest_forget(struct guest_operation *o)
 {
 	o->callbacks = (struct guest_callbacks){ NULL, NULL, NULL };
 	o->forgotten = true;
+	if (o->tunnel)
+		guest_signal(o, 9);
 	guest_consumed(o, GUEST_CREDIT - (size_t)(o->credit < GUEST_CREDIT ? o->credit : GUEST_CREDIT) - (size_t)o->owed);
 }
 
@@ -423,6 +436,8 @@ static int take(struct guest *g, const struct frame *frame, struct error *err)
 
 	if (!o)
 		return error_set(err, EPROTO, "the guest answered what nobody asked");
+	if (o->tunnel && frame->type != GUEST_END)
+		return tunnel_take(o, frame, err);
 	switch (frame->type) {
 	case GUEST_PASSED:
 		return take_descriptor(g, o, err);
@@ -472,6 +487,15 @@ static int receive(struct guest *g, struct error *err)
 
 	if (buffer_reserve(&g->in, FRAME_PAYLOAD_MAX) < 0)
 		return error_memory(err);
+	if (g->set >= 0) {
+		n = g->carrier.receive(g->carrier.context, g->in.data + g->in.length, FRAME_PAYLOAD_MAX);
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		if (n <= 0)
+			return error_set(err, ECONNRESET, "the connection to the guest has ended");
+		g->in.length += (size_t)n;
+		return 1;
+	}
 	part = (struct iovec){ g->in.data + g->in.length, FRAME_PAYLOAD_MAX };
 	n = recvmsg(g->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -479,7 +503,7 @@ static int receive(struct guest *g, struct error *err)
 	if (n <= 0)
 		return error_set(err, ECONNRESET, "the guest is gone");
 	/* Of one that finds no room the frame will find none, and that ends the link. */
-	g->passed_count += passing_take(&message, g->passed + g->passed_count, PASSED_MAX - g->passed_count);
+	g->passed_count += passing_take(&message, g->passed + g->passed_count, GUEST_PASSED_MAX - g->passed_count);
 	g->in.length += (size_t)n;
 	return 1;
 }
@@ -487,7 +511,8 @@ static int receive(struct guest *g, struct error *err)
 static void flush(struct guest *g)
 {
 	while (g->out.length) {
-		ssize_t n = send(g->fd, g->out.data, g->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = g->set >= 0 ? g->carrier.send(g->carrier.context, g->out.data, g->out.length)
+					: send(g->fd, g->out.data, g->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -515,6 +540,8 @@ int guest_step(struct guest *g, struct error *err)
 		if (take_all(g, err) < 0)
 			return -1;
 	}
+	if (g->set >= 0)
+		tunnels_step(g);
 	flush(g);
 	return g->broken ? error_memory(err) : 0;
 }

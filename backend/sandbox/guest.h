@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -38,8 +39,20 @@ struct guest_command {
 	size_t input_length;      /* at most 1 MiB */
 };
 
-/* Takes a connected stream socket (not on failure). */
+/* What carries the frames where it is no socket of this machine. Descriptors cannot be passed over
+ * it: guest_connect() gives the near end of a tunnel instead, guest_root() is refused (EOPNOTSUPP). */
+struct guest_carrier {
+	void *context;
+	int fd;                                                     /* to poll */
+	ssize_t (*receive)(void *context, void *data, size_t n);    /* as recv(2), never waiting; 0 at its end */
+	ssize_t (*send)(void *context, const void *data, size_t n); /* as send(2), never waiting */
+	bool (*pending)(void *context);                             /* what has come may be more than poll(2) tells */
+	void (*close)(void *context);
+};
+
+/* Takes a connected stream socket, or a carrier (not on failure). */
 int guest_attach(struct guest **guest, int fd, struct error *err);
+int guest_attach_carrier(struct guest **guest, const struct guest_carrier *carrier, struct error *err);
 void guest_detach(struct guest *guest); /* ends what is under way with ENOTCONN; closes */
 
 /* The folder that the sandbox's root is: guest_root() gives no other. */
@@ -47,7 +60,8 @@ struct stat;
 void guest_expect_root(struct guest *guest, const struct stat *root);
 
 int guest_fd(const struct guest *guest);
-short guest_events(const struct guest *guest);
+short guest_events(struct guest *guest); /* asked again after whatever was asked of the guest */
+bool guest_unsent(const struct guest *guest); /* requests wait until more can be sent */
 /* Sends and receives what can be without blocking. -1 when the link has ended (ECONNRESET: the
  * guest is gone; EPROTO: it sent nonsense); the caller then detaches. */
 int guest_step(struct guest *guest, struct error *err);
@@ -57,7 +71,7 @@ struct guest_operation *guest_ping(struct guest *g, const struct guest_callbacks
 struct guest_operation *guest_exec(struct guest *g, const struct guest_command *command,
 				   const struct guest_callbacks *cb, void *context, struct error *err);
 /* Connects inside: a unix socket's path, or "tcp:PORT" on the sandbox's loopback. passed() gets
- * the connected descriptor. */
+ * the connected descriptor, or that of a tunnel to it, which then lives as long as the link. */
 struct guest_operation *guest_connect(struct guest *g, const char *address,
 				      const struct guest_callbacks *cb, void *context, struct error *err);
 /* The other way around: passed() gets a socket that listens inside at such an address. The guest
@@ -72,6 +86,16 @@ struct guest_operation *guest_processes(struct guest *g, const struct guest_call
 struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const struct guest_callbacks *cb, void *context, struct error *err);
 /* Records that it stops, kills everything, exits; the link then ends. */
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
+
+/* A request whose end is waited for: its context is a struct guest_answer. guest_await() steps the link
+ * until it has come, at most timeout_ms; other (-1: none) is the pidfd of a child whose failure ends
+ * the waiting. */
+struct guest_answer {
+	bool ended;
+	int code;
+};
+extern const struct guest_callbacks guest_answer_callbacks;
+int guest_await(struct guest *guest, struct guest_answer *answer, int other, int timeout_ms, struct error *err);
 
 /* To the command's process group. SIGTERM is followed by SIGKILL if it has not ended in 2 s. */
 void guest_signal(struct guest_operation *operation, int signal);

@@ -1,11 +1,12 @@
 /* Both ends of the guest's stream. The first byte says which one reads (bit 0), whether
- * descriptors ride along (bit 1) and, with the second, how the rest is cut into pieces.
+ * descriptors ride along (bit 1), whether the link is an engine's (bit 2) and, with the second, how
+ * the rest is cut into pieces.
  *
  * The guest's end: whatever comes, at most its connection ends, and nothing stays open. Nothing is
  * really run, killed or connected to: those three calls are replaced.
  * The runner's end: each operation ends exactly once, what is not asked for is closed, and the
  * same is told however the bytes were cut. */
-// sources: backend/sandbox/guest.c base/buffer.c base/error.c base/frame.c
+// sources: backend/sandbox/guest.c backend/sandbox/guest_tunnel.c base/passing.c base/buffer.c base/error.c base/frame.c
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -46,10 +47,12 @@ static int fake_connect(int fd, const void *address, socklen_t n)
 #define kill(pid, number) fake_kill(pid, number)
 #define connect(fd, address, n) fake_connect(fd, address, n)
 #define opendir(path) opendir("/proc/self/task")
+#include "backend/guest/engine.c"
 #include "backend/guest/inside.c"
 #include "backend/guest/job.c"
 #include "backend/guest/link.c"
 #include "backend/guest/loop.c"
+#include "backend/guest/tunnel.c"
 #undef kill
 #include "backend/sandbox/guest.h"
 
@@ -99,7 +102,7 @@ static void drain(int fd)
 
 /* ---- the guest's end ---- */
 
-static void run_guest(const uint8_t *data, size_t size, size_t piece)
+static void run_guest(const uint8_t *data, size_t size, size_t piece, bool carried)
 {
 	static struct loop loop = { .listening = -1, .signals = -1, .timer = -1 };
 	int ends[2];
@@ -110,8 +113,8 @@ static void run_guest(const uint8_t *data, size_t size, size_t piece)
 		links[i].fd = -1;
 	if (root_folder < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
 		abort();
-	links[0] = (struct link){ .fd = ends[0], .in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX)),
-				  .out = BUFFER(LINK_OUT + FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX) };
+	if (!link_add(ends[0], ends[0], !carried))
+		abort();
 	if (!sigsetjmp(left, 0)) {
 		for (size_t at = 0; at < size && links[0].fd >= 0;) {
 			ssize_t n = send(ends[1], data + at, size - at < piece ? size - at : piece, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -226,7 +229,36 @@ static void send_piece(int fd, const uint8_t *data, size_t n, int passed)
 	(void)sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static uint64_t run_runner(const uint8_t *data, size_t size, size_t piece, int with_descriptors)
+/* The same over somebody else's connection. */
+static ssize_t carry_in(void *context, void *data, size_t n)
+{
+	return recv(*(int *)context, data, n, MSG_DONTWAIT);
+}
+
+static ssize_t carry_out(void *context, const void *data, size_t n)
+{
+	return send(*(int *)context, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static bool is_pending(void *context)
+{
+	(void)context;
+	return false;
+}
+
+static void carry_no_more(void *context)
+{
+	close(*(int *)context);
+}
+
+static int attach(struct guest **g, int *fd, bool carried, struct error *err)
+{
+	struct guest_carrier carrier = { fd, *fd, carry_in, carry_out, is_pending, carry_no_more };
+
+	return carried ? guest_attach_carrier(g, &carrier, err) : guest_attach(g, *fd, err);
+}
+
+static uint64_t run_runner(const uint8_t *data, size_t size, size_t piece, int with_descriptors, bool carried)
 {
 	uint64_t sum = 14695981039346656037u;
 	struct seen s[OPERATIONS];
@@ -236,12 +268,14 @@ static uint64_t run_runner(const uint8_t *data, size_t size, size_t piece, int w
 
 	for (int i = 0; i < OPERATIONS; i++)
 		s[i] = (struct seen){ .sum = &sum };
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0 || guest_attach(&g, ends[0], &err) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0 ||
+	    attach(&g, &ends[0], carried, &err) < 0)
 		abort();
 	begin_all(g, s);
 	for (size_t at = 0; at < size && !got; at += piece) {
 		send_piece(ends[1], data + at, size - at < piece ? size - at : piece,
 			   !with_descriptors ? -1 : at % 3 ? folder : ends[1]);
+		(void)guest_events(g);
 		got = guest_step(g, &err);
 		drain(ends[1]);
 	}
@@ -266,10 +300,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (piece < size / 16)
 		piece = size / 16; /* more pieces only cost time */
 	if (!(data[0] & 1))
-		run_guest(data + 2, size - 2, piece);
+		run_guest(data + 2, size - 2, piece, data[0] & 4);
 	else if (data[0] & 2)
-		(void)run_runner(data + 2, size - 2, piece, 1);
-	else if (run_runner(data + 2, size - 2, piece, 0) != run_runner(data + 2, size - 2, size, 0))
+		(void)run_runner(data + 2, size - 2, piece, 1, false);
+	else if (run_runner(data + 2, size - 2, piece, 0, data[0] & 4) != run_runner(data + 2, size - 2, size, 0, data[0] & 4))
 		abort();
 	if (first_free() != before)
 		abort(); /* a descriptor stays open */

@@ -488,7 +488,7 @@ class Ending(unittest.TestCase):
         self.assertEqual(s.link.run("echo alive").out, b"alive\n")
         os.kill(s.pid, signal.SIGTERM)
         self.assertTrue(s.wait_gone(5))
-        self.assertEqual(s.record(), [["started", "1"], ["terminated", "0"]])
+        self.assertEqual(s.record(), [["started", "1"], ["terminated", "143"]])
 
     def test_fork_bomb_and_deadline(self):
         # Processes that come and go as fast as they can: the deadline is kept.

@@ -1,0 +1,135 @@
+/* The guest in a container that an engine (Docker, Podman) made, where nobody can hand it a
+ * descriptor. Its first link is its standard input and output: whoever starts the container is
+ * attached to them. A later runner has the engine run
+ *
+ *   interpfs-guest connect       copies standard input to process 1, and what it says to standard output
+ *
+ * which reaches it at an abstract socket. Only a process whose parent is outside of the container is
+ * let in there: one that the engine put in, never one that was started inside. */
+#include "backend/guest/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+bool engine_container;
+
+static const char socket_name[] = "interpfs-guest";
+
+/* Abstract: no file that anybody inside could take away or put in its place. */
+static socklen_t engine_address(struct sockaddr_un *address)
+{
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(address->sun_path + 1, socket_name, sizeof socket_name - 1);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof socket_name);
+}
+
+int engine_begin(void)
+{
+	struct sockaddr_un address;
+	socklen_t size = engine_address(&address);
+	int in = fcntl(0, F_DUPFD_CLOEXEC, 3), out = fcntl(1, F_DUPFD_CLOEXEC, 3);
+	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	engine_container = true;
+	if (in < 0 || out < 0 || fd < 0 || nowhere < 0 || dup2(nowhere, 0) < 0 || dup2(nowhere, 1) < 0 ||
+	    fcntl(in, F_SETFL, fcntl(in, F_GETFL) | O_NONBLOCK) < 0 ||
+	    fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK) < 0 ||
+	    bind(fd, (const struct sockaddr *)&address, size) < 0 || listen(fd, LINKS) < 0)
+		return -1;
+	(void)close(nowhere);
+	(void)link_add(in, out, false);
+	/* An image need not have them. */
+	(void)mkdir("/workspace", 0755);
+	(void)mkdir("/run", 0755);
+	(void)mkdir("/run/interpfs", 0755);
+	return fd;
+}
+
+bool engine_let_in(int fd)
+{
+	struct ucred who = { .pid = 0 };
+	socklen_t size = sizeof who;
+	char path[64], stat[512], *after;
+	int file, parent = -1;
+	ssize_t n;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 || who.pid <= 0)
+		return false;
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)who.pid);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	n = file < 0 ? -1 : read(file, stat, sizeof stat - 1);
+	if (file >= 0)
+		(void)close(file);
+	if (n <= 0)
+		return false;
+	stat[n] = '\0';
+	after = strrchr(stat, ')'); /* the command's name may hold anything */
+	return after && sscanf(after + 1, " %*c %d", &parent) == 1 && !parent;
+}
+
+struct way {
+	int from, to;
+	char bytes[65536];
+	size_t length, sent;
+	bool ended;
+};
+
+/* -1: nothing more can come through. */
+static int go_through(struct way *way)
+{
+	ssize_t n;
+
+	if (way->length) {
+		n = write(way->to, way->bytes + way->sent, way->length - way->sent);
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -1;
+		way->sent += (size_t)n;
+		if (way->sent == way->length)
+			way->length = way->sent = 0;
+		return 0;
+	}
+	n = read(way->from, way->bytes, sizeof way->bytes);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	if (!n)
+		return -1;
+	way->length = (size_t)n;
+	return 0;
+}
+
+int engine_connect(void)
+{
+	static struct way in, out;
+	struct sockaddr_un address;
+	socklen_t size = engine_address(&address);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, size) < 0) {
+		(void)fprintf(stderr, "interpfs-guest: process 1 does not answer: %s\n", strerror(errno));
+		return 1;
+	}
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	(void)fcntl(1, F_SETFL, fcntl(1, F_GETFL) | O_NONBLOCK);
+	in = (struct way){ .from = 0, .to = fd };
+	out = (struct way){ .from = fd, .to = 1 };
+	for (;;) {
+		struct pollfd p[2] = { { .fd = in.length ? fd : 0, .events = in.length ? POLLOUT : POLLIN },
+				       { .fd = out.length ? 1 : fd, .events = out.length ? POLLOUT : POLLIN } };
+
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			return 1;
+		if ((p[0].revents && go_through(&in) < 0) || (p[1].revents && go_through(&out) < 0))
+			return 0;
+	}
+}

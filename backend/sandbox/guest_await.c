@@ -1,0 +1,68 @@
+/* One request of the guest whose end is waited for, by whoever has nothing else to serve meanwhile. */
+#include "backend/sandbox/guest.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void answered(void *context, int code, int exit_, const char *text)
+{
+	struct guest_answer *answer = context;
+
+	(void)exit_;
+	(void)text;
+	*answer = (struct guest_answer){ .ended = true, .code = code };
+}
+
+static void nothing_passed(void *context, int fd)
+{
+	(void)context;
+	(void)close(fd);
+}
+
+static void no_output(void *context, int channel, const void *data, size_t n)
+{
+	(void)context;
+	(void)channel;
+	(void)data;
+	(void)n;
+}
+
+const struct guest_callbacks guest_answer_callbacks = { no_output, nothing_passed, answered };
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int guest_await(struct guest *guest, struct guest_answer *answer, int other, int timeout_ms, struct error *err)
+{
+	int64_t end = now_ms() + timeout_ms;
+	bool other_ended = false;
+
+	while (!answer->ended) {
+		struct pollfd p[2] = { { .fd = guest_fd(guest), .events = guest_events(guest) },
+				       { .fd = other_ended ? -1 : other, .events = POLLIN } };
+		int64_t left = end - now_ms();
+		siginfo_t info = { .si_pid = 0 };
+
+		if (left <= 0)
+			return error_set(err, ETIMEDOUT, "the sandbox did not answer in time");
+		if (poll(p, 2, (int)left) < 0 && errno != EINTR)
+			return error_errno(err, "waiting for the sandbox");
+		if (p[0].revents && guest_step(guest, err))
+			return -1;
+		if (!p[1].revents || answer->ended)
+			continue;
+		other_ended = true;
+		if (!waitid(P_PIDFD, (id_t)other, &info, WEXITED | WNOWAIT) &&
+		    (info.si_code != CLD_EXITED || info.si_status))
+			return error_set(err, EIO, "the container runtime failed");
+	}
+	return answer->code ? error_set(err, answer->code, "the sandbox's first process refused") : 0;
+}
