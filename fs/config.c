@@ -72,8 +72,27 @@ static bool runs(const struct object *object)
 	return object->want.what == WANT_RUN && !object_at_rest(object);
 }
 
+/* "line 3: there is no workspace 'x'; …" */
+static int at_line(const char *text, size_t n, const struct fault *fault, struct error *err)
+{
+	size_t line = judge_line(text, n, fault);
+
+	if (line)
+		(void)error_wrap(err, "line %zu", line);
+	return -1;
+}
+
+static int refuse_frozen(const char *text, size_t n, const char *field, struct error *err)
+{
+	const struct fault fault = { field, -1 };
+
+	(void)error_set(err, EBUSY, "%s cannot change while it runs: stop it first", field);
+	return at_line(text, n, &fault, err);
+}
+
 static int judge_config(const struct node *node, const char *text, size_t n, struct verdict *v)
 {
+	struct fault fault = { NULL, -1 };
 	const char *frozen = NULL;
 
 	if (judge(node->row->fields, text, n, true, &v->fields, &v->error) < 0)
@@ -83,8 +102,8 @@ static int judge_config(const struct node *node, const char *text, size_t n, str
 	v->references = cJSON_CreateObject();
 	if (!v->references)
 		return error_memory(&v->error);
-	if (node->row->check && node->row->check(node, v->fields, v->references, &v->error) < 0)
-		return -1;
+	if (node->row->check && node->row->check(node, v->fields, true, v->references, &fault, &v->error) < 0)
+		return at_line(text, n, &fault, &v->error);
 	if (node->object && runs(node->object)) {
 		cJSON *spec = read_spec(node->object);
 		const cJSON *old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
@@ -93,9 +112,7 @@ static int judge_config(const struct node *node, const char *text, size_t n, str
 			frozen = judge_frozen(node->row->fields, old, v->fields);
 		cJSON_Delete(spec);
 	}
-	if (frozen)
-		return error_set(&v->error, EBUSY, "%s cannot change while it runs: stop it first", frozen);
-	return 0;
+	return frozen ? refuse_frozen(text, n, frozen, &v->error) : 0;
 }
 
 void config_judge(const struct node *node, const char *text, size_t n, struct verdict *v)
@@ -128,20 +145,13 @@ static bool is_mentioned(const char *text, size_t n, const char *name)
 	return false;
 }
 
-int config_early(const struct node *node, const char *text, size_t n, struct error *err)
+/* A field that cannot change while the object runs, and that the text has changed for good. */
+static const char *find_frozen(const struct node *node, const char *text, size_t n, const cJSON *fields)
 {
-	const char *end = n ? memrchr(text, '\n', n) : NULL, *frozen = NULL;
-	struct error unfinished;
-	cJSON *fields = NULL, *spec = NULL;
-	const cJSON *old;
+	cJSON *spec = read_spec(node->object);
+	const cJSON *old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
+	const char *frozen = NULL;
 
-	if (!end || !node->object || !runs(node->object) || text[strspn(text, " \n")] == '{')
-		return 0;
-	n = (size_t)(end - text) + 1;
-	if (judge(node->row->fields, text, n, true, &fields, &unfinished) < 0 || !fields)
-		return 0; /* the rest may make it right */
-	spec = read_spec(node->object);
-	old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
 	for (const struct field *f = node->row->fields; old && f->name && !frozen; f++) {
 		const cJSON *now = cJSON_GetObjectItemCaseSensitive(fields, f->name);
 		const cJSON *then = cJSON_GetObjectItemCaseSensitive(old, f->name);
@@ -152,10 +162,30 @@ int config_early(const struct node *node, const char *text, size_t n, struct err
 			frozen = f->name;
 	}
 	cJSON_Delete(spec);
+	return frozen;
+}
+
+int config_early(const struct node *node, const char *text, size_t n, struct error *err)
+{
+	const char *end = n ? memrchr(text, '\n', n) : NULL, *frozen;
+	cJSON *fields = NULL, *references = NULL;
+	struct fault fault = { NULL, -1 };
+	struct error unfinished;
+	int result = 0;
+
+	if (!end || text[strspn(text, " \n")] == '{')
+		return 0;
+	n = (size_t)(end - text) + 1;
+	if (judge(node->row->fields, text, n, true, &fields, &unfinished) < 0 || !fields)
+		return 0; /* the rest may make it right */
+	references = cJSON_CreateObject();
+	if (references && node->row->check && node->row->check(node, fields, false, references, &fault, err) < 0)
+		result = at_line(text, n, &fault, err);
+	else if (node->object && runs(node->object) && (frozen = find_frozen(node, text, n, fields)))
+		result = refuse_frozen(text, n, frozen, err);
+	cJSON_Delete(references);
 	cJSON_Delete(fields);
-	if (frozen)
-		return error_set(err, EBUSY, "%s cannot change while it runs: stop it first", frozen);
-	return 0;
+	return result;
 }
 
 /* What is on its way to the disk. */

@@ -23,8 +23,8 @@ void verdict_clear(struct verdict *verdict);
 /* The final verdict about a document's text; fills in *verdict (code and all). */
 void config_judge(const struct node *node, const char *text, size_t n, struct verdict *verdict);
 
-/* What a write can be refused for already: a finished line changes a field that cannot change while
- * the object runs. 0, or -1 with EBUSY. */
+/* What a write can be refused for already: a finished line names what is not there, or changes a field
+ * that cannot change while the object runs. 0, or -1. */
 int config_early(const struct node *node, const char *text, size_t n, struct error *err);
 
 /* Puts an accepted config into force: spec.json, and the want of a run where it is one. The same

@@ -59,7 +59,7 @@ static int check_python_version(const cJSON *value, struct error *err)
 		if (!*at && at[-1] != '.')
 			return 0;
 	}
-	return error_set(err, EINVAL, "python_version is written as 3.11, not '%s'", judge_shown(text, out));
+	return error_set(err, EINVAL, "python_version must be a version of Python 3, such as 3.11, not '%s'", judge_shown(text, out));
 }
 
 /* One line, and no option for pip: what stands here becomes an argument of a program. */

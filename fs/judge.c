@@ -6,6 +6,7 @@
 #include "fs/judge.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,15 +171,28 @@ static bool is_choice(const char *choices, const char *text)
 	return false;
 }
 
+/* A bound as it would be written: 16M, 64T, 31536000. */
+static void put_bound(char out[32], const struct field *f, double bound)
+{
+	static const char units[] = "KMGT";
+	size_t unit = 0;
+
+	for (; f->type == FIELD_SIZE && unit < sizeof units - 1 && bound >= 1024 && fmod(bound, 1024) == 0; unit++)
+		bound /= 1024;
+	(void)snprintf(out, 32, "%.15g%.1s", bound, unit ? units + unit - 1 : "");
+}
+
 static int out_of_range(const struct field *f, const char *name, const struct document_node *node, double value,
 			struct error *err)
 {
-	char out[JUDGE_SHOWN];
+	char out[JUDGE_SHOWN], least[32], most[32];
 
 	if ((f->minimum == 0 && f->maximum == 0) || (value >= f->minimum && value <= f->maximum))
 		return 0;
-	return error_set(err, EINVAL, "line %zu: %s must be between %.15g and %.15g, not %s", node->line, name,
-			 f->minimum, f->maximum, judge_shown(node->text, out));
+	put_bound(least, f, f->minimum);
+	put_bound(most, f, f->maximum);
+	return error_set(err, EINVAL, "line %zu: %s must be between %s and %s, not %s", node->line, name, least, most,
+			 judge_shown(node->text, out));
 }
 
 static int checked(const struct field *f, const struct document_node *node, const cJSON *value, struct error *err)
@@ -281,17 +295,21 @@ static int take_scalar(const struct field *f, const char *name, const struct doc
 	return *value ? 0 : error_memory(err);
 }
 
+static int wrong_pair(const char *name, const struct document_node *node, struct error *err)
+{
+	return error_set(err, EINVAL, "line %zu: each entry of %s must be a pair such as [~/here, /there]", node->line, name);
+}
+
 /* [from, to]; *item stays NULL while the pair is not complete. */
-static int take_pair(const struct field *f, const char *name, const struct document_node *node, cJSON **item,
-		     struct error *err)
+static int take_pair(const char *name, const struct document_node *node, cJSON **item, struct error *err)
 {
 	cleanup_free char *from = NULL;
 
 	if (node->kind != DOCUMENT_LIST || node->count > 2 || (node->count < 2 && !node->open))
-		return wrong_type(f, name, node, err);
+		return wrong_pair(name, node, err);
 	for (const struct document_node *child = node->first; child; child = child->next)
 		if (child->kind != DOCUMENT_SCALAR || (is_null(child) && !child->open))
-			return wrong_type(f, name, node, err);
+			return wrong_pair(name, node, err);
 	if (node->count < 2 || is_null(node->last))
 		return 0;
 	from = judge_path(node->first->text, err);
@@ -345,7 +363,7 @@ static int take_items(const struct field *f, const char *name, const struct docu
 		if (child->open && is_null(child))
 			continue;
 		if (f->type == FIELD_PAIRS) {
-			if (take_pair(f, name, child, &item, err) < 0)
+			if (take_pair(name, child, &item, err) < 0)
 				return -1;
 		} else if (f->type == FIELD_OBJECTS && child->kind == DOCUMENT_MAP && f->fields) {
 			if (judge_map(f->fields, name, child, &item, err) < 0)
@@ -562,6 +580,25 @@ int judge(const struct field *fields, const char *text, size_t n, bool final, cJ
 	if (spec && final)
 		*spec = steal_pointer(&made);
 	return 0;
+}
+
+size_t judge_line(const char *text, size_t n, const struct fault *fault)
+{
+	cleanup_yaml struct document yaml = { .root = NULL };
+	const struct document_node *key, *item;
+	struct error err;
+
+	if (!fault->field || document_parse(&yaml, text, n, true, &err) < 0 || !yaml.root || yaml.root->kind != DOCUMENT_MAP)
+		return 0;
+	for (key = yaml.root->first; key && strcmp(key->text, fault->field) != 0; key = key->next->next)
+		if (!key->next)
+			return 0;
+	if (!key)
+		return 0;
+	item = key->next && key->next->kind == DOCUMENT_LIST && fault->item >= 0 ? key->next->first : NULL;
+	for (int i = 0; item && i < fault->item; i++)
+		item = item->next;
+	return item ? item->line : key->line;
 }
 
 const char *judge_frozen(const struct field *fields, const cJSON *old, const cJSON *new_)

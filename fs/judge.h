@@ -68,6 +68,15 @@ int judge(const struct field *fields, const char *text, size_t n, bool final, cJ
 /* Whether it is text: UTF-8 without a NUL. final false: its last character may be torn. */
 int judge_text(const char *text, size_t n, bool final, struct error *err);
 
+/* The field (NULL: none alone), and of a list the item (-1: all of it), that a later check found wrong. */
+struct fault {
+	const char *field;
+	int item;
+};
+
+/* The line on which it stands in the text, 0 when it does not: then it has its default. */
+size_t judge_line(const char *text, size_t n, const struct fault *fault);
+
 /* `~` and `~/x` become the home folder of the user who mounted; an absolute path stays; anything
  * else is EINVAL. Owned by the caller; NULL with err. */
 char *judge_path(const char *path, struct error *err);

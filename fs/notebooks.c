@@ -233,13 +233,16 @@ static int show_notebook(const struct node *node, struct buffer *out, struct err
 
 /* ---- its config ---- */
 
-static int check_notebook(const struct node *node, const cJSON *fields, cJSON *references, struct error *err)
+static int check_notebook(const struct node *node, const cJSON *fields, bool final, cJSON *references,
+			  struct fault *fault, struct error *err)
 {
 	const cJSON *name = cJSON_GetObjectItemCaseSensitive(fields, "sandbox");
 	struct object *sandbox, *workspace;
 	cJSON *spec;
 
 	(void)node;
+	(void)final;
+	*fault = (struct fault){ "sandbox", -1 };
 	if (refer(OBJECT_SANDBOX, name, references, err) < 0)
 		return -1;
 	sandbox = objects_find(OBJECT_SANDBOX, name->valuestring);

@@ -20,22 +20,23 @@
 #include "fs/workspaces.h"
 
 /* What the config names on this machine must be there: told now, not when it starts. */
-static int check_local(const cJSON *pairs, bool folders, struct error *err)
+static int check_local(const cJSON *fields, const char *name, bool folders, struct fault *fault, struct error *err)
 {
 	const cJSON *pair;
 	char out[JUDGE_SHOWN];
 
-	cJSON_ArrayForEach(pair, pairs) {
+	*fault = (struct fault){ name, -1 };
+	cJSON_ArrayForEach(pair, cJSON_GetObjectItemCaseSensitive(fields, name)) {
 		const char *path = cJSON_GetStringValue(pair->child);
 		struct stat st;
 
+		fault->item++;
+		(void)judge_shown(path ? path : "", out);
 		if (!path || stat(path, &st) < 0)
-			return error_errno(err, "%s: %s", folders ? "local_dirs" : "local_files",
-					   judge_shown(path ? path : "", out));
+			return error_errno(err, "%s: %s", name, out);
 		if (folders != S_ISDIR(st.st_mode))
-			return error_set(err, folders ? ENOTDIR : EISDIR, "%s: %s", folders ? "local_dirs" : "local_files",
-					 folders ? "that is no folder; local_files takes files"
-						 : "that is a folder; local_dirs takes folders");
+			return error_set(err, folders ? ENOTDIR : EISDIR, "%s: %s %s", name, out,
+					 folders ? "is no folder; local_files takes files" : "is a folder; local_dirs takes folders");
 	}
 	return 0;
 }
@@ -54,18 +55,20 @@ static bool is_listed(const cJSON *network, const char *host)
 	return false;
 }
 
-static int check_secrets(const cJSON *secrets, const cJSON *network, struct error *err)
+static int check_secrets(const cJSON *fields, bool final, struct fault *fault, struct error *err)
 {
-	const cJSON *secret, *host;
+	const cJSON *network = cJSON_GetObjectItemCaseSensitive(fields, "network"), *secret, *host;
 
-	cJSON_ArrayForEach(secret, secrets) {
+	*fault = (struct fault){ "secrets", -1 };
+	cJSON_ArrayForEach(secret, cJSON_GetObjectItemCaseSensitive(fields, "secrets")) {
 		const char *name = secret_name(secret);
 
+		fault->item++;
 		if (!supervise_has_secret(mount_supervisor(), name))
 			return error_set(err, ENOKEY, "the secret %s is not in the mount's environment, nor in its env_file",
 					 name);
 		cJSON_ArrayForEach(host, secret_hosts(secret))
-			if (!is_listed(network, host->valuestring))
+			if (final && !is_listed(network, host->valuestring))
 				return error_set(err, EINVAL, "secrets: %s is for %s, which is not in network; "
 						 "network must be a list of hosts that has it", name, host->valuestring);
 	}
@@ -73,31 +76,33 @@ static int check_secrets(const cJSON *secrets, const cJSON *network, struct erro
 }
 
 /* apt changes files of the host's root, which a user's namespace does not map. */
-static int check_image(const cJSON *fields, struct error *err)
+static int check_image(const cJSON *fields, struct fault *fault, struct error *err)
 {
 	static const char *const roots[] = { "system_packages", "setup" };
 	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
 
-	for (size_t i = 0; i < sizeof roots / sizeof *roots; i++)
+	for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+		*fault = (struct fault){ roots[i], -1 };
 		if (geteuid() && backend && !strcmp(backend, "local") &&
 		    cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(fields, roots[i])))
 			return error_set(err, EPERM, "%s needs root on the backend local: mount as root, or use backend: docker",
 					 roots[i]);
+	}
 	return 0;
 }
 
-static int check_sandbox(const struct node *node, const cJSON *fields, cJSON *references, struct error *err)
+static int check_sandbox(const struct node *node, const cJSON *fields, bool final, cJSON *references,
+			 struct fault *fault, struct error *err)
 {
 	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(fields, "workspace");
 	struct object *standard = objects_find(OBJECT_WORKSPACE, "default");
 
 	(void)node;
-	if (check_image(fields, err) < 0 ||
-	    check_secrets(cJSON_GetObjectItemCaseSensitive(fields, "secrets"),
-			  cJSON_GetObjectItemCaseSensitive(fields, "network"), err) < 0
-	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_files"), false, err) < 0
-	    || check_local(cJSON_GetObjectItemCaseSensitive(fields, "local_dirs"), true, err) < 0)
+	if ((final && check_image(fields, fault, err) < 0) || check_secrets(fields, final, fault, err) < 0
+	    || check_local(fields, "local_files", false, fault, err) < 0
+	    || check_local(fields, "local_dirs", true, fault, err) < 0)
 		return -1;
+	*fault = (struct fault){ "workspace", -1 };
 	if (cJSON_IsString(workspace))
 		return refer(OBJECT_WORKSPACE, workspace, references, err);
 	return standard ? refer_to(standard, references, err) : 0;

@@ -5,30 +5,58 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/content.h"
 #include "fs/config.h"
 #include "fs/show.h"
 
-static int check_session(const struct node *node, const cJSON *fields, cJSON *references, struct error *err)
+/* What is to be replayed must be there: a path, or a session's name. */
+static int check_replay(const cJSON *replay, struct error *err)
 {
+	const char *source = cJSON_GetStringValue(replay);
+	char out[JUDGE_SHOWN];
+
+	if (source && *source != '/' && !objects_find(OBJECT_SESSION, source))
+		return error_set(err, ENOENT, "there is no session '%s' to replay", judge_shown(source, out));
+	if (source && *source == '/' && access(source, R_OK) < 0)
+		return error_errno(err, "replay: %s", judge_shown(source, out));
+	return 0;
+}
+
+static int check_session(const struct node *node, const cJSON *fields, bool final, cJSON *references,
+			 struct fault *fault, struct error *err)
+{
+	static const struct {
+		const char *name;
+		enum object_kind kind;
+	} named[] = { { "notebook", OBJECT_NOTEBOOK }, { "sandbox", OBJECT_SANDBOX }, { "workspace", OBJECT_WORKSPACE } };
 	const cJSON *notebook = cJSON_GetObjectItemCaseSensitive(fields, "notebook");
 	const cJSON *sandbox = cJSON_GetObjectItemCaseSensitive(fields, "sandbox");
 	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(fields, "workspace");
+	const cJSON *replay = cJSON_GetObjectItemCaseSensitive(fields, "replay");
 	const char *provider = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "provider"));
 	bool replays = provider && !strcmp(provider, "replay");
 	struct object *host = NULL, *used = NULL;
 	cJSON *spec = NULL;
 
 	(void)node;
+	for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+		*fault = (struct fault){ named[i].name, -1 };
+		if (refer(named[i].kind, cJSON_GetObjectItemCaseSensitive(fields, named[i].name), references, err) < 0)
+			return -1;
+	}
+	*fault = (struct fault){ "sandbox", -1 };
 	if (cJSON_IsString(notebook) && cJSON_IsString(sandbox))
 		return error_set(err, EINVAL, "give notebook or sandbox, not both: a notebook has its sandbox");
-	if (replays != cJSON_IsString(cJSON_GetObjectItemCaseSensitive(fields, "replay")))
+	*fault = (struct fault){ "replay", -1 };
+	if (check_replay(replay, err) < 0)
+		return -1;
+	if (final && replays != cJSON_IsString(replay)) {
+		fault->field = replays ? "provider" : "replay";
 		return error_set(err, EINVAL, replays ? "provider replay needs the field replay: a session, a folder or a file"
 						      : "replay goes with provider: replay");
-	if (refer(OBJECT_NOTEBOOK, notebook, references, err) < 0 || refer(OBJECT_SANDBOX, sandbox, references, err) < 0
-	    || refer(OBJECT_WORKSPACE, workspace, references, err) < 0)
-		return -1;
+	}
 	if (cJSON_IsString(notebook))
 		host = objects_find(OBJECT_NOTEBOOK, notebook->valuestring);
 	else if (cJSON_IsString(sandbox))

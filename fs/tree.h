@@ -109,8 +109,10 @@ struct row {
 	 * `config`, whose acceptance writes spec.json and want. */
 	const struct field *fields;
 	/* Resolves what fields refer to: adds members such as "sandbox": {"kind","serial","name"} to
-	 * `references`, or refuses with a sentence. May be NULL. Called with the final verdict. */
-	int (*check)(const struct node *node, const cJSON *fields, cJSON *references, struct error *err);
+	 * `references`, or refuses with a sentence (without the line) and says which field is at fault.
+	 * final false: more lines may come; what they could make right is not refused. May be NULL. */
+	int (*check)(const struct node *node, const cJSON *fields, bool final, cJSON *references, struct fault *fault,
+		     struct error *err);
 	/* A plain document (prompt, init.py), and an inbox: whether this text is acceptable now.
 	 * final as in judge(). May be NULL. */
 	int (*judge)(const struct node *node, const char *text, size_t n, bool final, struct error *err);

@@ -192,6 +192,17 @@ static size_t line_of_byte(const char *text, size_t n, size_t at)
 	return line;
 }
 
+/* The character at a mark, "" at the end. */
+static const char *at_mark(const char *text, size_t n, size_t index)
+{
+	size_t i = 0;
+
+	for (size_t seen = 0; i < n; i++)
+		if (((unsigned char)text[i] & 0xC0) != 0x80 && seen++ == index)
+			return text + i;
+	return "";
+}
+
 static const char expected_colon[] = "a field is written as 'name: value'";
 
 /* The parser has stopped: at the end of what is there, or for good. */
@@ -219,6 +230,10 @@ static void take_failure(struct document *yaml, const struct levels *l, const ya
 			line = parser->context_mark.line + 1;
 			problem = expected_colon;
 		}
+	} else if (*at_mark(text, n, parser->problem_mark.index) == '\t') {
+		problem = "a tab cannot indent YAML; use spaces";
+	} else if (!strcmp(problem, "found character that cannot start any token")) {
+		problem = "a value cannot begin with this character (@, ` or %); put it into quotes";
 	} else if (!strcmp(problem, "could not find expected ':'")) {
 		line = parser->context_mark.line + 1;
 		problem = expected_colon;

@@ -37,22 +37,37 @@ refused 'timeout: soon\n' "line 1: timeout must be a whole number, not 'soon'"
 refused 'timeout: -1\n' 'line 1: timeout must be between 1 and 31536000, not -1'
 refused 'python_packages: numpy\n' "line 1: python_packages must be a list such as [a, b], not 'numpy'"
 refused 'local_files: [[notes.txt, /workspace/notes.txt]]\n' "line 1: local_files: 'notes.txt' is a relative path; write it from / or ~/"
-refused 'local_files: [[/no/such/file, /workspace/x]]\n' 'local_files: /no/such/file: No such file or directory'
-refused "local_dirs: [[/etc/passwd, /workspace/x]]\n" 'local_dirs: that is no folder; local_files takes files'
-refused 'secrets: [NO_SUCH_SECRET_AT_ALL]\n' "the secret NO_SUCH_SECRET_AT_ALL is not in the mount's environment, nor in its env_file"
-refused 'workspace: defualt\n' "there is no workspace 'defualt'; did you mean 'default'?"
-refused 'workspace: zzz\n' "there is no workspace 'zzz'; mkdir workspaces/zzz makes one"
+refused 'local_files: [[/no/such/file, /workspace/x]]\n' 'line 1: local_files: /no/such/file: No such file or directory'
+refused "local_dirs: [[/etc/passwd, /workspace/x]]\n" 'line 1: local_dirs: /etc/passwd is no folder; local_files takes files'
+refused 'secrets: [NO_SUCH_SECRET_AT_ALL]\n' "line 1: the secret NO_SUCH_SECRET_AT_ALL is not in the mount's environment, nor in its env_file"
+refused 'workspace: defualt\n' "line 1: there is no workspace 'defualt'; did you mean 'default'?"
+refused 'workspace: zzz\n' "line 1: there is no workspace 'zzz'; mkdir workspaces/zzz makes one"
 refused 'timeout: 60\ntimeout: 70\n' "line 2: 'timeout' is given twice"
 refused 'env: &x {}\n' 'line 1: anchors and aliases (& and *) are not taken; quote the text if it is one'
 refused 'env: {A: "x}\n' 'line 1: the quote that begins here is not closed'
 refused 'timeout: 60\0\n' 'line 1: a NUL character; this is no text'
 refused '\xff\xfe' 'line 1: not UTF-8 text'
 # what a shell's echo did not see, wait says, and does not hide why
-echo 'local_files: [[/no/such/file, /workspace/x]]' >"$L/config"
+printf 'local_files: [[/no/such/file, /workspace/x]]' >"$L/config"
 fails "wait on a refused config" sh -c "echo wait >$L/ctl"
-same "why, after wait" 'local_files: /no/such/file: No such file or directory' "$(cat "$L/error")"
+same "why, after wait" 'line 1: local_files: /no/such/file: No such file or directory' "$(cat "$L/error")"
 
 refused '{"timeout": 60, "tiemout": 1}' "line 1: unknown field 'tiemout'; did you mean 'timeout'?"
+
+# what is not there is refused by the write of its line, in a list by its item's
+sees() { # FILE LINE SENTENCE
+	if sh -c "printf '$2' >$1" 2>/dev/null; then fail "a shell does not see it: $2"; fi
+	same "error of '$2'" "$3" "$(cat "$(dirname "$1")/error")"
+}
+sees "$L/config" 'timeout: 60\nworkspace: zzz\n' "line 2: there is no workspace 'zzz'; mkdir workspaces/zzz makes one"
+sees "$L/config" 'timeout: 60\nsecrets:\n- HOME\n- NO_SUCH_SECRET\n' "line 4: the secret NO_SUCH_SECRET is not in the mount's environment, nor in its env_file"
+sees "$L/config" 'local_files:\n- [/etc/passwd, /x]\n- [/etc, /y]\n' "line 3: local_files: /etc is a folder; local_dirs takes folders"
+# what a later line makes right is not
+mkdir "$M/sandboxes/good" "$M/sessions/good"
+printf 'secrets: [{name: HOME, hosts: [example.org]}]\nnetwork: [example.org]\n# not yet\ntimeout: 900' >"$M/sandboxes/good/config" || fail "secrets before network: $(cat "$M/sandboxes/good/error")"
+printf 'provider: replay\nreplay: /dev/null\n' >"$M/sessions/good/config" || fail "provider before replay: $(cat "$M/sessions/good/error")"
+printf 'replay: /dev/null\nprovider: replay\n' >"$M/sessions/good/config" || fail "replay before provider: $(cat "$M/sessions/good/error")"
+rmdir "$M/sandboxes/good" "$M/sessions/good" || fail "rmdir: $(cat "$M/error")"
 
 # 20 MB: refused while it is written, and what came can be read back
 head -c 20000000 /dev/zero | tr '\0' '#' >"$T/big"
@@ -99,7 +114,7 @@ fails "a file beside config" sh -c "mkdir $L/folder"
 
 # a notebook on what is not there
 mkdir "$M/notebooks/probe"
-refused 'sandbox: lba\n' "there is no sandbox 'lba'; did you mean 'lab'?" "$M/notebooks/probe"
+refused 'sandbox: lba\n' "line 1: there is no sandbox 'lba'; did you mean 'lab'?" "$M/notebooks/probe"
 refused '{}\n' 'line 1: sandbox is missing: name the sandbox in which the notebook runs' "$M/notebooks/probe"
 refused 'sandbox: lab\nattach: http://x\n' 'line 2: attach is not supported by this version' "$M/notebooks/probe"
 
@@ -108,7 +123,7 @@ P=$M/notebooks/later
 mkdir "$P" && ! cp /dev/stdin "$P/config" <<<'sandbox: later' 2>/dev/null || fail "a sandbox that is not there"
 for command in wait restart; do
 	fails "$command" sh -c "echo $command >$P/ctl"
-	same "error after $command" "there is no sandbox 'later'; mkdir sandboxes/later makes one" "$(cat "$P/error")"
+	same "error after $command" "line 1: there is no sandbox 'later'; mkdir sandboxes/later makes one" "$(cat "$P/error")"
 done
 mkdir "$M/sandboxes/later"
 fails "wait" sh -c "echo wait >$P/ctl"
@@ -121,11 +136,13 @@ grep -q '^workspace fresh ready ' "$M/status" || fail "status: $(cat "$M/status"
 
 # sessions
 mkdir "$M/sessions/chat"
-refused 'notebook: none\n' "there is no notebook 'none'; mkdir notebooks/none makes one" "$M/sessions/chat"
-refused 'notebook: probe\nsandbox: lab\n' 'give notebook or sandbox, not both: a notebook has its sandbox' "$M/sessions/chat"
-refused 'provider: replay\n' 'provider replay needs the field replay: a session, a folder or a file' "$M/sessions/chat"
+refused 'notebook: none\n' "line 1: there is no notebook 'none'; mkdir notebooks/none makes one" "$M/sessions/chat"
+refused 'notebook: probe\nsandbox: lab\n' 'line 2: give notebook or sandbox, not both: a notebook has its sandbox' "$M/sessions/chat"
+refused 'provider: replay\n' 'line 1: provider replay needs the field replay: a session, a folder or a file' "$M/sessions/chat"
 refused 'provider: openai\n' 'line 1: openai is not supported by this version' "$M/sessions/chat"
 refused 'limits: {turns: 0}\n' 'line 1: limits.turns must be between 1 and 1000000000, not 0' "$M/sessions/chat"
+sees "$M/sessions/chat/config" 'provider: replay\nreplay: nobody\n' "line 2: there is no session 'nobody' to replay"
+sees "$M/sessions/chat/config" 'provider: replay\nreplay: /no/such/file\n' "line 2: replay: /no/such/file: No such file or directory"
 fails "input without a config" sh -c "echo hello > $M/sessions/chat/input"
 same "its sentence" "the session has no config yet; write it first" "$(cat "$M/sessions/chat/error")"
 

@@ -94,7 +94,7 @@ START_TEST(types)
 	refused("cpu: 0x10\n", "line 1: cpu must be a number, not '0x10'");
 	refused("memory: lots\n", "line 1: memory must be a size such as 16G, not 'lots'");
 	refused("memory: 16Q\n", "line 1: memory must be a size such as 16G, not '16Q'");
-	refused("memory: 1\n", "line 1: memory must be between 16777216 and 70368744177664, not 1");
+	refused("memory: 1\n", "line 1: memory must be between 16M and 64T, not 1");
 	refused("network: half\n", "line 1: network must be one of full, none, or a list such as [a, b], not 'half'");
 	refused("network: {a: b}\n", "line 1: network must be one of full, none, or a list such as [a, b], not a mapping");
 	refused("network:\n  - pypi.org\n  - https://pypi.org\n",
@@ -122,10 +122,10 @@ START_TEST(python_versions)
 	taken("python_version: \"3.11\"\n");
 	taken("python_version: 3.11.2\n");
 	taken("python_version: 3\n");
-	refused("python_version: 2.7\n", "line 1: python_version is written as 3.11, not '2.7'");
-	refused("python_version: 3.\n", "line 1: python_version is written as 3.11, not '3.'");
-	refused("python_version: 3.11; rm -rf /\n", "line 1: python_version is written as 3.11, not '3.11; rm -rf /'");
-	refused("python_version: latest\n", "line 1: python_version is written as 3.11, not 'latest'");
+	refused("python_version: 2.7\n", "line 1: python_version must be a version of Python 3, such as 3.11, not '2.7'");
+	refused("python_version: 3.\n", "line 1: python_version must be a version of Python 3, such as 3.11, not '3.'");
+	refused("python_version: 3.11; rm -rf /\n", "line 1: python_version must be a version of Python 3, such as 3.11, not '3.11; rm -rf /'");
+	refused("python_version: latest\n", "line 1: python_version must be a version of Python 3, such as 3.11, not 'latest'");
 	cJSON *spec = spec_of(sandbox_fields, "python_version: 3.10\n");
 	ck_assert_str_eq(cJSON_GetObjectItem(spec, "python_version")->valuestring, "3.10");
 	cJSON_Delete(spec);
@@ -148,9 +148,9 @@ START_TEST(paths)
 	refused("local_files: [[/x, /]]\n", "line 1: '/' is no absolute path inside the sandbox");
 	refused("local_dirs: [[/x, /a/../../etc]]\n", "line 1: '/a/../../etc' goes through ..");
 	refused("local_dirs: [[/x, /proc/1]]\n", "line 1: '/proc/1' is below /proc, which is the kernel's");
-	refused("local_dirs: [[/x]]\n", "line 1: local_dirs must be a list of pairs such as [[~/here, /there]], not a list");
-	refused("local_dirs: [/x, /y]\n", "line 1: local_dirs must be a list of pairs such as [[~/here, /there]], not '/x'");
-	refused("local_dirs: [[/x, /y, /z]]\n", "line 1: local_dirs must be a list of pairs such as [[~/here, /there]], not a list");
+	refused("local_dirs: [[/x]]\n", "line 1: each entry of local_dirs must be a pair such as [~/here, /there]");
+	refused("local_dirs: [/x, /y]\n", "line 1: each entry of local_dirs must be a pair such as [~/here, /there]");
+	refused("local_dirs: [[/x, /y, /z]]\n", "line 1: each entry of local_dirs must be a pair such as [~/here, /there]");
 	refused("workspace: ../default\n", "line 1: '../default' is no name of an object; write its name alone");
 	ck_assert_str_eq(verdict(session_fields, "replay: a/b\n"), "line 1: replay: 'a/b' is a relative path; write it from / or ~/");
 	ck_assert_str_eq(verdict(session_fields, "replay: ~/run\n"), "");
@@ -159,6 +159,31 @@ START_TEST(paths)
 END_TEST
 
 /* bash writes a line a WRITE: each is judged as soon as it is there (K1, K23). */
+static size_t line_of(const char *text, const char *field, int item)
+{
+	const struct fault fault = { field, item };
+
+	return judge_line(text, strlen(text), &fault);
+}
+
+START_TEST(lines_of_fields)
+{
+	static const char text[] = "# one\ntimeout: 60\nsecrets:\n- A\n- B\nlocal_files: [[/a, /b],\n  [/c, /d]]\nenv: {}\n";
+
+	ck_assert_uint_eq(line_of(text, "timeout", -1), 2);
+	ck_assert_uint_eq(line_of(text, "secrets", -1), 3);
+	ck_assert_uint_eq(line_of(text, "secrets", 1), 5);
+	ck_assert_uint_eq(line_of(text, "secrets", 7), 3);
+	ck_assert_uint_eq(line_of(text, "local_files", 1), 7);
+	ck_assert_uint_eq(line_of(text, "env", 0), 8);
+	ck_assert_uint_eq(line_of(text, "cpu", -1), 0);
+	ck_assert_uint_eq(line_of("", "cpu", -1), 0);
+	ck_assert_uint_eq(line_of("- a\n", "a", -1), 0);
+	ck_assert_uint_eq(line_of("{\"a\":\n1", "a", 2), 1);
+	ck_assert_uint_eq(line_of(text, NULL, -1), 0);
+}
+END_TEST
+
 START_TEST(line_by_line)
 {
 	refused_early("gqu: A100\n", "line 1: unknown field 'gqu'; did you mean 'gpu'?");
@@ -218,7 +243,12 @@ START_TEST(ends)
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
 	refused("timeout: !!int 6\n", "line 1: tags (!) are not taken; quote the text if it is one");
 	refused("? [a]\n: b\n", "line 1: the name of a field is a word, not a list or a mapping");
-	refused("timeout: 6\n\ttabs: 1\n", "line 2: found a tab character that violates indentation");
+	refused("timeout: 6\n\ttabs: 1\n", "line 2: a tab cannot indent YAML; use spaces");
+	refused("\ttimeout: 6\n", "line 1: a tab cannot indent YAML; use spaces");
+	refused("env:\n\tA: b\n", "line 2: a tab cannot indent YAML; use spaces");
+	refused("env:\n  A: ü\n\tC: d\n", "line 3: a tab cannot indent YAML; use spaces");
+	refused("env:\n  A: @b\n", "line 2: a value cannot begin with this character (@, ` or %); put it into quotes");
+	refused("timeout:\tsoon\n", "line 1: timeout must be a whole number, not 'soon'");
 	refused("env: {A: 1, A: 2}\n", "line 1: 'A' is given twice");
 	ck_assert_str_eq(verdict(notebook_fields, "{}\n"), "line 1: sandbox is missing: name the sandbox in which the notebook runs");
 	ck_assert_str_eq(verdict(notebook_fields, "sandbox:\n"), "line 1: sandbox is missing: name the sandbox in which the notebook runs");
@@ -362,6 +392,7 @@ int main(void)
 	tcase_add_test(t, types);
 	tcase_add_test(t, python_versions);
 	tcase_add_test(t, paths);
+	tcase_add_test(t, lines_of_fields);
 	tcase_add_test(t, line_by_line);
 	tcase_add_test(t, ends);
 	tcase_add_test(t, bytes);
