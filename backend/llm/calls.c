@@ -1,5 +1,7 @@
-/* Tool calls: run one after the other, in the order in which the model asked, each recorded before
- * it begins and when it has ended. Whatever goes wrong becomes a result that the model can read. */
+/* Tool calls: run in the order in which the model asked, each recorded before it begins and when it
+ * has ended. One waits for the one before it, unless both only read (the server says so of a tool):
+ * models ask at once for a file to be written and to be run. Whatever goes wrong becomes a result that
+ * the model can read. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +17,16 @@
 
 #define OUTPUT_LIMIT 32768
 #define INTERRUPT_SECONDS 5
+#define LONGEST_WAIT 100000 /* seconds, in one go */
+
+#define TOGETHER_MAX 16
 
 struct running {
-	bool done;
+	const struct tool_call *call;
+	unsigned number;
+	double begun;
+	uint64_t id;          /* the client's, 0 when it was never asked */
+	bool recorded, done;
 	cJSON *result;        /* owned; NULL when failure says why there is none */
 	struct error failure;
 };
@@ -27,8 +36,10 @@ static void on_done(void *context, const cJSON *result, const struct error *fail
 	struct running *run = context;
 
 	run->done = true;
+	if (result && (run->result = cJSON_Duplicate(result, true)))
+		return;
 	if (result)
-		run->result = cJSON_Duplicate(result, true);
+		(void)error_memory(&run->failure);
 	else
 		run->failure = *failure;
 }
@@ -227,122 +238,159 @@ static int interrupt_tool(struct session *s, struct error *err)
 	return rc;
 }
 
-/* Runs one call. *failure is "" or why it has no result; 1 when it was interrupted. */
-static int run(struct session *s, const struct tool_call *call, struct running *run, struct error *failure,
-	       struct error *err)
+static const cJSON *find_tool(const struct session *s, const char *name)
 {
-	const struct client_callbacks callbacks = { .done = on_done };
-	const cJSON *limit = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "tool_timeout");
-	double seconds = cJSON_IsNumber(limit) ? limit->valuedouble : 120;
-	double until = session_clock() + seconds;
-	uint64_t id;
+	const cJSON *tool;
 
-	id = client_call(s->client, call->name, call->arguments, &callbacks, run, failure);
-	if (!id)
-		return 0;
-	failpoint("session-tool");
-	while (!run->done) {
-		double left = until - session_clock();
-
-		if (session_halted(s)) {
-			client_cancel(s->client, id, "the user interrupted");
-			if (!s->quit && interrupt_tool(s, err) < 0)
-				return -1;
-			error_set(failure, EINTR, "interrupted by the user; what it had begun may have taken effect");
-			return 1;
-		}
-		if (seconds > 0 && left <= 0) {
-			client_cancel(s->client, id, "it took too long");
-			error_set(failure, ETIMEDOUT, "timed out after %g s (tool_timeout); it was interrupted", seconds);
-			return interrupt_tool(s, err);
-		}
-		if (session_next(s, seconds > 0 ? (int)(left * 1000) + 1 : -1, err) < 0)
-			return -1;
-	}
-	if (!run->result)
-		*failure = run->failure;
-	return 0;
+	cJSON_ArrayForEach(tool, s->dialogue.tools)
+		if (!strcmp(session_word(tool, "name"), name))
+			return tool;
+	return NULL;
 }
 
 /* Why a call cannot even be tried; "" when it can. */
 static int check(struct session *s, const struct tool_call *call, bool cut, struct error *failure)
 {
-	const cJSON *tool, *known = s->dialogue.tools;
+	const cJSON *tool = find_tool(s, call->name), *known;
 	char names[512] = "";
 
 	if (cut)
 		return error_set(failure, EINVAL, "not run: your answer reached its limit of output tokens, so the "
 						  "arguments may be incomplete; ask again, in smaller pieces");
-	cJSON_ArrayForEach(tool, known) {
-		size_t n = strlen(names);
+	if (!tool) {
+		cJSON_ArrayForEach(known, s->dialogue.tools) {
+			size_t n = strlen(names);
 
-		if (!strcmp(session_word(tool, "name"), call->name))
-			break;
-		snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", session_word(tool, "name"));
-	}
-	if (!tool)
+			snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", session_word(known, "name"));
+		}
 		return error_set(failure, ENOENT, "there is no tool '%s'; there are: %s", call->name,
 				 *names ? names : "none");
+	}
 	if (!call->arguments)
-		return error_set(failure, EINVAL, "the arguments are not a JSON object");
+		return error_set(failure, EINVAL, "the arguments are not a JSON object, or one with a NUL in it");
 	if (schema_check(cJSON_GetObjectItemCaseSensitive(tool, "inputSchema"), call->arguments, failure) < 0)
 		return error_wrap(failure, "the arguments do not fit");
 	return 0;
 }
 
-static int do_call(struct session *s, const struct tool_call *call, bool cut, struct error *err)
+/* Records the call and asks the server for it, if it may be tried. */
+static int begin(struct session *s, struct running *run, bool cut, struct error *err)
 {
-	struct running running = { .done = false };
-	cleanup_buffer struct buffer whole = BUFFER(LINE_MAX_BYTES);
-	struct error failure = { 0 };
-	unsigned number = s->calls + 1;
-	double begun = session_clock();
-	bool is_error, halted = session_halted(s);
-	cJSON *content;
+	const struct client_callbacks callbacks = { .done = on_done };
 	int rc;
 
-	if (s->quit)
-		return 0;
-	if (record_call(s, number, call, err) < 0)
+	run->begun = session_clock();
+	run->number = s->calls + 1;
+	if (record_call(s, run->number, run->call, err) < 0)
 		return -1;
-	if (halted) {
-		error_set(&failure, EINTR, "not run: the user interrupted");
-	} else if (check(s, call, cut, &failure) == 0) {
-		rc = session_client(s, &failure, err);
-		if (rc == -2)
-			return -1;
-		if (rc == 0 && !session_halted(s))
-			rc = run(s, call, &running, &failure, err);
-		if (rc == -1 && !failure.code)
-			return -1;
-		halted = session_halted(s);
-		if (halted && !running.result && !failure.code)
-			error_set(&failure, EINTR, "not run: the user interrupted");
+	run->recorded = true;
+	if (!session_halted(s)) {
+		if (check(s, run->call, cut, &run->failure) < 0)
+			return 0;
+		rc = session_client(s, &run->failure, err);
+		if (rc < 0)
+			return rc == -2 ? -1 : 0;
 	}
-	if (s->quit && !running.result)
+	if (session_halted(s))
+		return error_set(&run->failure, EINTR, "not run: the user interrupted"), 0;
+	if (!s->client)
+		return error_set(&run->failure, ENOTCONN, "this session has no notebook and no sandbox any more"), 0;
+	run->id = client_call(s->client, run->call->name, run->call->arguments, &callbacks, run, &run->failure);
+	failpoint("session-tool");
+	return 0;
+}
+
+/* Waits for its end, or brings that about. */
+static int wait_for(struct session *s, struct running *run, struct error *err)
+{
+	const cJSON *limit = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "tool_timeout");
+	double seconds = cJSON_IsNumber(limit) ? limit->valuedouble : 120;
+
+	while (run->id && !run->done) {
+		double left = run->begun + seconds - session_clock();
+
+		if (session_halted(s)) {
+			client_cancel(s->client, run->id, "the user interrupted");
+			error_set(&run->failure, EINTR, "interrupted by the user; what it had begun may have taken effect");
+			return s->quit ? 0 : interrupt_tool(s, err);
+		}
+		if (seconds > 0 && left <= 0) {
+			client_cancel(s->client, run->id, "it took too long");
+			error_set(&run->failure, ETIMEDOUT, "timed out after %g s (tool_timeout); it was interrupted", seconds);
+			return interrupt_tool(s, err);
+		}
+		if (session_next(s, seconds <= 0 ? -1 : left > LONGEST_WAIT ? LONGEST_WAIT * 1000 : (int)(left * 1000) + 1, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int finish(struct session *s, struct running *run, struct error *err)
+{
+	cleanup_buffer struct buffer whole = BUFFER(LINE_MAX_BYTES);
+	cJSON *content;
+	bool is_error;
+	int rc;
+
+	if (wait_for(s, run, err) < 0)
+		return -1;
+	if (s->quit && !run->result)
 		return 0; /* the next process reports it as interrupted */
 	content = cJSON_CreateArray();
-	is_error = !running.result || cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(running.result, "isError"));
-	if (running.result) {
-		rc = convert(s, number, running.result, content, &whole, err);
-	} else {
-		rc = add_text(content, failure.text) < 0 || buffer_text(&whole, failure.text) < 0 ? error_memory(err) : 0;
-	}
-	cJSON_Delete(running.result);
-	if (!rc && set_file(s, number, "result", whole.data ? whole.data : "", err) == 0)
-		rc = session_result(s, number, call->id, call->name, content, is_error,
-				    failure.code == EINTR ? "interrupted" : is_error ? "error" : "done",
-				    session_clock() - begun, err);
+	is_error = !run->result || cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(run->result, "isError"));
+	if (run->result)
+		rc = convert(s, run->number, run->result, content, &whole, err);
 	else
-		rc = -1;
+		rc = add_text(content, run->failure.text) < 0 || buffer_text(&whole, run->failure.text) < 0 ?
+		     error_memory(err) : 0;
+	if (rc == 0)
+		rc = set_file(s, run->number, "result", whole.data ? whole.data : "", err);
+	if (rc == 0)
+		rc = session_result(s, run->number, run->call->id, run->call->name, content, is_error,
+				    run->failure.code == EINTR ? "interrupted" : is_error ? "error" : "done",
+				    session_clock() - run->begun, err);
 	cJSON_Delete(content);
 	return rc;
 }
 
+static bool only_reads(const struct session *s, const struct tool_call *call)
+{
+	const cJSON *hints = cJSON_GetObjectItemCaseSensitive(find_tool(s, call->name), "annotations");
+
+	return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(hints, "readOnlyHint"));
+}
+
+/* How many calls from the i-th on run at once. */
+static size_t together(const struct session *s, const struct answer *answer, size_t i)
+{
+	size_t n = 0;
+
+	while (n < TOGETHER_MAX && i + n < answer->count && only_reads(s, &answer->calls[i + n]))
+		n++;
+	return n ? n : 1;
+}
+
 int session_calls(struct session *s, const struct answer *answer, struct error *err)
 {
-	for (size_t i = 0; i < answer->count; i++)
-		if (do_call(s, &answer->calls[i], answer->stop == STOP_CUT, err) < 0)
-			return -1;
-	return 0;
+	struct running runs[TOGETHER_MAX];
+	size_t n;
+	int rc = 0;
+
+	for (size_t i = 0; i < answer->count && rc == 0; i += n) {
+		n = together(s, answer, i);
+		for (size_t k = 0; k < n; k++) {
+			runs[k] = (struct running){ .call = &answer->calls[i + k] };
+			if (rc == 0 && !s->quit)
+				rc = begin(s, &runs[k], answer->stop == STOP_CUT, err);
+		}
+		for (size_t k = 0; k < n; k++)
+			if (rc == 0 && runs[k].recorded)
+				rc = finish(s, &runs[k], err);
+		for (size_t k = 0; k < n; k++) {
+			if (runs[k].id && !runs[k].done)
+				client_cancel(s->client, runs[k].id, "it is not waited for");
+			cJSON_Delete(runs[k].result);
+		}
+	}
+	return rc;
 }

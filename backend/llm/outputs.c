@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +18,7 @@
 #define FILES_MAX 10000
 #define BYTES_MAX ((off_t)1 << 30)
 #define DEPTH_MAX 16
-#define ROOT_MS 5000
+#define ROOT_SECONDS 5
 
 struct copying {
 	struct session *session;
@@ -51,24 +52,64 @@ static uint64_t sandbox_of(struct session *s)
 	return found;
 }
 
+/* Asks its runner for the root's descriptor, while commands are served: -1 with why. */
+static int ask_for_root(struct session *s, int folder, struct error *why)
+{
+	double until = session_clock() + ROOT_SECONDS;
+	bool halted = session_halted(s);
+	struct talk_message m;
+	struct talk talk;
+	int got = -1, root = -1;
+
+	if (talk_connect(&talk, folder, why) < 0)
+		return -1;
+	s->asking_fd = talk.fd;
+	if (talk_send(&talk, TALK_CALL, "root", 4, why) < 0 || talk_send(&talk, TALK_GO, NULL, 0, why) < 0 ||
+	    runner_watch(s->runner, talk.fd, POLLIN, why) < 0)
+		goto done;
+	while ((got = talk_take(&talk, &m, why)) >= 0 && !(got == 1 && m.type == TALK_END)) {
+		double left = until - session_clock();
+
+		if (got == 1)
+			continue;
+		if (left <= 0 || s->quit || (!halted && session_halted(s))) {
+			got = left > 0 ? error_set(why, EINTR, "the user interrupted") :
+					 error_set(why, ETIMEDOUT, "no answer for %d s", ROOT_SECONDS);
+			break;
+		}
+		if (session_next(s, (int)(left * 1000) + 1, why) < 0) {
+			got = -1;
+			break;
+		}
+	}
+	if (got == 1 && m.code)
+		got = error_set(why, m.code, "%s", m.text[0] ? m.text : strerror(m.code));
+	if (got == 1 && talk.passed < 0)
+		got = error_set(why, EPROTO, "no descriptor came");
+	if (got == 1)
+		root = steal_fd(&talk.passed);
+	runner_unwatch(s->runner, talk.fd);
+done:
+	s->asking_fd = -1;
+	talk_close(&talk);
+	return root;
+}
+
 int session_root(struct session *s)
 {
 	uint64_t serial = sandbox_of(s);
-	cleanup_buffer struct buffer out = BUFFER(4096);
 	cleanup_close int folder = -1;
-	struct error ignored;
+	struct error why;
 	struct status status;
-	int code = 0;
 
 	if (s->root >= 0 || !serial)
 		return s->root;
-	folder = object_open(runner_state(s->runner), OBJECT_SANDBOX, serial, &ignored);
-	if (folder < 0 || status_read(folder, &status, &ignored) < 0 || strcmp(status.state, "ready") != 0)
+	folder = object_open(runner_state(s->runner), OBJECT_SANDBOX, serial, &why);
+	if (folder < 0 || status_read(folder, &status, &why) < 0 || strcmp(status.state, "ready") != 0)
 		return -1;
-	if (talk_call(folder, "root", "", 0, ROOT_MS, &out, &code, &s->root, &ignored) < 0) {
-		runner_log(s->runner, "the sandbox's files cannot be reached: %s", ignored.text);
-		s->root = -1;
-	}
+	s->root = ask_for_root(s, folder, &why);
+	if (s->root < 0)
+		runner_log(s->runner, "the sandbox's files cannot be reached: %s", why.text);
 	return s->root;
 }
 
@@ -129,7 +170,7 @@ static int copy_file(struct copying *c, int from_folder, const char *name, int t
 	    old.st_size == st.st_size && old.st_mtim.tv_sec == st.st_mtim.tv_sec &&
 	    old.st_mtim.tv_nsec == st.st_mtim.tv_nsec)
 		return 0;
-	if (c->bytes + st.st_size > BYTES_MAX) {
+	if (st.st_size > BYTES_MAX - c->bytes) {
 		c->full = true;
 		return -1;
 	}

@@ -100,6 +100,8 @@ int session_next(struct session *s, int timeout_ms, struct error *err)
 		forget_conversation(s, event.conversation);
 		break;
 	case RUNNER_FD:
+		if (event.fd == s->asking_fd)
+			break; /* who asks takes it */
 		if (!s->client || event.fd != client_fd(s->client)) {
 			if (s->self)
 				s->provider->ready(s->self, event.fd, event.revents);
@@ -350,7 +352,7 @@ static int live(struct session *s, struct error *err)
 int session_story(struct runner *runner, struct error *err)
 {
 	struct session s = {
-		.runner = runner, .root = -1, .dialogue = { .folder = -1 },
+		.runner = runner, .root = -1, .asking_fd = -1, .dialogue = { .folder = -1 },
 		.said = BUFFER(LINE_MAX_BYTES), .unsaid = BUFFER(LINE_MAX_BYTES), .line = BUFFER(LINE_MAX_BYTES),
 		.body = BUFFER(LINE_MAX_BYTES),
 	};

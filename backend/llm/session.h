@@ -57,6 +57,7 @@ struct session {
 	bool client_gone;
 	struct error client_error;
 	int root;               /* O_PATH of the sandbox's root, -1 when it is not known */
+	int asking_fd;          /* of the conversation in which it is asked for, -1 without */
 	double started;         /* monotonic seconds */
 
 	/* What commands ask for. */
@@ -111,7 +112,7 @@ const char *session_word(const cJSON *object, const char *name); /* "" when it i
 /* turn.c */
 int session_turn(struct session *s, struct ending *ending, struct error *err);
 
-/* calls.c: the answer's calls, one after the other, each with its result. cut: none may run. */
+/* calls.c: the answer's calls, each with its result, in their order. */
 int session_calls(struct session *s, const struct answer *answer, struct error *err);
 int session_result(struct session *s, unsigned number, const char *id, const char *name, cJSON *content,
 		   bool is_error, const char *state, double seconds, struct error *err);

@@ -188,11 +188,15 @@ class FakeNotebook(Runner):
 
 
 class FakeSandbox(Runner):
+    slow_root = 0
+
     def command(self, c):
         c.end(22, "unknown")
 
     def call(self, c):
         if c.name == "root":
+            self.note("root")
+            c.closed.wait(self.slow_root)
             return c.end(95, "a stand-in has no root")
         request = json.loads(c.request)
         self.note("run " + json.dumps(request, sort_keys=True)[:200])

@@ -771,12 +771,121 @@ class References(Case):
         s.run("go")
         self.assertEqual((s.status(), s.failure()), ("failed", "notebook probe: no such package: nump"))
 
-    def test_sandbox(self):
-        s = self.session(sandbox="lab")
-        sandbox = fake_runner.FakeSandbox(f"{self.state}/sandboxes/55")
-        self.addCleanup(sandbox.stop)
-        s.references = {"sandbox": {"kind": "sandbox", "serial": 55, "name": "lab"}}
+    def with_sandbox(self, **fields):
+        s = self.session(sandbox="lab", **fields)
+        serial = 200 + self.count
+        self.sandbox = fake_runner.FakeSandbox(f"{self.state}/sandboxes/{serial}")
+        self.addCleanup(self.sandbox.stop)
+        s.references = {"sandbox": {"kind": "sandbox", "serial": serial, "name": "lab"}}
         s.configure()
+        return s
+
+    def test_commands_while_the_sandbox_hangs(self):
+        """The end of a turn waits for the sandbox's root, but not an interrupt, nor the removal."""
+        for what in "interrupt", "removed":
+            s = self.with_sandbox()
+            self.sandbox.slow_root = 20
+            self.api.steps({"text": "Done."})
+            s.say("go")
+            s.start()
+            self.assertTrue(self.sandbox.wait_note("root"))
+            begun = time.monotonic()
+            if what == "interrupt":
+                self.assertEqual(s.command(what)["errno"], 0)
+                self.assertEqual(s.end(), "done")
+            else:
+                s.want(what)
+                s.poke()
+                s.p.wait(WAIT)
+                self.assertFalse(os.path.exists(s.folder))
+            self.assertLess(time.monotonic() - begun, 3)
+
+    def reads(self, *names):
+        """An answer that reads pipes, one a call, which end when the test writes into them."""
+        os.makedirs(self.sandbox.folder + "/workspace", exist_ok=True)
+        for name in names:
+            os.mkfifo(f"{self.sandbox.folder}/workspace/{name}")
+        return [{"tool": "read_file", "input": {"path": name}} for name in names]
+
+    def feed(self, name):
+        with open(f"{self.sandbox.folder}/workspace/{name}", "w") as f:
+            f.write(f"this is {name}\n")
+
+    def begun(self, n):
+        with self.sandbox.noted:
+            self.assertTrue(self.sandbox.noted.wait_for(
+                lambda: len([x for x in self.sandbox.notes if x.startswith("run ")]) >= n, 10), f"{n} calls did not begin")
+            self.assertEqual(len([x for x in self.sandbox.notes if x.startswith("run ")]), n)
+
+    def test_what_only_reads_runs_at_once(self):
+        s = self.with_sandbox()
+        self.api.steps({"content": [*self.reads("a", "b", "c"), {"tool": "run_command", "input": {"command": "cat d"}},
+                                    *self.reads("d", "e")]}, {"text": "Good."})
+        s.say("go")
+        s.start()
+        self.begun(3)
+        for name in "c", "b":
+            self.feed(name)
+        self.assertEqual(s.events("result"), [])  # in the order of the calls
+        self.feed("a")
+        self.begun(4)  # what writes waits for what reads, and is waited for
+        self.assertEqual([e["call"] for e in s.events("result")], [1, 2, 3])
+        self.feed("d")
+        self.begun(6)
+        self.feed("e")
+        self.feed("d")
+        self.assertEqual(s.end(), "done")
+        self.done(s)
+        self.assertEqual([s.read(f"calls/{n}/result").strip() for n in range(1, 7)], [f"this is {n}" for n in "abcdde"])
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_crash_while_several_run(self):
+        s = self.with_sandbox()
+        self.api.steps({"content": self.reads("a", "b", "c")}, {"text": "Good."})
+        s.say("go")
+        s.start()
+        self.begun(3)
+        self.feed("b")
+        s.p.kill()
+        s.p.wait()
+        s.start().end()
+        self.done(s)
+        for n in 1, 2, 3:
+            self.assertIn("interrupted: the session's process ended while this ran", s.read(f"calls/{n}/result"))
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_interrupt_and_time_limit_while_several_run(self):
+        s = self.with_sandbox()
+        self.api.steps({"content": self.reads("a", "b")}, {"text": "Good."})
+        s.say("go")
+        s.start()
+        self.begun(2)
+        self.assertEqual(s.command("interrupt")["errno"], 0)
+        self.assertEqual(s.end(), "interrupted")
+        self.check(s)
+        self.assertEqual([s.read(f"calls/{n}/state") for n in (1, 2)], ["interrupted\n"] * 2)
+        s = self.with_sandbox(tool_timeout=2)
+        self.api.steps({"content": self.reads("a", "b")}, {"text": "Good."})
+        begun = time.monotonic()
+        s.run("go")
+        self.done(s)
+        self.assertLess(time.monotonic() - begun, 3.9)
+        for n in 1, 2:
+            self.assertIn("timed out after 2 s", s.read(f"calls/{n}/result"))
+        self.assertEqual(self.api.refusals(), [])
+
+    def test_without_the_sandbox_it_began_with(self):
+        s = self.with_sandbox()
+        self.api.steps({"text": "One."}, {"tool": "list_files", "input": {}}, {"text": "Two."})
+        s.run("go")
+        s.references = {}
+        s.configure(sandbox=None)
+        s.run("again")
+        self.done(s)
+        self.assertIn("has no notebook and no sandbox any more", s.read("calls/1/result"))
+
+    def test_sandbox(self):
+        s = self.with_sandbox()
         self.api.steps({"tool": "run_command", "input": {"command": "echo $((6*7))"}}, {"text": "42"})
         s.run("go")
         self.done(s)
