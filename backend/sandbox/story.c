@@ -27,9 +27,9 @@
 #include "base/file.h"
 
 #define QUIT_MS 2000
-#define QUIT_TRIES 10
 #define SECRETS_MS 10000
 #define GATE_MS 1000
+#define BACKEND "backend" /* in its folder: on which it is */
 
 /* The boot in which it was last acted on: nothing that ran survives another. */
 static int keep_boot(struct life *s, struct error *err)
@@ -74,10 +74,11 @@ static int bring_down(struct life *s, const char *reason, enum sandbox_end_kind 
 
 	/* It records that it was told to, before it ends. */
 	if (asked && guest_quit(s->guest, &life_quiet, NULL, &ignored))
-		for (int i = 0; i < QUIT_TRIES && !guest_step(s->guest, &ignored); i++) {
-			struct pollfd p = { .fd = guest_fd(s->guest), .events = POLLOUT };
+		for (double end = life_now() + QUIT_MS / 1000.0; !guest_step(s->guest, &ignored);) {
+			struct pollfd p = { .fd = guest_fd(s->guest), .events = guest_events(s->guest) };
+			int left = (int)((end - life_now()) * 1000);
 
-			if (!(guest_events(s->guest) & POLLOUT) || poll(&p, 1, QUIT_MS / QUIT_TRIES) < 0)
+			if (!guest_unsent(s->guest) || left <= 0 || poll(&p, 1, left) < 0)
 				break;
 		}
 	calls_detach(s->calls, ENOTCONN, reason);
@@ -98,24 +99,67 @@ static int clear_away(struct life *s, const char *reason, struct error *err)
 	return bring_down(s, reason, &kind, why, err);
 }
 
-static int choose_backend(struct life *s, struct error *err)
+/* "NAME", and " kept" once it was ready: from then on its files are there, and it stays. */
+static int keep_backend(struct life *s, bool kept, struct error *err)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "%s%s\n", s->backend->name, kept ? " kept" : "");
+
+	return file_replace(runner_folder(s->runner), BACKEND, text, (size_t)n, 0600, true, err);
+}
+
+static void read_backend(struct life *s, char name[32], bool *kept)
+{
+	cleanup_buffer struct buffer text = BUFFER(64);
+	struct error ignored;
+	size_t n;
+
+	name[0] = '\0';
+	*kept = false;
+	if (file_read(runner_folder(s->runner), BACKEND, &text, &ignored) || !text.length)
+		return;
+	n = strcspn(text.data, " \n");
+	(void)snprintf(name, 32, "%.*s", (int)n, text.data);
+	*kept = !strcmp(text.data + n, " kept\n");
+}
+
+static const char *wanted_backend(const struct life *s)
 {
 	const char *name = s->fields ? sandbox_text(&s->sandbox, "backend") : NULL;
-	const struct sandbox_backend *backend = sandbox_backend_find(name ? name : "local", err);
+
+	return name ? name : "local";
+}
+
+static int open_backend(struct life *s, const char *name, struct error *err)
+{
+	const struct sandbox_backend *backend = sandbox_backend_find(name, err);
 
 	if (!backend || backend == s->backend)
 		return backend ? 0 : -1;
-	/* What runs elsewhere ends there. */
-	if (s->backend) {
-		if (clear_away(s, "the sandbox moves to another backend", err))
-			return -1;
+	if (s->backend)
 		s->backend->close(&s->sandbox);
-	}
 	s->backend = NULL;
 	if (backend->open(&s->sandbox, err))
 		return -1;
 	s->backend = backend;
 	return 0;
+}
+
+/* Where it is; what was begun on another backend and never became ready is removed there. */
+static int choose_backend(struct life *s, struct error *err)
+{
+	char recorded[32];
+	bool kept;
+
+	read_backend(s, recorded, &kept);
+	if (open_backend(s, *recorded ? recorded : wanted_backend(s), err))
+		return -1;
+	if (kept || !strcmp(s->backend->name, wanted_backend(s)) || runner_want(s->runner)->what != WANT_RUN)
+		return 0;
+	if (clear_away(s, "the sandbox moves to another backend", err) || s->backend->remove(&s->sandbox, err))
+		return -1;
+	(void)unlinkat(runner_folder(s->runner), BACKEND, 0);
+	return open_backend(s, wanted_backend(s), err);
 }
 
 static int write_info(struct life *s, struct error *err)
@@ -157,7 +201,15 @@ static int start(struct life *s, struct error *err)
 {
 	struct guest *guest = NULL;
 	const cJSON *secrets = sandbox_field(&s->sandbox, "secrets");
+	char recorded[32];
+	bool kept;
 
+	read_backend(s, recorded, &kept);
+	if (strcmp(wanted_backend(s), s->backend->name) != 0)
+		return error_set(err, EBUSY, "its files are on the backend %s, and it stays there: make another sandbox for %s",
+				 s->backend->name, wanted_backend(s));
+	if (!kept && keep_backend(s, false, err))
+		return -1;
 	if (cJSON_GetArraySize(secrets) && runner_secrets(s->runner, secrets, SECRETS_MS, err))
 		return -1;
 	if (s->backend->prepare(&s->sandbox, err))
@@ -174,6 +226,7 @@ static int start(struct life *s, struct error *err)
 	s->deadline = sandbox_number(&s->sandbox, "timeout", 0);
 	s->deadline += s->deadline > 0 ? s->started : 0;
 	if (life_attach(s, guest, err) || wait_for_gate(s, err) || write_info(s, err) || life_keep_deadline(s, err) ||
+	    (!kept && keep_backend(s, true, err)) ||
 	    runner_set_state(s->runner, "ready", err))
 		return -1;
 	failpoint("sandbox-ready");
