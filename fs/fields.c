@@ -30,7 +30,7 @@ static int this_version(const cJSON *value, const char *const *works, struct err
 
 static int check_backend(const cJSON *value, struct error *err)
 {
-	static const char *const works[] = { "local", NULL };
+	static const char *const works[] = { "local", "docker", NULL };
 
 	return this_version(value, works, err);
 }
@@ -150,6 +150,18 @@ static int check_system_package(const cJSON *value, struct error *err)
 	return error_set(err, EINVAL, "'%s' is no package of apt", judge_shown(text, out));
 }
 
+/* An image's name becomes a part of an address; whether there is one, only its engine can tell. */
+static int check_image(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+
+	for (const char *c = text; *c; c++)
+		if ((unsigned char)*c <= ' ' || *c == 127)
+			return error_set(err, EINVAL, "'%s' is no image", judge_shown(text, out));
+	return *text ? 0 : error_set(err, EINVAL, "'' is no image");
+}
+
 /* A name of an object: what can be the name of a folder. */
 static int check_name(const cJSON *value, struct error *err)
 {
@@ -185,9 +197,10 @@ static const struct field secret_fields[] = {
 const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
-	{ "image", FIELD_STRING, "null", .later = true, .help = "the system inside; absent is the host's own, copy-on-write" },
-	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root" },
-	{ "gpu", FIELD_STRING, "null", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
+	{ "image", FIELD_STRING, "null", .only = "docker", .check = check_image,
+	  .help = "the system inside, for example python:3.12; absent is python:3.12-slim on docker, this machine's own on local" },
+	{ "setup", FIELD_STRINGS, "[]", .only = "local", .help = "shell commands that belong to the image, made once; needs root" },
+	{ "gpu", FIELD_STRING, "null", .only = "local", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
 	{ "gpu_count", FIELD_INTEGER, "1", .minimum = 1, .maximum = 64, .help = "how many GPUs" },
 	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
 	{ "memory", FIELD_SIZE, "null", .minimum = 16.0 * 1024 * 1024, .maximum = 65536 * GIB,
@@ -201,7 +214,7 @@ const struct field sandbox_fields[] = {
 	{ "python_version", FIELD_STRING, "null", .check = check_python_version,
 	  .help = "for example 3.11; absent is the machine's own" },
 	{ "python_packages", FIELD_STRINGS, "[]", .check = check_package, .help = "what pip installs, for example [numpy]" },
-	{ "system_packages", FIELD_STRINGS, "[]", .check = check_system_package,
+	{ "system_packages", FIELD_STRINGS, "[]", .only = "local", .check = check_system_package,
 	  .help = "what apt installs, for example [git], made once; needs root" },
 	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
 	  .help = "what Jupyter's own environment is made of" },

@@ -157,7 +157,7 @@ static bool read_size(const char *text, double *value)
 	return !*end || !strcasecmp(end, "B") || !strcasecmp(end, "iB");
 }
 
-static bool is_choice(const char *choices, const char *text)
+bool judge_is_choice(const char *choices, const char *text)
 {
 	size_t n = strlen(text);
 
@@ -270,7 +270,7 @@ static int take_scalar(const struct field *f, const char *name, const struct doc
 		break;
 	case FIELD_CHOICE:
 	case FIELD_CHOICE_OR_STRINGS:
-		right = is_choice(f->choices, node->text);
+		right = judge_is_choice(f->choices, node->text);
 		break;
 	default:
 		right = true;

@@ -42,6 +42,7 @@ struct field {
 	const char *help;       /* one sentence */
 	bool alive;             /* can change while the object runs */
 	bool later;             /* known, refused: "gpu is not supported by this version" */
+	const char *only;       /* "docker|modal": the backends that serve it; NULL: all do */
 	const struct field *fields;
 	/* A check beyond the type; may be NULL. -1 with a sentence without the line. It is given
 	 * the value, but of STRINGS, PAIRS and MAP one item or member at a time (in a list or
@@ -86,6 +87,8 @@ char *judge_path(const char *path, struct error *err);
 const char *judge_shown(const char *text, char out[JUDGE_SHOWN]);
 
 /* Whether text is a name for a variable: letters, digits, _, no digit first. */
+/* Whether text is one of choices ("local|docker"). */
+bool judge_is_choice(const char *choices, const char *text);
 bool judge_is_variable(const char *text);
 
 /* The known word nearest to `word` among n, or NULL when none is near enough to be meant. */

@@ -91,6 +91,30 @@ static int check_image(const cJSON *fields, struct fault *fault, struct error *e
 	return 0;
 }
 
+/* What only some backends serve is refused by name where another was chosen. */
+static int check_only(const cJSON *fields, struct fault *fault, struct error *err)
+{
+	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
+	char out[JUDGE_SHOWN];
+
+	for (const struct field *f = sandbox_fields; f->name; f++) {
+		const cJSON *value = cJSON_GetObjectItemCaseSensitive(fields, f->name);
+		cJSON *fallback;
+		bool same;
+
+		if (!f->only || judge_is_choice(f->only, backend ? backend : ""))
+			continue;
+		fallback = cJSON_Parse(f->fallback);
+		same = cJSON_Compare(value, fallback, true);
+		cJSON_Delete(fallback);
+		*fault = (struct fault){ f->name, -1 };
+		if (!same)
+			return error_set(err, ENOTSUP, "%s: the backend %s does not have it; %s does", f->name,
+					 judge_shown(backend ? backend : "", out), f->only);
+	}
+	return 0;
+}
+
 static int check_sandbox(const struct node *node, const cJSON *fields, bool final, cJSON *references,
 			 struct fault *fault, struct error *err)
 {
@@ -98,7 +122,7 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 	struct object *standard = objects_find(OBJECT_WORKSPACE, "default");
 
 	(void)node;
-	if ((final && check_image(fields, fault, err) < 0) || check_secrets(fields, final, fault, err) < 0
+	if ((final && (check_only(fields, fault, err) < 0 || check_image(fields, fault, err) < 0)) || check_secrets(fields, final, fault, err) < 0
 	    || check_local(fields, "local_files", false, fault, err) < 0
 	    || check_local(fields, "local_dirs", true, fault, err) < 0)
 		return -1;

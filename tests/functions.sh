@@ -121,16 +121,20 @@ remove_groups() {
 	echo "control groups of $S are left" >&2
 }
 
+# Ends every object through the front door, so that nothing of it stays.
+end_objects() {
+	local c o
+	mountpoint -q "$M" 2>/dev/null || return 0
+	for c in sessions notebooks sandboxes; do
+		for o in "$M/$c"/*/; do [ -L "${o%/}" ] || rmdir "$o" 2>/dev/null; done
+	done
+	for _ in $(seq 100); do [ -z "$(runner_pids)" ] && break; sleep 0.05; done
+}
+
 finish() {
 	local status=$? c pid
 	for c in "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"; do eval "$c"; done
-	if mountpoint -q "$M" 2>/dev/null; then
-		# End every object through the front door first, so that nothing of it stays.
-		for c in sessions notebooks sandboxes; do
-			for pid in "$M/$c"/*/; do [ -L "${pid%/}" ] || rmdir "$pid" 2>/dev/null; done
-		done
-		for _ in $(seq 100); do [ -z "$(runner_pids)" ] && break; sleep 0.05; done
-	fi
+	end_objects
 	fusermount3 -u "$M" 2>/dev/null || fusermount3 -uz "$M" 2>/dev/null
 	for pid in $(runner_pids); do kill -9 "$pid" 2>/dev/null; done
 	# What a killed runner had started: sandboxes, the boxes in which layers are made, a probe.

@@ -1,9 +1,16 @@
 #include "backend/sandbox/backend.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-const struct sandbox_backend *const sandbox_backends[] = { &sandbox_local, NULL };
+#include "base/cleanup.h"
+#include "base/file.h"
+
+const struct sandbox_backend *const sandbox_backends[] = { &sandbox_local, &sandbox_docker, NULL };
 
 const struct sandbox_backend *sandbox_backend_find(const char *name, struct error *err)
 {
@@ -31,4 +38,55 @@ double sandbox_number(const struct sandbox *s, const char *field, double fallbac
 	const cJSON *value = sandbox_field(s, field);
 
 	return cJSON_IsNumber(value) ? value->valuedouble : fallback;
+}
+
+void sandbox_hostname(const char *name, char out[64])
+{
+	size_t n = 0;
+
+	for (; *name && n < 63; name++)
+		out[n++] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-", *name) ? *name : '-';
+	out[n] = '\0';
+	if (!n || out[0] == '-')
+		(void)snprintf(out, 64, "sandbox");
+}
+
+int sandbox_workspace(const struct sandbox *s, size_t part, char **path, const char **inside, struct error *err)
+{
+	static const struct { const char *folder, *inside; } parts[SANDBOX_WORKSPACE_PARTS] = {
+		{ "libraries", "/workspace/libraries" }, { "skills", "/workspace/skills" },
+		{ "files", "/workspace/files" }, { "modules", "/workspace/.modules" },
+	};
+	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(s->references, "workspace");
+	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(workspace, "serial");
+
+	*path = NULL;
+	*inside = parts[part].inside;
+	if (!cJSON_IsNumber(serial))
+		return 0;
+	if (asprintf(path, "%s/workspaces/%" PRIu64 "/%s", s->state->path, (uint64_t)serial->valuedouble,
+		     parts[part].folder) < 0) {
+		*path = NULL;
+		return error_memory(err);
+	}
+	return file_make_folders(AT_FDCWD, *path, 0755, err) ? -1 : 1;
+}
+
+int sandbox_add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how)
+{
+	cJSON *limit = cJSON_AddObjectToObject(info, name);
+
+	if (!limit ||
+	    !(asked > 0 ? cJSON_AddNumberToObject(limit, "asked", asked) : cJSON_AddNullToObject(limit, "asked")) ||
+	    !(in_force > 0 ? cJSON_AddNumberToObject(limit, "in_force", in_force) : cJSON_AddNullToObject(limit, "in_force")) ||
+	    !(how ? cJSON_AddStringToObject(limit, "how", how) : cJSON_AddNullToObject(limit, "how")))
+		return -1;
+	return 0;
+}
+
+const char *sandbox_judge_limit(double asked, double in_force)
+{
+	if (asked <= 0)
+		return in_force > 0 ? "enforced" : NULL;
+	return in_force > 0 && in_force <= asked * 1.001 + 4096 ? "enforced" : "not available";
 }

@@ -96,7 +96,7 @@ struct sandbox_backend {
 };
 
 extern const struct sandbox_backend *const sandbox_backends[]; /* NULL-terminated */
-extern const struct sandbox_backend sandbox_local;
+extern const struct sandbox_backend sandbox_local, sandbox_docker;
 
 const struct sandbox_backend *sandbox_backend_find(const char *name, struct error *err);
 
@@ -104,5 +104,16 @@ const struct sandbox_backend *sandbox_backend_find(const char *name, struct erro
 const char *sandbox_text(const struct sandbox *s, const char *field);
 double sandbox_number(const struct sandbox *s, const char *field, double fallback);
 const cJSON *sandbox_field(const struct sandbox *s, const char *field); /* NULL for null */
+
+/* What backends do alike. A name as a host's name may be written. */
+void sandbox_hostname(const char *name, char out[64]);
+/* A folder of its workspace, made where it is not there yet (one that comes later could not be bound
+ * then): 1 with its path (owned by the caller) and where it belongs inside, 0 without a workspace, -1. */
+#define SANDBOX_WORKSPACE_PARTS 4
+int sandbox_workspace(const struct sandbox *s, size_t part, char **path, const char **inside, struct error *err);
+/* A limit in info.json: what was asked and what is in force (0: nothing), and how; -1 without memory. */
+int sandbox_add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how);
+/* Enforced: in force is a limit no laxer than what was asked (the kernel rounds to pages). */
+const char *sandbox_judge_limit(double asked, double in_force);
 
 #endif

@@ -15,9 +15,9 @@
 
 #define OPTIONS_MAX 4095 /* mount(2) takes one page with its NUL */
 
-static const char *const capabilities[] = {
+const char *const bundle_capabilities[] = {
 	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-	"CAP_SETUID", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_SETFCAP",
+	"CAP_SETUID", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_SETFCAP", NULL
 };
 
 static const char *const masked[] = {
@@ -202,7 +202,7 @@ static void add_process(struct writer *w, cJSON *config, const struct bundle *b)
 	add_texts(w, process, "args", args, 2);
 	object = add_object(w, process, "capabilities");
 	for (size_t i = 0; i < COUNT(sets); i++)
-		add_texts(w, object, sets[i], capabilities, COUNT(capabilities));
+		add_texts(w, object, sets[i], bundle_capabilities, COUNT(bundle_capabilities) - 1);
 	if (b->user) {
 		/* Counted in the sandbox's own user namespace, so each has its own. */
 		object = add_object(w, add_array(w, process, "rlimits"), NULL);

@@ -23,6 +23,9 @@
 #define BUNDLE_GUEST "/run/interpfs/guest"   /* where the guest's program is inside */
 #define BUNDLE_PIDS 4096                     /* processes and threads in one sandbox */
 
+/* What root inside may do, NULL-terminated; the same on every backend. */
+extern const char *const bundle_capabilities[];
+
 struct bundle_bind {
 	const char *source, *destination;
 	bool writable;

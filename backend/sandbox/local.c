@@ -222,17 +222,6 @@ static int local_prepare(struct sandbox *s, struct error *err)
 
 /* ---- the start ---- */
 
-static void make_hostname(const char *name, char out[64])
-{
-	size_t n = 0;
-
-	for (; *name && n < 63; name++)
-		out[n++] = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-", *name) ? *name : '-';
-	out[n] = '\0';
-	if (!n || out[0] == '-')
-		(void)snprintf(out, 64, "sandbox");
-}
-
 static int add_env(struct plan *plan, const struct sandbox *s, struct error *err)
 {
 	const cJSON *item;
@@ -345,21 +334,12 @@ static int add_gpus(struct plan *plan, struct sandbox *s, struct local *l, struc
 
 static int add_workspace(struct plan *plan, const struct sandbox *s, struct error *err)
 {
-	static const struct { const char *folder, *inside; } parts[] = {
-		{ "libraries", "/workspace/libraries" }, { "skills", "/workspace/skills" },
-		{ "files", "/workspace/files" }, { "modules", "/workspace/.modules" },
-	};
-	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(s->references, "workspace");
-	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(workspace, "serial");
-
-	for (size_t i = 0; cJSON_IsNumber(serial) && i < sizeof parts / sizeof *parts; i++) {
+	for (size_t i = 0; i < SANDBOX_WORKSPACE_PARTS; i++) {
 		cleanup_free char *path = NULL;
+		const char *inside;
+		int found = sandbox_workspace(s, i, &path, &inside, err);
 
-		if (asprintf(&path, "%s/workspaces/%" PRIu64 "/%s", s->state->path, (uint64_t)serial->valuedouble,
-			     parts[i].folder) < 0)
-			return error_memory(err);
-		/* A folder that comes later could not be bound then. */
-		if (file_make_folders(AT_FDCWD, path, 0755, err) || plan_bind(plan, path, parts[i].inside, false, err))
+		if (found < 0 || (found && plan_bind(plan, path, inside, false, err)))
 			return -1;
 	}
 	return 0;
@@ -426,7 +406,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 {
 	char hostname[64];
 
-	make_hostname(s->name, hostname);
+	sandbox_hostname(s->name, hostname);
 	if (plan_system(plan, s->state, &l->box, l->image.path, hostname, &l->network, err))
 		return -1;
 	if (l->layers.paths[0] && plan_layers(plan, (const char *const *)l->layers.paths, err))
@@ -518,26 +498,6 @@ static int local_remove(struct sandbox *s, struct error *err)
 
 /* ---- what is in force ---- */
 
-static int add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how)
-{
-	cJSON *limit = cJSON_AddObjectToObject(info, name);
-
-	if (!limit ||
-	    !(asked > 0 ? cJSON_AddNumberToObject(limit, "asked", asked) : cJSON_AddNullToObject(limit, "asked")) ||
-	    !(in_force > 0 ? cJSON_AddNumberToObject(limit, "in_force", in_force) : cJSON_AddNullToObject(limit, "in_force")) ||
-	    !(how ? cJSON_AddStringToObject(limit, "how", how) : cJSON_AddNullToObject(limit, "how")))
-		return -1;
-	return 0;
-}
-
-/* Enforced: the kernel says a limit that is no laxer than what was asked (it rounds to pages). */
-static const char *judge_limit(double asked, double in_force)
-{
-	if (asked <= 0)
-		return in_force > 0 ? "enforced" : NULL;
-	return in_force > 0 && in_force <= asked * 1.001 + 4096 ? "enforced" : "not available";
-}
-
 static int describe_limits(const struct sandbox *s, const struct local *l, cJSON *info)
 {
 	struct cgroup_limits limits;
@@ -549,15 +509,15 @@ static int describe_limits(const struct sandbox *s, const struct local *l, cJSON
 	cgroup_read(l->box.pid, &limits);
 	if (geteuid() && !prlimit(l->box.pid, RLIMIT_NPROC, NULL, &processes) && processes.rlim_cur == BUNDLE_PIDS)
 		limits.pids = processes.rlim_cur;
-	how = cpu > 0 && !(limits.cpu > 0 && limits.cpu <= cpu * 1.001) ? "not available" : judge_limit(cpu, limits.cpu);
+	how = cpu > 0 && !(limits.cpu > 0 && limits.cpu <= cpu * 1.001) ? "not available" : sandbox_judge_limit(cpu, limits.cpu);
 	if (how && !strcmp(how, "not available") && !sched_getaffinity(l->box.pid, sizeof set, &set) &&
 	    CPU_COUNT(&set) <= (int)ceil(cpu)) {
 		limits.cpu = CPU_COUNT(&set);
 		how = "advisory";
 	}
-	if (add_limit(info, "memory", memory, (double)limits.memory, judge_limit(memory, (double)limits.memory)) ||
-	    add_limit(info, "cpu", cpu, limits.cpu, how) ||
-	    add_limit(info, "pids", BUNDLE_PIDS, (double)limits.pids, judge_limit(BUNDLE_PIDS, (double)limits.pids)))
+	if (sandbox_add_limit(info, "memory", memory, (double)limits.memory, sandbox_judge_limit(memory, (double)limits.memory)) ||
+	    sandbox_add_limit(info, "cpu", cpu, limits.cpu, how) ||
+	    sandbox_add_limit(info, "pids", BUNDLE_PIDS, (double)limits.pids, sandbox_judge_limit(BUNDLE_PIDS, (double)limits.pids)))
 		return -1;
 	return 0;
 }

@@ -46,7 +46,7 @@ START_TEST(unknown_fields)
 	refused("backend: local\n\n# a comment\npython_pakages: [numpy]\n",
 		"line 4: unknown field 'python_pakages'; did you mean 'python_packages'?");
 	refused("tiemout: 3\n", "line 1: unknown field 'tiemout'; did you mean 'timeout'?");
-	ck_assert(strstr(verdict(sandbox_fields, "xyzzy: 1\n"), "line 1: unknown field 'xyzzy'; known are backend, setup, gpu, gpu_count, cpu, memory"));
+	ck_assert(strstr(verdict(sandbox_fields, "xyzzy: 1\n"), "line 1: unknown field 'xyzzy'; known are backend, image, setup, gpu, gpu_count, cpu, memory"));
 	refused("{\"timeout\": 60,\n \"gqu\": 1}", "line 2: unknown field 'gqu'; did you mean 'gpu'?");
 	ck_assert_str_eq(verdict(session_fields, "limits: {turn: 3}\n"),
 			 "line 1: unknown field 'limits.turn'; did you mean 'turns'?");
@@ -63,7 +63,7 @@ START_TEST(later_fields)
 	refused("models: [{name: google/gemma-2-9b}]\n", "line 1: models is not supported by this version");
 	refused("idle_timeout: 5\n", "line 1: idle_timeout is not supported by this version");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
-	refused("backend: docker\n", "line 1: docker is not supported by this version");
+	refused("backend: slurm\n", "line 1: slurm is not supported by this version");
 	ck_assert_int_eq(judge(sandbox_fields, "debug: true\n", 12, true, NULL, &err), -1);
 	ck_assert_int_eq(err.code, ENOTSUP);
 	/* what they say is so anyway */
@@ -237,7 +237,7 @@ START_TEST(ends)
 	refused("timeout: 60\ngqu\n", "line 2: a field is written as 'name: value'");
 	refused("{\"timeout\": 6\n", "line 1: the mapping that begins here is not closed");
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
-	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, setup, gpu, gpu_count, cpu, memory, timeout, execution_mode, "
+	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, image, setup, gpu, gpu_count, cpu, memory, timeout, execution_mode, "
 		"python_version, python_packages, system_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, "
 		"ports, network");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");

@@ -1,0 +1,148 @@
+# What every engine does, as one list: engine_tests BACKEND LINE, where LINE is what else a config
+# needs there (an image). Sourced after functions.sh. What one engine cannot is said here, by name.
+
+inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
+state() { cat "$M/sandboxes/$1/state"; }
+is() { [ "$(state "$1")" = "$2" ]; }
+error() { cat "$M/sandboxes/$1/error"; }
+ctl() { echo "$2" >"$M/sandboxes/$1/ctl"; }
+info() { jq -c "$2" "$M/sandboxes/$1/info.json"; }
+runner_of() { local pid; read -r pid _ <"$S/sandboxes/$(jq .serial "$M/sandboxes/$1/info.json")/run/pid"; echo "$pid"; }
+
+write_config() { # NAME LINES...
+	{ echo "backend: $BACKEND"; [ -z "$LINE" ] || echo "$LINE"; printf '%s\n' "${@:2}"; } >"$T/config"
+	cat "$T/config" 2>/dev/null >"$M/sandboxes/$1/config"
+}
+
+made() { # NAME LINES...: whether it became ready
+	mkdir "$M/sandboxes/$1" && write_config "$@" && ctl "$1" wait 2>/dev/null
+}
+
+gone() { # NAME ID: nothing of it runs, nor is kept by the engine
+	case $BACKEND in
+	local) [ -z "$(find "$S/runtime" -mindepth 2 -name "$1" 2>/dev/null)" ] ;;
+	docker) ! containers | grep -q "^/$1 " ;;
+	esac
+}
+
+engine_commands() {
+	local i many=() sleeper
+	same "stdout" out "$(inside lab sh -c 'echo out; echo err >&2' 2>/dev/null)"
+	same "stderr" err "$(inside lab sh -c 'echo out; echo err >&2' 2>&1 >/dev/null)"
+	inside lab sh -c 'exit 7'; same "an exit status" 7 $?
+	inside lab sh -c 'kill -9 $$'; same "a signal's status" 137 $?
+	fails "a command that is not there" inside lab no-such-command
+	same "the environment" "hello there 7" "$(inside lab sh -c 'echo $GREETING $NUMBER')"
+	same "where commands begin" /workspace "$(inside lab pwd)"
+	same "who they are" 0 "$(inside lab id -u)"
+	same "a megabyte of output" 1000000 "$(inside lab head -c 1000000 /dev/zero | wc -c)"
+	same "exec" "hello
+[exit 3]" "$(ask "$M/sandboxes/lab/exec" 'echo hello; exit 3')"
+	same "python" 42 "$(ask "$M/sandboxes/lab/python" 'print(6*7)')"
+	case $(ask "$M/sandboxes/lab/python" '1/0') in *ZeroDivisionError*"[exit 1]") ;; *) fail "a traceback" ;; esac
+	# Many at once, each with its own answer.
+	for i in 1 2 3 4 5 6 7 8; do inside lab sh -c "head -c 300000 /dev/zero | wc -c; echo $i" >"$T/many-$i" & many+=($!); done
+	wait "${many[@]}"
+	for i in 1 2 3 4 5 6 7 8; do same "command $i of eight" "300000 $i" "$(tr '\n' ' ' <"$T/many-$i" | sed 's/ $//')"; done
+	"$INTERPFS" exec "$M/sandboxes/lab" -- sleep 300 & sleeper=$!
+	eventually 10 sh -c "'$INTERPFS' exec '$M/sandboxes/lab' -- sh -c 'ps ax | grep -v grep | grep -q \"sleep 300\"'"
+	kill $sleeper; wait $sleeper
+	eventually 10 sh -c "! '$INTERPFS' exec '$M/sandboxes/lab' -- sh -c 'ps ax | grep -v grep | grep -q \"sleep 300\"'"
+}
+
+engine_isolation() {
+	fails "the host's files" inside lab test -e "$T/config"
+	fails "mounting" inside lab mount -t tmpfs none /mnt
+	fails "the host's processes" inside lab sh -c '[ "$(ls -d /proc/[0-9]* | wc -l)" -gt 20 ]'
+	fails "process 1 told to end from inside" inside lab sh -c 'kill -TERM 1; kill -KILL 1; sleep 0.3; exit 1'
+	inside lab true || fail "process 1 was ended from inside"
+	same "networks" lo "$(inside lab sh -c 'cut -sd: -f1 /proc/net/dev' | tr -d ' ')"
+	inside lab sh -c 'echo kept >/root/file; mkdir -p /usr/local; echo kept >/usr/local/file; mkdir -p /srv/x; echo kept >/srv/x/file' || fail "its own system is not writable"
+}
+
+engine_limits() {
+	if [ "$BACKEND" = local ] && [ "$(id -u)" != 0 ]; then
+		same "memory" '"not available"' "$(info lab .memory.how)"
+		return
+	fi
+	same "memory" '{"asked":268435456,"in_force":268435456,"how":"enforced"}' "$(info lab .memory)"
+	same "cpu" '{"asked":1,"in_force":1,"how":"enforced"}' "$(info lab .cpu)"
+	same "pids" '"enforced"' "$(info lab .pids.how)"
+	inside lab python3 -c 'x = bytearray(400 << 20)' && fail "400 MiB within 256 MiB"
+	inside lab true || fail "it ended with a command that had no memory"
+}
+
+engine_adoption() {
+	local old
+	inside lab sh -c 'sleep 300 & echo $! >/root/sleeper'
+	old=$(runner_of lab)
+	kill -9 "$old"
+	eventually 20 sh -c "read -r p _ <'$S/sandboxes/$(jq .serial "$M/sandboxes/lab/info.json")/run/pid' && [ \"\$p\" != '$old' ] && [ -d /proc/\$p ]"
+	eventually 20 is lab ready
+	same "a command by the next runner" kept "$(inside lab cat /root/file)"
+	inside lab sh -c 'kill -0 $(cat /root/sleeper)' || fail "what ran inside is gone"
+	# Again, and the mount with it.
+	unmount_it
+	kill -9 "$(runner_pids)" 2>/dev/null
+	mount_it
+	eventually 20 is lab ready
+	eventually 20 inside lab true
+	inside lab sh -c 'kill -0 $(cat /root/sleeper)' || fail "what ran inside is gone after a new mount"
+	ctl lab 'extend 60' || fail "extend: $(error lab)"
+}
+
+engine_restart() {
+	ctl lab restart || fail "restart: $(error lab)"
+	same "files after a restart" "kept kept" "$(inside lab sh -c 'cat /root/file /srv/x/file' | tr '\n' ' ' | sed 's/ $//')"
+	fails "what ran before the restart" inside lab sh -c 'kill -0 $(cat /root/sleeper)'
+	ctl lab stop
+	same "state" stopped "$(state lab)"
+	fails "a command in a stopped sandbox" inside lab true
+	ctl lab start && ctl lab wait || fail "start: $(error lab)"
+	same "a file after a stop" kept "$(inside lab cat /root/file)"
+}
+
+engine_timeout() {
+	made short "network: none" "timeout: 2" || fail "short: $(error short)"
+	inside short sleep 60 && fail "a command outlived its sandbox"
+	eventually 15 is short stopped
+	case $(error short) in *"timeout of 2 seconds was reached"*) ;; *) fail "error: $(error short)" ;; esac
+	ctl short restart || fail "restart after a timeout: $(error short)"
+	same "error after a restart" "" "$(error short)"
+	ctl short 'extend 300' || fail "extend"
+	# Its deadline holds while no runner lives.
+	rmdir "$M/sandboxes/short"
+	made short "network: none" "timeout: 3" || fail "short: $(error short)"
+	unmount_it
+	kill -9 $(runner_pids) 2>/dev/null
+	sleep 4 # nobody is there to ask
+	mount_it
+	eventually 20 is short stopped
+	case $(error short) in *"timeout of 3 seconds was reached"*) ;; *) fail "error after nobody was there: $(error short)" ;; esac
+	rmdir "$M/sandboxes/short"
+	eventually 20 is lab ready
+}
+
+engine_end() {
+	local id
+	id=$(cat "$M/sandboxes/lab/id")
+	rmdir "$M/sandboxes/lab" || fail "rmdir"
+	eventually 20 gone "$id"
+	eventually 20 test ! -e "$S/sandboxes/${id##*-}"
+	same "mounts" "" "$(grep "$S" /proc/mounts | grep -v "$M")"
+}
+
+engine_tests() {
+	BACKEND=$1 LINE=$2
+	mount_it
+	made lab "network: none" "memory: 256M" "cpu: 1" "env: {GREETING: 'hello there', NUMBER: 7}" || fail "it did not start: $(error lab)"
+	same "state" ready "$(state lab)"
+	case $(cat "$M/sandboxes/lab/id") in interpfs-*-*) ;; *) fail "id: $(cat "$M/sandboxes/lab/id")" ;; esac
+	engine_commands
+	engine_isolation
+	engine_limits
+	engine_adoption
+	engine_restart
+	engine_timeout
+	engine_end
+}

@@ -1,0 +1,119 @@
+# Engines for the tests: the Docker Engine and Podman of the distribution, started here with sockets,
+# data and networks of their own (a network namespace that slirp4netns joins to the outside), and
+# stopped again. Sourced after functions.sh, by root.
+#
+#   start_docker [OPTIONS]   sets DOCKER_HOST, PING (a pid in the engine's network namespace)
+#   start_podman
+#   make_image NAME          imports a small root with a shell, coreutils, Python and pip
+#   api METHOD PATH [CURL]   the engine's answer
+#   containers               a line each: name state
+#   stop_engine              with all that it ran
+#
+# No test may need the command `docker` or `podman`: the first ones on PATH here fail, and are told.
+ENGINE=
+mkdir -p "$T/bin"
+for c in docker podman; do
+	printf '#!/bin/sh\necho "%s $*" >>"%s/commands-called"; exit 1\n' $c "$T" >"$T/bin/$c"
+	chmod 0755 "$T/bin/$c"
+done
+PODMAN=$(PATH=/usr/bin:/usr/local/bin command -v podman)
+PATH=$T/bin:$PATH
+
+api() {
+	local method=$1 path=$2; shift 2
+	curl -sS --max-time 120 --unix-socket "$T/engine/sock" -X "$method" "$@" "http://engine$path"
+}
+
+containers() { api GET '/containers/json?all=1' | jq -r '.[] | "\(.Names[0]) \(.State)"' | sort; }
+answers() { [ "$(api GET /_ping 2>/dev/null)" = OK ]; }
+
+# start_engine ENGINE WORDS...: the words run in the namespaces, $T/engine/log has what they said
+start_engine() {
+	ENGINE=$1; shift
+	mkdir -p "$T/engine"
+	unshare --net --mount --propagation private sh -c 'ip link set lo up; echo $$ >"$0/engine/pid"; cd "$0/engine" && exec "$@" >>log 2>&1' "$T" "$@" &
+	on_exit stop_engine
+	eventually 10 test -s "$T/engine/pid"
+	ENGINE_PID=$(cat "$T/engine/pid")
+	slirp4netns --configure --mtu=65520 --disable-host-loopback "$ENGINE_PID" tap0 >"$T/engine/network.log" 2>&1 &
+	ENGINE_NETWORK=$!
+	eventually 30 answers
+	export DOCKER_HOST=unix://$T/engine/sock
+}
+
+start_docker() {
+	start_engine docker dockerd --host "unix://$T/engine/sock" --data-root "$T/engine/data" --exec-root "$T/engine/exec" \
+		--pidfile "$T/engine/dockerd.pid" --cgroup-parent /interpfs-tests "$@"
+}
+
+start_podman() {
+	local runtime=crun
+	# crun refuses control groups of both versions at once.
+	[ -d /sys/fs/cgroup/unified ] && runtime=runc
+	mkdir -p "$T/engine"
+	cat >"$T/engine/storage.conf" <<-END
+		[storage]
+		driver = "overlay"
+		runroot = "$T/engine/run"
+		graphroot = "$T/engine/data"
+	END
+	cat >"$T/engine/containers.conf" <<-END
+		[containers]
+		default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+		[engine]
+		cgroup_manager = "cgroupfs"
+		events_logger = "file"
+		runtime = "$runtime"
+	END
+	export CONTAINERS_CONF=$T/engine/containers.conf CONTAINERS_STORAGE_CONF=$T/engine/storage.conf
+	start_engine podman "$PODMAN" --root "$T/engine/data" --runroot "$T/engine/run" --tmpdir "$T/engine/tmp" \
+		system service --time=0 "unix://$T/engine/sock"
+}
+
+stop_engine() {
+	local id
+	[ -n "$ENGINE" ] || return 0
+	ENGINE=
+	end_objects # while there is an engine on which they can end
+	for id in $(api GET '/containers/json?all=1' 2>/dev/null | jq -r '.[].Id' 2>/dev/null); do
+		api DELETE "/containers/$id?force=1&v=1" >/dev/null 2>&1
+	done
+	kill "$ENGINE_PID" "$ENGINE_NETWORK" 2>/dev/null
+	for _ in $(seq 100); do kill -0 "$ENGINE_PID" 2>/dev/null || break; sleep 0.1; done
+	kill -9 "$ENGINE_PID" 2>/dev/null
+	find /sys/fs/cgroup -maxdepth 2 -name interpfs-tests -type d -exec rmdir {} + 2>/dev/null
+	unset DOCKER_HOST
+	[ ! -e "$T/commands-called" ] || { echo "FAILED: a command was run: $(cat "$T/commands-called")" >&2; exit 1; }
+}
+
+# The root of an image, from this machine's own files: found once, kept for later tests.
+root_tar() {
+	local tar=$LAYER_CACHE/root-2.tar python root=$T/root f l programs=()
+	[ -e "$tar" ] && { echo "$tar"; return; }
+	python=$(readlink -f /usr/bin/python3)
+	for f in sh bash dash cat ls mkdir rm cp mv ln chmod chown sleep env id pwd echo true false head tail wc sort grep sed touch stat dd \
+		kill ps tr cut uname hostname find readlink nproc test date tar gzip ps mount df seq yes tee md5sum sha256sum mkfifo; do
+		f=$(PATH=/usr/bin:/bin type -P "$f") && programs+=("$f" "$(readlink -f "$f")")
+	done
+	programs+=(/usr/bin/python3 "$python")
+	mkdir -p "$root"/{usr/bin,usr/sbin,usr/lib,usr/lib64,etc,tmp,root,run,var/tmp,proc,sys,dev,home,opt} "$LAYER_CACHE"
+	chmod 1777 "$root"/tmp "$root"/var/tmp
+	for l in bin sbin lib lib64; do [ -L "/$l" ] && cp -a "/$l" "$root/$l"; done
+	{
+		printf '%s\n' "${programs[@]}"
+		for f in "${programs[@]}" /usr/lib/"${python##*/}"/lib-dynload/*.so; do ldd "$f" 2>/dev/null; done | grep -o '/[^ ]*' |
+			sort -u | while read -r l; do echo "$l"; readlink -f "$l"; done
+		printf '%s\n' "/usr/lib/${python##*/}" /usr/lib/python3/dist-packages/{pip,pip-*,setuptools,setuptools-*,pkg_resources,wheel,wheel-*} \
+			/usr/lib/locale/C.utf8 /etc/{passwd,group,nsswitch.conf,alternatives} /etc/ssl/certs/ca-certificates.crt
+	} | sed 's,^/\(lib\|lib64\|bin\|sbin\)/,/usr/\1/,' | sort -u | while read -r f; do [ -e "$f" ] && echo "${f#/}"; done >"$T/root.list"
+	tar -C / --exclude='__pycache__' --exclude='config-3*' --exclude=test --hard-dereference -cf - -T "$T/root.list" 2>/dev/null | tar -C "$root" -xf -
+	tar -C "$root" -cf "$tar~$$" . && mv "$tar~$$" "$tar"
+	rm -rf "$root"
+	echo "$tar"
+}
+
+make_image() {
+	api POST "/images/create?fromSrc=-&repo=$1&tag=latest" -H 'Content-Type: application/x-tar' -T "$(root_tar)" >"$T/import.json" ||
+		fail "import: $(cat "$T/import.json")"
+	api GET "/images/$1/json" | jq -e .Id >/dev/null || fail "import: $(cat "$T/import.json")"
+}
