@@ -56,9 +56,15 @@ static void ended(void *context, int code, int exit, const char *text, int passe
 	if (code) {
 		(void)error_set(&err, code, "%s", text && *text ? text : strerror(code));
 		refuse(h->node.object, &err);
+		h->node.object->call_refused = true;
 		if (!c->code)
 			c->code = code;
-	} else if (exit && h->node.row->exit_line) {
+		answer(h);
+		return;
+	}
+	if (h->node.object->call_refused)
+		accept_again(h->node.object);
+	if (exit && h->node.row->exit_line) {
 		if (c->last && c->last != '\n')
 			(void)buffer_append(&c->answer, "\n", 1);
 		(void)buffer_format(&c->answer, "[exit %d]\n", exit);

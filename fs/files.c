@@ -376,6 +376,8 @@ void refuse(struct object *object, const struct error *refusal)
 	struct error err;
 	int n = snprintf(line, sizeof line, "%s\n", refusal->text);
 
+	if (object)
+		object->call_refused = false;
 	free(*unstored);
 	*unstored = NULL;
 	/* What a full disk does not take is told until the mount ends. */
@@ -391,6 +393,8 @@ void accept_again(struct object *object)
 	char **unstored = object ? &object->unstored : &root_unstored;
 	bool told = *unstored != NULL;
 
+	if (object)
+		object->call_refused = false;
 	free(*unstored);
 	*unstored = NULL;
 	if ((folder >= 0 && !unlinkat(folder, path, 0)) || told)

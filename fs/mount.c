@@ -104,6 +104,8 @@ static void runner_changed(void *context, enum object_kind kind, uint64_t serial
 		return;
 	if (kind == OBJECT_NOTEBOOK)
 		notebook_changed(object, path, size);
+	if (path && size >= 0 && !strcmp(path, "failure"))
+		accept_again(object); /* `error` tells what went wrong last */
 	if (path) {
 		tree_changed(object, path);
 	} else {
@@ -120,6 +122,8 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 	(void)context;
 	if (!object)
 		return;
+	if (strcmp(object->status.state, status->state) && (!strcmp(status->state, "failed") || !strcmp(status->state, "died")))
+		accept_again(object); /* as in runner_changed, where the mount wrote the failure itself */
 	object->status = *status;
 	files_object_changed(object);
 	treefile_object_changed(object);

@@ -331,6 +331,15 @@ static bool caught_up(const struct object *object)
 	return object->status.generation >= object->want.generation;
 }
 
+const char *object_state(const struct object *object)
+{
+	const char *state = *object->status.state ? object->status.state : "draft";
+
+	if (object->kind == OBJECT_WORKSPACE) /* it works from mkdir on, and looks at what comes by itself */
+		return strcmp(state, "draft") ? state : "ready";
+	return object->want.what == WANT_RUN && !caught_up(object) && status_resting(object->kind, state) ? "starting" : state;
+}
+
 bool object_at_rest(const struct object *object)
 {
 	return caught_up(object) && status_resting(object->kind, object->status.state);

@@ -28,6 +28,7 @@ struct object {
 	uint64_t cached;        /* rows whose bytes the kernel may have */
 	struct want want;       /* as decided; it may be on its way to the disk */
 	struct status status;   /* as last announced */
+	bool call_refused;      /* its refusal is of a call: the next one that ends well takes it back */
 	char *unstored;         /* a refusal that the disk did not take; NULL without one */
 	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
 	int folder;             /* -1 while not open: use object_folder_fd() */
@@ -65,6 +66,10 @@ int object_folder_fd(struct object *object);
 
 /* Reads want and status again. */
 void object_refresh(struct object *object);
+
+/* What `state` says: the last that was announced, or "starting" where a start was decided that no
+ * runner has taken up yet. */
+const char *object_state(const struct object *object);
 
 bool object_at_rest(const struct object *object);  /* status has caught up with want and rests */
 bool object_settled(const struct object *object);  /* the same, or it is ready: `wait` ends */

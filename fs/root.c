@@ -117,7 +117,6 @@ static char *make_line(struct object *object)
 {
 	cleanup_buffer struct buffer out = BUFFER(64u << 10);
 	const struct status *status = &object->status;
-	const char *draft = object->kind == OBJECT_WORKSPACE ? "ready" : "draft"; /* it works from mkdir on */
 	time_t since = (time_t)status->since;
 	char when[32] = "-";
 	struct tm tm;
@@ -127,7 +126,7 @@ static char *make_line(struct object *object)
 	if (since > 0 && gmtime_r(&since, &tm))
 		(void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	(void)buffer_format(&out, "%s %s %s %s ", object_noun[object->kind], object->name,
-			    *status->state && strcmp(status->state, "draft") != 0 ? status->state : draft, when);
+			    object_state(object), when);
 	before = out.length;
 	(void)show_references(spec, &out);
 	if (out.length == before)

@@ -72,9 +72,7 @@ bool has_file(const struct node *node, const char *path)
 
 int show_state(const struct node *node, struct buffer *out, struct error *err)
 {
-	const char *state = node->object->status.state;
-
-	return buffer_format(out, "%s\n", *state ? state : "draft") < 0 ? error_memory(err) : 0;
+	return buffer_format(out, "%s\n", object_state(node->object)) < 0 ? error_memory(err) : 0;
 }
 
 int show_error(const struct node *node, struct buffer *out, struct error *err)
@@ -156,7 +154,7 @@ int show_info(const struct node *node, struct buffer *out, struct error *err)
 	    || !cJSON_AddStringToObject(info, "name", object->name)
 	    || !cJSON_AddNumberToObject(info, "serial", (double)object->serial)
 	    || !cJSON_AddStringToObject(info, "folder", folder)
-	    || !cJSON_AddStringToObject(info, "state", *object->status.state ? object->status.state : "draft")
+	    || !cJSON_AddStringToObject(info, "state", object_state(object))
 	    || !cJSON_AddNumberToObject(info, "since", object->status.since)
 	    || !cJSON_AddNumberToObject(info, "generation", (double)object->want.generation)) {
 		cJSON_Delete(config);

@@ -15,6 +15,18 @@ make_one() { mkdir "$M/sandboxes/$1"; printf 'network: none\n%s\n' "$2" >"$M/san
 
 mount_it
 
+# What was decided can be seen at once, by a close and by start.
+mkdir "$M/sandboxes/seen"
+for i in 1 2 3 4 5; do
+	echo "timeout: 90$i" >"$M/sandboxes/seen/config"
+	case $(state seen) in draft | stopped) fail "$i: a config that was closed, and the state is $(state seen)" ;; esac
+	echo stop >"$M/sandboxes/seen/ctl" && is seen stopped || fail "stop: $(state seen)"
+	echo start >"$M/sandboxes/seen/ctl"
+	case $(state seen) in draft | stopped) fail "$i: start has returned, and the state is $(state seen)" ;; esac
+	echo stop >"$M/sandboxes/seen/ctl"
+done
+rmdir "$M/sandboxes/seen"
+
 # The deadline is the guest's own.
 make_one short "timeout: 2"
 inside short sleep 60 && fail "a command outlived its sandbox"
@@ -46,6 +58,19 @@ eventually 10 is lab ready
 inside lab sh -c 'kill -0 $(cat /root/sleeper)' || fail "what ran inside is gone"
 same "the guest" "$before" "$(guest lab)"
 same "containers" 1 "$(guests)"
+# A call that its runner's death cut off is told by error until one ends well, or something else goes wrong.
+(ask "$M/sandboxes/lab/exec" 'touch /root/began; sleep 60' >/dev/null 2>&1) & caller=$!
+eventually 10 inside lab test -e /root/began
+kill -9 "$(runner lab)"
+wait $caller
+same "error" "its runner ended unexpectedly" "$(cat "$M/sandboxes/lab/error")"
+same "the next call" fine "$(ask "$M/sandboxes/lab/exec" 'echo fine')"
+same "error after it" "" "$(cat "$M/sandboxes/lab/error")"
+fails "an unknown command" sh -c "echo nonsense >'$M/sandboxes/lab/ctl'"
+kill -9 "$(guest lab)"
+eventually 10 is lab died
+case $(cat "$M/sandboxes/lab/error") in *killed*) ;; *) fail "the error of what died: $(cat "$M/sandboxes/lab/error")" ;; esac
+echo start >"$M/sandboxes/lab/ctl" && echo wait >"$M/sandboxes/lab/ctl" || fail "start after a death"
 
 # Both at once, while nobody is there to see it.
 old=$(runner lab); kill -9 "$old" "$(guest lab)"
