@@ -3,6 +3,7 @@
  * not wait for that. */
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,6 +22,7 @@
 #include "mcp/text.h"
 
 #define INPUT_MAX (1u << 20)
+#define UNREAD_MS 1000
 enum { EXIT_TIMED_OUT = 124, EXIT_OURS = 125 };
 
 struct options {
@@ -111,16 +113,67 @@ static char *make_request(const struct options *o, struct error *err)
 	return text;
 }
 
-/* Takes what has come. 1: the command has ended with *status; 0: later; -1. */
-static int take(struct talk *talk, int *status, struct error *err)
+/* What goes on until the command has ended. */
+struct following {
+	struct talk talk;
+	int signals;
+	int signalled; /* the signal that came first, 0 without */
+};
+
+enum { GIVEN_UP = -2 }; /* a second signal; nobody reads what still comes after the first */
+
+/* Waits for the connection, or for room in one of our outputs, or for a signal, with which the command
+ * is ended. 1: the first is ready; 0: look again; GIVEN_UP (also after timeout_ms), -1. */
+static int wait_for(struct following *f, int fd, short events, int timeout_ms, struct error *err)
+{
+	struct pollfd fds[2] = { { .fd = fd, .events = events }, { .fd = f->signals, .events = POLLIN } };
+	struct signalfd_siginfo info;
+	int n = poll(fds, 2, timeout_ms);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : error_errno(err, "poll");
+	if (n == 0)
+		return GIVEN_UP;
+	if (!(fds[1].revents & POLLIN) || read(f->signals, &info, sizeof info) != (ssize_t)sizeof info)
+		return fds[0].revents != 0;
+	if (f->signalled)
+		return GIVEN_UP;
+	f->signalled = (int)info.ssi_signo;
+	return talk_send(&f->talk, TALK_CLOSE, NULL, 0, err) < 0 ? -1 : 0;
+}
+
+/* A reader that does not read must not keep a signal from being heard: after POLLOUT a pipe takes
+ * PIPE_BUF bytes. */
+static int hand_on(struct following *f, int fd, const char *data, size_t n, struct error *err)
+{
+	while (n) {
+		size_t piece = n < PIPE_BUF ? n : PIPE_BUF;
+		int ready = wait_for(f, fd, POLLOUT, f->signalled ? UNREAD_MS : -1, err);
+
+		if (ready < 0)
+			return ready;
+		if (!ready)
+			continue;
+		if (file_write_all(fd, data, piece, err) < 0)
+			return -1;
+		data += piece;
+		n -= piece;
+	}
+	return 0;
+}
+
+/* Takes what has come. 1: the command has ended with *status; 0: later; GIVEN_UP, -1. */
+static int take(struct following *f, int *status, struct error *err)
 {
 	struct talk_message m;
-	int got;
+	int got, rc;
 
-	while ((got = talk_take(talk, &m, err)) > 0) {
-		if (m.type == TALK_DATA &&
-		    file_write_all(m.channel == TALK_STDERR ? STDERR_FILENO : STDOUT_FILENO, m.data, m.length, err) < 0)
-			return -1;
+	while ((got = talk_take(&f->talk, &m, err)) > 0) {
+		if (m.type == TALK_DATA) {
+			rc = hand_on(f, m.channel == TALK_STDERR ? STDERR_FILENO : STDOUT_FILENO, m.data, m.length, err);
+			if (rc < 0)
+				return rc;
+		}
 		if (m.type != TALK_END)
 			continue;
 		if (m.code)
@@ -131,32 +184,32 @@ static int take(struct talk *talk, int *status, struct error *err)
 	return got;
 }
 
-/* Returns the exit status, or -1. *signalled is the signal that came, 0 without. */
-static int follow(struct talk *talk, int signals, int *signalled, struct error *err)
+/* Returns the exit status, or -1. */
+static int follow(struct following *f, struct error *err)
 {
 	int status = 0, got;
 
-	while ((got = take(talk, &status, err)) == 0) {
-		struct pollfd fds[2] = {
-			{ .fd = talk->fd, .events = (short)(POLLIN | (talk->out.length ? POLLOUT : 0)) },
-			{ .fd = signals, .events = POLLIN },
-		};
-		struct signalfd_siginfo info;
-
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
-			return error_errno(err, "poll");
+	while ((got = take(f, &status, err)) == 0) {
+		got = wait_for(f, f->talk.fd, (short)(POLLIN | (f->talk.out.length ? POLLOUT : 0)), -1, err);
+		if (got < 0)
+			break;
 		/* A runner that refused has said why; that is read next, whatever becomes of the rest. */
-		if ((fds[0].revents & POLLOUT) && talk_flush(talk, err) < 0)
-			buffer_clear(&talk->out);
-		if (!(fds[1].revents & POLLIN) || read(signals, &info, sizeof info) != (ssize_t)sizeof info)
-			continue;
-		if (*signalled)
-			return 128 + *signalled;
-		*signalled = (int)info.ssi_signo;
-		if (talk_send(talk, TALK_CLOSE, NULL, 0, err) < 0)
-			return -1;
+		if (f->talk.out.length && talk_flush(&f->talk, err) < 0)
+			buffer_clear(&f->talk.out);
 	}
-	return got < 0 ? -1 : status;
+	return got == GIVEN_UP ? 128 + f->signalled : got < 0 ? -1 : status;
+}
+
+/* Also waits for a sandbox whose config was closed just now. */
+static int connect_to(const struct target *target, struct talk *talk, struct error *err)
+{
+	for (int waited = 0;; waited += TARGET_LOOK_MS) {
+		int status = target_connect(target, talk, err);
+
+		if (status == 0 || err->code != EAGAIN || waited >= TARGET_MS)
+			return status;
+		(void)poll(NULL, 0, TARGET_LOOK_MS);
+	}
 }
 
 static int run(const struct options *o, int *signalled, struct error *err)
@@ -164,7 +217,7 @@ static int run(const struct options *o, int *signalled, struct error *err)
 	struct target target;
 	char *request cleanup_free = NULL;
 	int signals cleanup_close = -1;
-	struct talk talk;
+	struct following f = { .signalled = 0 };
 	struct error ignored;
 	sigset_t set;
 	int status;
@@ -174,7 +227,7 @@ static int run(const struct options *o, int *signalled, struct error *err)
 	if (target.kind != OBJECT_SANDBOX)
 		status = error_set(err, EINVAL, "%s is a %s; commands run in sandboxes", o->path, object_noun[target.kind]);
 	else
-		status = talk_connect(&talk, target.folder, err);
+		status = connect_to(&target, &f.talk, err);
 	target_close(&target);
 	if (status < 0)
 		return -1;
@@ -187,16 +240,18 @@ static int run(const struct options *o, int *signalled, struct error *err)
 		status = -1;
 	} else if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (signals = signalfd(-1, &set, SFD_CLOEXEC)) < 0) {
 		status = error_errno(err, "signals");
-	} else if (talk_send(&talk, TALK_CALL, "run", 3, err) < 0 || talk_put(&talk, request, strlen(request), err) < 0 ||
-		   talk_send(&talk, TALK_GO, NULL, 0, err) < 0) {
+	} else if (talk_send(&f.talk, TALK_CALL, "run", 3, err) < 0 || talk_put(&f.talk, request, strlen(request), err) < 0 ||
+		   talk_send(&f.talk, TALK_GO, NULL, 0, err) < 0) {
 		status = -1;
 	} else {
 		(void)signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of write(2) */
-		status = follow(&talk, signals, signalled, err);
+		f.signals = signals;
+		status = follow(&f, err);
 		if (status < 0)
-			(void)talk_send(&talk, TALK_CLOSE, NULL, 0, &ignored);
+			(void)talk_send(&f.talk, TALK_CLOSE, NULL, 0, &ignored);
 	}
-	talk_close(&talk);
+	*signalled = f.signalled;
+	talk_close(&f.talk);
 	return status;
 }
 

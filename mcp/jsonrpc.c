@@ -123,6 +123,10 @@ int jsonrpc_parse(char *line, size_t n, struct jsonrpc_message *m, int *reply, s
 	params = cJSON_GetObjectItemCaseSensitive(m->document, "params");
 	result = cJSON_GetObjectItemCaseSensitive(m->document, "result");
 	error = cJSON_GetObjectItemCaseSensitive(m->document, "error");
+	if (cJSON_IsNull(params))
+		params = NULL; /* null is what some peers write for nothing */
+	if (result && cJSON_IsNull(error))
+		error = NULL;
 	if (id && acceptable_id(id))
 		m->id = id;
 	if (!cJSON_IsString(version) || strcmp(version->valuestring, "2.0") != 0)

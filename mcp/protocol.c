@@ -28,9 +28,9 @@ static const cJSON *member(const cJSON *object, const char *name)
 	return cJSON_GetObjectItemCaseSensitive(object, name);
 }
 
-void server_init(struct server *s, int folder, const struct tool *tools, char *instructions)
+void server_init(struct server *s, const struct target *target, const struct tool *tools, char *instructions)
 {
-	*s = (struct server){ .folder = folder, .tools = tools, .instructions = instructions };
+	*s = (struct server){ .target = target, .tools = tools, .instructions = instructions };
 	s->out = BUFFER(4 * (size_t)JSONRPC_LINE_MAX);
 }
 
@@ -167,7 +167,7 @@ static int list_tools(struct server *s, const struct jsonrpc_message *m, bool mo
 	cJSON *result, *list;
 	bool ok;
 
-	if (member(m->params, "cursor"))
+	if (member(m->params, "cursor") && !cJSON_IsNull(member(m->params, "cursor")))
 		return refuse(s, m->id, JSONRPC_INVALID_PARAMS, "there is no such page", err);
 	result = cJSON_CreateObject();
 	list = result ? cJSON_AddArrayToObject(result, "tools") : NULL;
@@ -220,7 +220,7 @@ static const struct tool *find_tool(const struct server *s, const char *name)
 
 /* Begins it; what goes wrong with the tool itself is a result. */
 static int begin_call(struct server *s, struct server_call *call, const struct tool *tool,
-		      const cJSON *arguments, struct error *err)
+		      const cJSON *arguments, bool nul, struct error *err)
 {
 	cJSON *schema cleanup_json = cJSON_Parse(tool->schema);
 	cJSON *copy = arguments ? cJSON_Duplicate(arguments, true) : cJSON_CreateObject();
@@ -231,7 +231,9 @@ static int begin_call(struct server *s, struct server_call *call, const struct t
 		cJSON_Delete(copy);
 		return error_memory(err);
 	}
-	if (schema_check(schema, copy, &failure) < 0) {
+	if (nul) /* what follows it would be lost to a C string, or be another text */
+		(void)error_set(&failure, EINVAL, "the arguments hold a NUL character (U+0000), which no text here can");
+	if (nul || schema_check(schema, copy, &failure) < 0) {
 		cJSON_Delete(copy);
 		return answer_call(s, call, &failure, err) < 0 ? -1 : 1;
 	}
@@ -240,7 +242,7 @@ static int begin_call(struct server *s, struct server_call *call, const struct t
 		(void)error_set(&failure, EBUSY, "%d calls are under way already; wait for one to end", CALLS_MAX);
 		return answer_call(s, call, &failure, err) < 0 ? -1 : 1;
 	}
-	if (tool_call_start(&call->tool, tool, s->folder, copy, &failure) < 0)
+	if (tool_call_start(&call->tool, tool, s->target, copy, call->begun_ms, &failure) < 0)
 		return answer_call(s, call, &failure, err) < 0 ? -1 : 1;
 	return 0;
 }
@@ -257,6 +259,8 @@ static int call_tool(struct server *s, const struct jsonrpc_message *m, bool mod
 
 	if (!cJSON_IsString(name))
 		return refuse(s, m->id, JSONRPC_INVALID_PARAMS, "tools/call needs a tool's name", err);
+	if (cJSON_IsNull(arguments))
+		arguments = NULL; /* as some clients say that there are none */
 	if (arguments && !cJSON_IsObject(arguments))
 		return refuse(s, m->id, JSONRPC_INVALID_PARAMS, "arguments must be an object", err);
 	tool = find_tool(s, name->valuestring);
@@ -275,7 +279,7 @@ static int call_tool(struct server *s, const struct jsonrpc_message *m, bool mod
 	call->id = cJSON_Duplicate(m->id, true);
 	if (cJSON_IsString(token) || cJSON_IsNumber(token))
 		call->progress_token = cJSON_Duplicate(token, true);
-	status = call->id ? begin_call(s, call, tool, arguments, err) : error_memory(err);
+	status = call->id ? begin_call(s, call, tool, arguments, m->nul, err) : error_memory(err);
 	if (status != 0) {
 		free_call(call);
 		return status < 0 ? -1 : 0;
@@ -364,10 +368,10 @@ int server_refuse_line(struct server *s, const char *text, struct error *err)
 	return refuse(s, NULL, JSONRPC_PARSE_ERROR, text, err);
 }
 
-int server_step_call(struct server *s, struct server_call *call, struct error *err)
+int server_step_call(struct server *s, struct server_call *call, int64_t now_ms, struct error *err)
 {
 	struct error failure;
-	int done = tool_call_step(&call->tool, &failure);
+	int done = tool_call_step(&call->tool, now_ms, &failure);
 
 	if (done == 0)
 		return 0;

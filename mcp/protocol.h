@@ -27,7 +27,7 @@ struct server_call {
 };
 
 struct server {
-	int folder;              /* the object's, borrowed */
+	const struct target *target; /* borrowed */
 	const struct tool *tools;
 	char *instructions;      /* owned */
 	bool opened;             /* legacy: initialize has been answered */
@@ -37,7 +37,7 @@ struct server {
 };
 
 /* tools: a table, or NULL for none. instructions are taken over. */
-void server_init(struct server *s, int folder, const struct tool *tools, char *instructions);
+void server_init(struct server *s, const struct target *target, const struct tool *tools, char *instructions);
 void server_free(struct server *s); /* gives up every call */
 
 /* Takes one line. -1 only when the server cannot go on (ENOMEM). */
@@ -46,7 +46,7 @@ int server_take_line(struct server *s, char *line, size_t n, int64_t now_ms, str
 int server_refuse_line(struct server *s, const char *text, struct error *err);
 
 /* Lets a call go on; answers and frees it when it is done (then it is in the list no more). */
-int server_step_call(struct server *s, struct server_call *call, struct error *err);
+int server_step_call(struct server *s, struct server_call *call, int64_t now_ms, struct error *err);
 /* Tells the progress of calls that asked for it, each every two seconds. Returns the ms until
  * there is something to tell again, -1 for never. */
 int server_tell_progress(struct server *s, int64_t now_ms);

@@ -139,6 +139,8 @@ static int turn(struct server *s, struct jsonrpc_reader *reader, int signals, st
 	fds[2] = (struct pollfd){ .fd = STDOUT_FILENO, .events = s->out.length ? POLLOUT : 0 };
 	for (call = s->calls; call && !full; call = call->next) {
 		calls[n - 3] = call;
+		if (call->tool.waits_until && (wait < 0 || wait > TARGET_LOOK_MS))
+			wait = TARGET_LOOK_MS;
 		fds[n++] = (struct pollfd){ .fd = tool_call_fd(&call->tool), .events = tool_call_events(&call->tool) };
 	}
 	if (poll(fds, n, wait) < 0)
@@ -146,7 +148,7 @@ static int turn(struct server *s, struct jsonrpc_reader *reader, int signals, st
 	if (fds[0].revents || (fds[2].revents & (POLLERR | POLLNVAL)))
 		return 0;
 	for (nfds_t i = 3; i < n; i++)
-		if (fds[i].revents && server_step_call(s, calls[i - 3], err) < 0)
+		if ((fds[i].revents || calls[i - 3]->tool.waits_until) && server_step_call(s, calls[i - 3], now_ms(), err) < 0)
 			return -1;
 	if (fds[1].revents)
 		status = read_lines(s, reader, err);
@@ -169,7 +171,7 @@ static void send_rest(struct buffer *out)
 	}
 }
 
-static int serve(int folder, const struct tool *tools, char *instructions, struct error *err)
+static int serve(const struct target *target, const struct tool *tools, char *instructions, struct error *err)
 {
 	struct jsonrpc_reader reader = JSONRPC_READER;
 	int signals cleanup_close = -1;
@@ -177,7 +179,7 @@ static int serve(int folder, const struct tool *tools, char *instructions, struc
 	sigset_t set;
 	int status;
 
-	server_init(&s, folder, tools, instructions);
+	server_init(&s, target, tools, instructions);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
@@ -237,7 +239,7 @@ int command_mcp(int argc, char **argv)
 	if (status == 0 && chdir("/") < 0) /* the folder it was started in may be in a mount */
 		fprintf(stderr, "interpfs mcp: /: %s\n", strerror(errno));
 	if (status == 0)
-		status = serve(target.folder, tools, instructions, &err);
+		status = serve(&target, tools, instructions, &err);
 	target_close(&target);
 	if (status < 0)
 		fprintf(stderr, "interpfs mcp: %s\n", err.text);

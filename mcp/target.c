@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -30,14 +31,13 @@ static int from_mount(struct target *t, int folder, struct error *err)
 	struct buffer text cleanup_buffer = BUFFER(INFO_MAX);
 	struct error none;
 	cJSON *info cleanup_json = NULL;
-	const char *kind, *path, *name;
+	const char *kind, *path;
 
 	if (file_read(folder, "info.json", &text, &none) < 0)
 		return 0;
 	info = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
 	kind = text_member(info, "kind");
 	path = text_member(info, "folder");
-	name = text_member(info, "name");
 	if (!kind || !path)
 		return 0;
 	for (int k = 0; k < OBJECT_KINDS; k++) {
@@ -47,8 +47,7 @@ static int from_mount(struct target *t, int folder, struct error *err)
 		t->folder = file_open_folder(AT_FDCWD, path, err);
 		if (t->folder < 0)
 			return -1;
-		t->name = strdup(name ? name : "");
-		return t->name ? 1 : error_memory(err);
+		return 1;
 	}
 	return 0;
 }
@@ -69,9 +68,6 @@ static int from_state(struct target *t, const char *path, int *folder, struct er
 		    (faccessat(*folder, "want", F_OK, 0) < 0 && faccessat(*folder, "status", F_OK, 0) < 0))
 			continue;
 		t->kind = (enum object_kind)k;
-		t->name = strdup(serial);
-		if (!t->name)
-			return error_memory(err);
 		t->folder = steal_fd(folder);
 		return 0;
 	}
@@ -97,6 +93,27 @@ void target_close(struct target *t)
 {
 	if (t->folder >= 0)
 		(void)close(steal_fd(&t->folder));
-	free(t->name);
-	t->name = NULL;
+}
+
+int target_connect(const struct target *t, struct talk *talk, struct error *err)
+{
+	struct status status;
+	struct want want;
+	struct stat st;
+	char text[ERROR_TEXT_SIZE];
+
+	if (talk_connect(talk, t->folder, err) == 0)
+		return 0;
+	if (err->code != ENOTCONN)
+		return -1;
+	if (fstat(t->folder, &st) < 0 || want_read(t->folder, &want, err) < 0 || status_read(t->folder, &status, err) < 0)
+		return -1;
+	if (!st.st_nlink || want.what == WANT_REMOVED)
+		return error_set(err, ENOENT, "the %s has been removed", object_noun[t->kind]);
+	if (want.what == WANT_RUN && (want.generation > status.generation || !status_resting(t->kind, status.state)))
+		return error_set(err, EAGAIN, "nothing of the %s runs, though it should; is it mounted?", object_noun[t->kind]);
+	if (want.what == WANT_NOTHING)
+		return error_set(err, ENOTCONN, "the %s has no config yet; write it first", object_noun[t->kind]);
+	status_sentence(t->kind, &status, t->folder, text, sizeof text);
+	return error_set(err, ENOTCONN, "%s; write start to its ctl", text);
 }

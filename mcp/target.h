@@ -5,16 +5,23 @@
 #define INTERPFS_MCP_TARGET_H
 
 #include "base/error.h"
+#include "base/talk.h"
 #include "fs/state.h"
+
+#define TARGET_MS 10000 /* how long one waits for a runner that is about to come */
+#define TARGET_LOOK_MS 25
 
 struct target {
 	enum object_kind kind;
 	int folder;   /* -1 when closed */
-	char *name;   /* as it was called when it was found; owned */
 };
 
 /* ENOENT, ENOTDIR …; EINVAL when it is neither. */
 int target_open(struct target *target, const char *path, struct error *err);
 void target_close(struct target *target);
+
+/* Connects to its runner. EAGAIN when none runs yet but is wanted: try again, for TARGET_MS at most;
+ * ENOTCONN with what there is to do when none is. */
+int target_connect(const struct target *target, struct talk *talk, struct error *err);
 
 #endif

@@ -8,10 +8,10 @@
 
 size_t tool_text_max = TOOL_TEXT_MAX;
 
-int tool_call_start(struct tool_call *call, const struct tool *tool, int folder, cJSON *arguments,
-		    struct error *err)
+int tool_call_start(struct tool_call *call, const struct tool *tool, const struct target *target, cJSON *arguments,
+		    int64_t now_ms, struct error *err)
 {
-	*call = (struct tool_call){ .tool = tool, .folder = folder, .arguments = arguments };
+	*call = (struct tool_call){ .tool = tool, .target = target, .arguments = arguments };
 	call->talk.fd = call->talk.passed = -1;
 	call->whole = BUFFER(TOOL_DOCUMENT_MAX);
 	excerpt_init(&call->out, tool_text_max);
@@ -19,7 +19,20 @@ int tool_call_start(struct tool_call *call, const struct tool *tool, int folder,
 	call->content = cJSON_CreateArray();
 	if (!call->content)
 		return error_memory(err);
-	return tool->begin(call, err);
+	if (tool->begin(call, err) == 0)
+		return 0;
+	call->waits_until = now_ms + TARGET_MS;
+	return err->code == EAGAIN ? 0 : -1;
+}
+
+/* Once more, when no runner was there. 1: it has begun, 0: later, -1. */
+static int begin_again(struct tool_call *call, int64_t now_ms, struct error *err)
+{
+	call->at = 0;
+	if (call->tool->begin(call, err) < 0)
+		return err->code == EAGAIN && now_ms < call->waits_until ? 0 : -1;
+	call->waits_until = 0;
+	return 1;
 }
 
 int tool_call_fd(const struct tool_call *call)
@@ -48,11 +61,14 @@ static int take_data(struct tool_call *call, const struct talk_message *m, struc
 	return 0;
 }
 
-int tool_call_step(struct tool_call *call, struct error *err)
+int tool_call_step(struct tool_call *call, int64_t now_ms, struct error *err)
 {
 	struct talk_message m;
 	struct error ignored;
 	int got;
+
+	if (call->waits_until && (got = begin_again(call, now_ms, err)) <= 0)
+		return got;
 
 	/* A runner that ended early has said why: what it said is read, whatever became of the rest. */
 	if (call->talk.out.length && talk_flush(&call->talk, &ignored) < 0)
@@ -106,7 +122,7 @@ void tool_call_end(struct tool_call *call)
 int tool_ask(struct tool_call *call, const char *name, const char *request, size_t n, struct error *err)
 {
 	talk_close(&call->talk);
-	if (talk_connect(&call->talk, call->folder, err) < 0 ||
+	if (target_connect(call->target, &call->talk, err) < 0 ||
 	    talk_send(&call->talk, TALK_CALL, name, strlen(name), err) < 0 ||
 	    talk_put(&call->talk, request, n, err) < 0 || talk_send(&call->talk, TALK_GO, NULL, 0, err) < 0)
 		return -1;
@@ -116,7 +132,7 @@ int tool_ask(struct tool_call *call, const char *name, const char *request, size
 int tool_command(struct tool_call *call, const char *line, struct error *err)
 {
 	talk_close(&call->talk);
-	if (talk_connect(&call->talk, call->folder, err) < 0)
+	if (target_connect(call->target, &call->talk, err) < 0)
 		return -1;
 	return talk_send(&call->talk, TALK_COMMAND, line, strlen(line), err);
 }
@@ -161,5 +177,6 @@ int tool_add_picture(struct tool_call *call, const char *type, const char *data,
 	    !cJSON_AddStringToObject(block, "mimeType", type))
 		return error_memory(err);
 	call->pictures++;
+	call->picture_bytes += strlen(data);
 	return 0;
 }

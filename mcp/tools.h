@@ -10,12 +10,14 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/talk.h"
+#include "mcp/target.h"
 #include "mcp/text.h"
 
 #define TOOL_TEXT_MAX (32u << 10)     /* bytes of text in a result; head and tail are kept */
 extern size_t tool_text_max;          /* the same for what programs print: `interpfs mcp --text BYTES` */
 #define TOOL_DOCUMENT_MAX (64u << 20) /* bytes of an answer that is needed whole */
 #define TOOL_PICTURES_MAX 20
+#define TOOL_PICTURES_BYTES (20u << 20) /* of the base64 of all: an answer is one line, and lines have their limit */
 
 struct tool_call;
 
@@ -41,26 +43,28 @@ extern const struct tool sandbox_tools[];
 
 struct tool_call {
 	const struct tool *tool;
-	int folder;             /* the object's, borrowed */
+	const struct target *target; /* borrowed */
+	int64_t waits_until;    /* ms: for a runner that is about to come; 0: for none */
 	cJSON *arguments;       /* owned */
 	struct talk talk;
 	struct excerpt out, err; /* channels 1 and 2 */
 	struct buffer whole;    /* channel 1 of TOOL_WHOLE */
 	size_t at;              /* the tool's own count */
 	int pictures;           /* in content */
+	size_t picture_bytes;   /* of their base64 */
 	size_t received;        /* bytes of both channels */
 	cJSON *content;         /* the result; owned */
 	bool is_error;
 };
 
 /* Starts a call; takes the arguments over, also on failure, which is then the result. */
-int tool_call_start(struct tool_call *call, const struct tool *tool, int folder, cJSON *arguments,
-		    struct error *err);
-int tool_call_fd(const struct tool_call *call);
+int tool_call_start(struct tool_call *call, const struct tool *tool, const struct target *target, cJSON *arguments,
+		    int64_t now_ms, struct error *err);
+int tool_call_fd(const struct tool_call *call); /* -1 while it waits for a runner */
 short tool_call_events(const struct tool_call *call);
-/* Goes on as far as possible without blocking. 1: content and is_error are the result; 0: later;
+/* Goes on as far as possible without blocking; one that waits wants it every TARGET_LOOK_MS. 1: content and is_error are the result; 0: later;
  * -1: err is the result (tool_call_failed). */
-int tool_call_step(struct tool_call *call, struct error *err);
+int tool_call_step(struct tool_call *call, int64_t now_ms, struct error *err);
 /* Makes a failure the call's content: what the tool had said so far, and the sentence. */
 int tool_call_failed(struct tool_call *call, const struct error *failure, struct error *err);
 /* Says CLOSE where the tool ends with its client, and frees. Safe at any time after the start. */

@@ -90,6 +90,8 @@ static int tell_picture(struct telling *t, const char *type, const cJSON *value,
 		return 0;
 	if (t->call->pictures >= TOOL_PICTURES_MAX) {
 		n = snprintf(mark, sizeof mark, "[%s, not shown: more than %d pictures]\n", type, TOOL_PICTURES_MAX);
+	} else if (t->call->picture_bytes + strlen(data) > TOOL_PICTURES_BYTES) {
+		n = snprintf(mark, sizeof mark, "[%s, not shown: all pictures together would be too large]\n", type);
 	} else if (picture_decode(data, &bytes, &why) < 0 ||
 		   picture_check(type, bytes.data, bytes.length, &picture, &why) < 0) {
 		n = snprintf(mark, sizeof mark, "[%s, not shown: %s]\n", type, why.text);

@@ -1,14 +1,17 @@
 """`interpfs mcp` over its pipes, in both eras, and `interpfs exec`, against stand-ins for runners.
 INTERPFS names the program. Alone: INTERPFS=build/interpfs python3 tests/mcp/test_server.py [-k PATTERN]"""
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
@@ -95,8 +98,8 @@ class Case(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.state)
         self.notebook = fake_runner.FakeNotebook(self.state + "/notebooks/7")
         self.sandbox = fake_runner.FakeSandbox(self.state + "/sandboxes/3")
-        self.addCleanup(self.notebook.stop)
-        self.addCleanup(self.sandbox.stop)
+        self.addCleanup(lambda: self.notebook.stop())
+        self.addCleanup(lambda: self.sandbox.stop())
 
     def serve(self, what="notebooks/7", *options):
         server = Server(*options, f"{self.state}/{what}")
@@ -274,6 +277,39 @@ class Notebook(Case):
                          "argument 'cell' must be an integer, not a number")
         self.assertEqual(text_of(self.server.call("execute_code")), "argument 'code' is missing")
         self.assertEqual([n for n in self.notebook.notes if n.startswith("run")], [])
+
+    def test_what_some_clients_write_for_nothing(self):
+        self.assertEqual(text_of(self.server.call("interrupt")), "interrupted")
+        self.server.send(id=7, method="tools/call", params={"name": "interrupt", "arguments": None, "_meta": None})
+        self.assertEqual(text_of(self.server.receive()["result"]), "interrupted")
+        self.server.send(id="8", method="ping", params=None)
+        self.assertEqual(self.server.receive(), {"jsonrpc": "2.0", "id": "8", "result": {}})
+        self.assertEqual(len(self.server.answer("tools/list", cursor=None)["result"]["tools"]), 4)
+
+    def test_nul(self):
+        """Code that is cut at it, or has another character there, is not what was asked for."""
+        result = self.run_cell("value # \0 print")
+        self.assertTrue(result["isError"])
+        self.assertEqual(text_of(result), "the arguments hold a NUL character (U+0000), which no text here can")
+        self.assertEqual([n for n in self.notebook.notes if n.startswith("run")], [])
+        self.assertIn("array", text_of(self.run_cell("value \\u0000")))
+
+    def test_many_large_pictures(self):
+        """An answer is a line, and has room in one."""
+        result = self.run_cell("png:9:3900000:0 " * 8 + "png")
+        self.assertEqual([c["type"] for c in result["content"]], ["text"] + ["image"] * 5)  # the small one behind them fits
+        self.assertEqual(text_of(result).count("not shown: all pictures together would be too large"), 4)
+        self.assertLess(len(json.dumps(result)), 25 << 20)
+
+    def test_two_clients(self):
+        """Of one notebook: each has its own answers and its own ids."""
+        other = self.serve()
+        other.open()
+        asked = [s.ask("tools/call", name="execute_code", arguments={"code": "second " + word})
+                 for s, word in ((self.server, "value"), (other, "print"))]
+        self.assertEqual(asked[0], asked[1])
+        self.assertIn("array", text_of(self.server.receive()["result"]))
+        self.assertIn("a\nb", text_of(other.receive()["result"]))
 
     def test_requests(self):
         self.run_cell("value", timeout=2.5)
@@ -471,13 +507,47 @@ class Sandbox(Case):
         self.assertTrue(self.sandbox.wait_note("ended"))
         self.assertEqual(self.server.answer("ping")["result"], {})
 
+    def put(self, **files):
+        for name, text in files.items():
+            with open(f"{self.sandbox.folder}/{name}", "w") as f:
+                f.write(text)
+
     def test_not_running(self):
         self.sandbox.stop()
-        result = self.server.call("run_command", {"command": "true"})
-        self.assertTrue(result["isError"])
-        self.assertEqual(text_of(result), "nothing of it runs")
+        for files, text in (({"want": "2 stopped\n", "status": "2 stopped 0\n"}, "the sandbox is stopped; write start to its ctl"),
+                            ({"want": "2 run\n", "status": "2 failed 0\n", "failure": "no such package: nump\n"},
+                             "the sandbox is failed: no such package: nump; write start to its ctl")):
+            self.put(**files)
+            result = self.server.call("run_command", {"command": "true"})
+            self.assertTrue(result["isError"])
+            self.assertEqual(text_of(result), text)
         self.sandbox.__init__(self.sandbox.folder)  # it is there again: the same server goes on
         self.assertFalse(self.server.call("run_command", {"command": "true"})["isError"])
+        self.sandbox.stop()
+        os.rename(self.sandbox.folder, self.state + "/gone")
+        shutil.rmtree(self.state + "/gone")
+        self.assertEqual(text_of(self.server.call("run_command", {"command": "true"})), "the sandbox has been removed")
+        self.sandbox = fake_runner.FakeSandbox(self.state + "/sandboxes/3")
+
+    def test_about_to_start(self):
+        """A config was closed just now: its runner is not there yet. Calls wait for it, others do not wait for them."""
+        for status in "1 draft 0\n", "1 building 0\n":
+            self.sandbox.stop()
+            self.put(want="2 run\n", status=status)
+            asked = [self.server.ask("tools/call", name=name, arguments=arguments) for name, arguments in
+                     (("run_command", {"command": "echo hi"}), ("write_file", {"path": "f", "content": "x" * 300000}),
+                      ("read_file", {"path": "/dev/null"}))]
+            cancelled = self.server.ask("tools/call", name="run_command", arguments={"command": "touch never"})
+            exec_ = subprocess.Popen([PROGRAM, "exec", self.sandbox.folder, "--", "echo", "exec"], stdout=subprocess.PIPE)
+            self.server.send(method="notifications/cancelled", params={"requestId": cancelled})
+            self.assertEqual(self.server.answer("ping")["result"], {})
+            self.sandbox.__init__(self.sandbox.folder)
+            results = {m["id"]: text_of(m["result"]) for m in (self.server.receive() for _ in asked)}
+            self.assertEqual([results[a] for a in asked], ["hi\n", "300000 bytes written to f", "[empty]"])
+            self.assertEqual(exec_.stdout.read(), b"exec\n")
+            self.assertEqual(exec_.wait(WAIT), 0)
+            exec_.stdout.close()
+            self.assertFalse(os.path.exists(self.workspace + "/never"))
 
     def test_mode_none(self):
         with open(self.state + "/sandboxes/3/spec.json", "w") as f:
@@ -514,7 +584,7 @@ class Paths(Case):
                 (["--helpful"], 64, "usage"),
                 (["--text", "5", self.state + "/notebooks/7"], 64, "usage"),
                 ([self.state + "/nowhere"], 66, "No such file or directory"),
-                ([self.state], 66, "is neither a sandbox, a notebook"),
+                ([self.state], 66, "is neither a sandbox nor a notebook"),
                 ([self.state + "/sessions/1"], 1, "a session has no tools")):
             p = self.run_it(*argv)
             self.assertEqual((p.returncode, p.stdout), (status, ""), p.stderr)
@@ -559,6 +629,16 @@ class Exec(Case):
         self.assertEqual(p.wait(WAIT), 130)
         p.stdout.close()
         self.assertTrue(self.sandbox.wait_note("close run"))
+        self.assertTrue(self.sandbox.wait_note("ended"))
+
+    def test_interrupted_while_its_reader_sleeps(self):
+        p = subprocess.Popen([PROGRAM, "exec", self.state + "/sandboxes/3", "--", "yes"], stdout=subprocess.PIPE)
+        self.assertEqual(os.read(p.stdout.fileno(), 2), b"y\n")
+        while struct.unpack("i", fcntl.ioctl(p.stdout, termios.FIONREAD, b"\0" * 4))[0] < 60000:
+            time.sleep(0.01)
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(p.wait(WAIT), 143)
+        p.stdout.close()
         self.assertTrue(self.sandbox.wait_note("ended"))
 
     def test_nobody_reads(self):
