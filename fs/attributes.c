@@ -1,5 +1,7 @@
 /* What stat(2) says: true sizes and times, from memory or one stat of a backing file. */
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/files.h"
@@ -59,18 +61,36 @@ static off_t link_size(const struct node *node)
 	return size;
 }
 
+/* A folder's time is that of what is in it; an object's is when anything of it changed. */
+static void time_of_folder(const struct node *node, struct stat *st)
+{
+	const struct row *row = node->row;
+	char path[512];
+	struct stat found;
+	int folder;
+
+	if (row->listing == LIST_OBJECTS) {
+		if (objects_changed(row->objects).tv_sec)
+			st->st_mtim = objects_changed(row->objects);
+	} else if (row->listing == LIST_NUMBERS || row->listing == LIST_FILES || node->index) {
+		folder = tree_folder(node);
+		if (folder >= 0 && !tree_path(node, path, sizeof path) && !fstatat(folder, path, &found, AT_SYMLINK_NOFOLLOW))
+			st->st_mtim = found.st_mtim;
+	}
+}
+
 void attributes_of(const struct node *node, struct stat *st)
 {
 	const struct row *row = node->row;
+	bool folder = row->kind == FILE_DIRECTORY || row->kind == FILE_TREE;
 
 	memset(st, 0, sizeof *st);
 	common_attributes(st, tree_inode(node), S_IFREG | row->mode);
-	st->st_mtim = node->object ? node->object->changed : mount_began();
-	if (row->kind == FILE_DIRECTORY || row->kind == FILE_TREE) {
+	st->st_mtim = !node->object ? mount_began() : folder ? node->object->changed : object_made(node->object);
+	if (folder) {
 		st->st_mode = S_IFDIR | row->mode;
 		st->st_nlink = row->kind == FILE_TREE ? 2 : count_links(node);
-		if (row->listing == LIST_OBJECTS && objects_changed(row->objects).tv_sec)
-			st->st_mtim = objects_changed(row->objects);
+		time_of_folder(node, st);
 	} else if (row->kind == FILE_LINK) {
 		st->st_mode = S_IFLNK | 0777;
 		st->st_size = link_size(node);

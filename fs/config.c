@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -305,6 +306,7 @@ static int submit(struct object *object, char *spec, char *message, char *kept, 
 	if (what != WANT_NOTHING) {
 		object->want.generation++;
 		object->want.what = what;
+		(void)clock_gettime(CLOCK_REALTIME, &object->wanted);
 		files_object_changed(object);
 	}
 	return 0;

@@ -41,9 +41,8 @@ struct kind *const file_kinds[] = {
 
 static void stat_nothing(const struct node *node, struct stat *st)
 {
+	(void)node;
 	st->st_size = 0;
-	if (node->object)
-		st->st_mtim = node->object->changed;
 }
 
 static int open_nothing(struct handle *h, struct error *err)
@@ -376,8 +375,10 @@ void refuse(struct object *object, const struct error *refusal)
 	struct error err;
 	int n = snprintf(line, sizeof line, "%s\n", refusal->text);
 
-	if (object)
+	if (object) {
 		object->call_refused = false;
+		(void)clock_gettime(CLOCK_REALTIME, &object->told);
+	}
 	free(*unstored);
 	*unstored = NULL;
 	/* What a full disk does not take is told until the mount ends. */
@@ -397,8 +398,11 @@ void accept_again(struct object *object)
 		object->call_refused = false;
 	free(*unstored);
 	*unstored = NULL;
-	if ((folder >= 0 && !unlinkat(folder, path, 0)) || told)
-		tree_changed(object, path);
+	if ((folder < 0 || unlinkat(folder, path, 0) < 0) && !told)
+		return;
+	if (object)
+		(void)clock_gettime(CLOCK_REALTIME, &object->told);
+	tree_changed(object, path);
 }
 
 /* Files on the disk */

@@ -104,8 +104,11 @@ static void runner_changed(void *context, enum object_kind kind, uint64_t serial
 		return;
 	if (kind == OBJECT_NOTEBOOK)
 		notebook_changed(object, path, size);
-	if (path && size >= 0 && !strcmp(path, "failure"))
-		accept_again(object); /* `error` tells what went wrong last */
+	if (path && !strcmp(path, "failure")) {
+		if (size >= 0)
+			accept_again(object); /* `error` tells what went wrong last */
+		(void)clock_gettime(CLOCK_REALTIME, &object->told);
+	}
 	if (path) {
 		tree_changed(object, path);
 	} else {

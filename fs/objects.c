@@ -3,8 +3,12 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -329,6 +333,22 @@ void object_refresh(struct object *object)
 static bool caught_up(const struct object *object)
 {
 	return object->status.generation >= object->want.generation;
+}
+
+struct timespec object_made(struct object *object)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (object->made.tv_sec)
+		return object->made;
+	/* Its name's link is never written again, not even by a rename. */
+	if ((size_t)snprintf(path, sizeof path, "%s/names/%s", object_folder[object->kind], object->name) < sizeof path &&
+	    !fstatat(all.state->fd, path, &st, AT_SYMLINK_NOFOLLOW))
+		object->made = st.st_mtim;
+	else
+		object->made = object->changed;
+	return object->made;
 }
 
 const char *object_state(const struct object *object)

@@ -32,6 +32,9 @@ struct object {
 	char *unstored;         /* a refusal that the disk did not take; NULL without one */
 	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
 	int folder;             /* -1 while not open: use object_folder_fd() */
+	struct timespec made;   /* when mkdir made it; 0: not asked for yet */
+	struct timespec wanted; /* when a run of it was last decided */
+	struct timespec told;   /* when `error` last became another; 0: not since the mount */
 	uint32_t used;          /* when folder was last asked for */
 };
 
@@ -66,6 +69,9 @@ int object_folder_fd(struct object *object);
 
 /* Reads want and status again. */
 void object_refresh(struct object *object);
+
+/* When mkdir made it: the time of what never changes in it. */
+struct timespec object_made(struct object *object);
 
 /* What `state` says: the last that was announced, or "starting" where a start was decided that no
  * runner has taken up yet. */

@@ -75,6 +75,44 @@ int show_state(const struct node *node, struct buffer *out, struct error *err)
 	return buffer_format(out, "%s\n", object_state(node->object)) < 0 ? error_memory(err) : 0;
 }
 
+struct timespec show_state_time(struct object *object)
+{
+	double since = object->status.since;
+
+	if (strcmp(object_state(object), object->status.state) && object->wanted.tv_sec)
+		return object->wanted; /* decided, and not yet taken up */
+	if (since <= 0)
+		return object_made(object);
+	return (struct timespec){ (time_t)since, (long)((since - (double)(time_t)since) * 1e9) };
+}
+
+void measure_state(const struct node *node, struct stat *st)
+{
+	st->st_size = (off_t)strlen(object_state(node->object)) + 1;
+	st->st_mtim = show_state_time(node->object);
+}
+
+void measure_error(const struct node *node, struct stat *st)
+{
+	static const char *const files[] = { "refusal", "failure" };
+	cleanup_buffer struct buffer text = BUFFER(64u << 10);
+	int folder = object_folder_fd(node->object);
+	struct error err;
+	struct stat found;
+
+	if (!show_error(node, &text, &err))
+		st->st_size = (off_t)text.length;
+	if (node->object->told.tv_sec) {
+		st->st_mtim = node->object->told;
+		return;
+	}
+	for (int i = 0; folder >= 0 && text.length && i < 2; i++)
+		if (!fstatat(folder, files[i], &found, AT_SYMLINK_NOFOLLOW)) {
+			st->st_mtim = found.st_mtim;
+			return;
+		}
+}
+
 int show_error(const struct node *node, struct buffer *out, struct error *err)
 {
 	static const char *const files[] = { "refusal", "failure" };
@@ -94,6 +132,11 @@ int show_error(const struct node *node, struct buffer *out, struct error *err)
 		return 0;
 	}
 	return 0;
+}
+
+static bool is_later(struct timespec a, struct timespec b)
+{
+	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
 }
 
 static int print_json(const cJSON *json, struct buffer *out, struct error *err)
@@ -167,6 +210,23 @@ int show_info(const struct node *node, struct buffer *out, struct error *err)
 		cJSON_Delete(references);
 	merge(info, runners);
 	return print_json(info, out, err);
+}
+
+/* What it is made of: the config in force, what the runner found, and the state. */
+void measure_info(const struct node *node, struct stat *st)
+{
+	static const char *const files[] = { "spec.json", "info.json" };
+	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
+	int folder = object_folder_fd(node->object);
+	struct stat found;
+	struct error err;
+
+	measure_state(node, st);
+	for (int i = 0; folder >= 0 && i < 2; i++)
+		if (!fstatat(folder, files[i], &found, AT_SYMLINK_NOFOLLOW) && is_later(found.st_mtim, st->st_mtim))
+			st->st_mtim = found.st_mtim;
+	if (!show_info(node, &text, &err))
+		st->st_size = (off_t)text.length;
 }
 
 /* {"mcpServers":{NAME:{"command":"/…/interpfs","args":["mcp",FOLDER]}}} for an object. */

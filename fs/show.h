@@ -16,6 +16,12 @@ int show_session_mcp(const struct node *node, struct buffer *out, struct error *
 int show_sandbox_link(const struct node *node, struct buffer *out, struct error *err);
 int show_notebook_link(const struct node *node, struct buffer *out, struct error *err);
 int show_workspace_link(const struct node *node, struct buffer *out, struct error *err);
+/* When the state became what it is. */
+struct timespec show_state_time(struct object *object);
+/* Their sizes, and when what they say last changed. */
+void measure_state(const struct node *node, struct stat *st);
+void measure_error(const struct node *node, struct stat *st);
+void measure_info(const struct node *node, struct stat *st);
 bool show_has_sandbox(const struct node *node);
 bool show_has_notebook(const struct node *node);
 bool show_has_workspace(const struct node *node);

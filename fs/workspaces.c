@@ -165,7 +165,7 @@ static struct row workspace_rows[] = {
 	{ .name = "init.py", .kind = FILE_DOCUMENT, .help = "run in each kernel before the agent starts" },
 	{ .name = "docs.md", .kind = FILE_VALUE, .help = "the libraries' documentation, for a prompt" },
 	{ .name = "used-by", .kind = FILE_VALUE, .render = show_users, .help = "what uses it" },
-	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .own = true, .help = "why the last write was refused" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .measure = measure_error, .own = true, .help = "why the last write was refused" },
 	{ .name = "ctl", .kind = FILE_CTL, .commands = workspace_commands, .help = "takes commands; reading lists them" },
 	{ .name = NULL },
 };
