@@ -128,9 +128,13 @@ void inside_processes(struct link *link, uint32_t stream);
 /* loop.c */
 void loop_turn(struct loop *loop, int timeout_ms); /* waits at most so long, -1: for ever */
 
+/* hold.c */
+int hold_namespaces(void);               /* returns the exit status */
+
 /* main.c */
 void guest_set_deadline(uint64_t seconds);
 void guest_leave(const char *why, int code, const char *text) __attribute__((noreturn));
+void guest_raise_loopback(void);
 int64_t guest_now(void);                 /* ms of CLOCK_MONOTONIC */
 
 #endif

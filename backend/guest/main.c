@@ -3,6 +3,7 @@
  *   interpfs-guest [DEADLINE]       seconds until the sandbox is stopped; 0 or absent: never
  *   interpfs-guest engine [DEADLINE]    in a container of Docker or Podman, where it is handed no
  *   interpfs-guest connect              descriptor: engine.c says how it is reached there
+ *   interpfs-guest hold             outside, before there is one (hold.c)
  *
  * Descriptor 3 is a listening unix socket that was bound outside and has no path inside;
  * descriptor 4 is the record of how the sandbox ended, open for appending:
@@ -128,7 +129,7 @@ static void raise_limits(void)
 }
 
 /* The runtimes do it, most of them; where one does not and the guest may not, it stays down. */
-static void raise_loopback(void)
+void guest_raise_loopback(void)
 {
 	struct ifreq lo = { .ifr_name = "lo" };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -205,7 +206,7 @@ static void prepare(bool engine, const char *deadline, struct loop *loop)
 	failed = !engine && take_environment() ? errno : 0; /* before another file gets the number */
 	occupy_standard_descriptors();
 	raise_limits();
-	raise_loopback();
+	guest_raise_loopback();
 	for (size_t i = 0; i < LINKS; i++)
 		links[i].fd = -1;
 	loop->listening = engine ? engine_begin() : take_descriptors();
@@ -247,6 +248,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "connect"))
 		return engine_connect();
+	if (argc == 2 && !strcmp(argv[1], "hold"))
+		return hold_namespaces();
 	/* Elsewhere its kill(-1) would mean everything that its user runs. */
 	if (getpid() != 1) {
 		(void)fprintf(stderr, "interpfs-guest: this is process 1 of a sandbox and runs nowhere else\n");

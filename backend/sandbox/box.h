@@ -9,7 +9,7 @@
 
 #include "backend/sandbox/bundle.h"
 #include "backend/sandbox/guest.h"
-#include "backend/sandbox/network.h"
+#include "backend/sandbox/uplink.h"
 #include "base/error.h"
 
 struct box {
@@ -47,10 +47,13 @@ int box_open(struct box *box, const char *inside, int flags, mode_t mode, struct
 /* A folder inside and those before it, where they are missing; never through a link to the host. */
 int box_folder(struct box *box, const char *inside, struct error *err);
 
+/* Starts the helper of a way out, which writes into ctl/network.log. */
+int box_start_uplink(struct box *box, struct uplink *uplink, struct error *err);
+
 struct box_start {
 	const char *runtime;             /* the program */
 	const struct bundle *bundle;
-	const struct network *network;
+	struct uplink *uplink;           /* begun, and started if it is that early; finished or ended after */
 	const char *const *env;          /* of commands, NAME=VALUE, NULL-terminated; never on a disk */
 	int cpus;                        /* processors it is kept to; 0: all (for users) */
 };

@@ -64,8 +64,7 @@ static int pack_environment(const char *const *env, struct error *err)
 	return steal_fd(&fd);
 }
 
-static pid_t spawn_runtime(struct box *box, const struct box_start *start, int listener, int alive, int *pidfd,
-			   struct error *err)
+static pid_t spawn_runtime(struct box *box, const struct box_start *start, int listener, int *pidfd, struct error *err)
 {
 	cleanup_free char *root = NULL, *bundle = NULL;
 	cleanup_close int record = openat(box->ctl, "exit", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -73,7 +72,7 @@ static pid_t spawn_runtime(struct box *box, const struct box_start *start, int l
 	cleanup_close int environment = pack_environment(start->env, err);
 	char *argv[] = { (char *)(uintptr_t)start->runtime, "--root", NULL, "run", "-d", "--preserve-fds", "4",
 			 "-b", NULL, box->id, NULL };
-	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record, alive, environment },
+	struct spawn what = { .argv = argv, .output = log, .passed = { listener, record, start->uplink->alive[1], environment },
 			      .cpus = start->cpus };
 
 	if (environment < 0)
@@ -108,10 +107,16 @@ static int make_overlay_folders(struct box *box, const struct bundle *b, struct 
 	return 0;
 }
 
-/* The processes that can hold the box: waits for the runtime, finds the guest, joins the network. */
-static int finish_start(struct box *box, const struct box_start *start, int alive, struct error *err)
+int box_start_uplink(struct box *box, struct uplink *uplink, struct error *err)
 {
-	cleanup_close int log = openat(box->ctl, "network.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	int log = openat(box->ctl, "network.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+
+	return log < 0 ? error_errno(err, "cannot write the sandbox's records") : uplink_start(uplink, log, err);
+}
+
+/* The processes that can hold the box: finds the guest, waits for the network. */
+static int finish_start(struct box *box, const struct box_start *start, struct error *err)
+{
 	cleanup_close int second = box_connect(box, err);
 
 	if (second < 0)
@@ -126,12 +131,7 @@ static int finish_start(struct box *box, const struct box_start *start, int aliv
 	if (box_record(box, err))
 		return -1;
 	failpoint("sandbox-recorded");
-	box->helper = network_start(start->network, box->pid, alive, log, err);
-	if (box->helper < 0) {
-		box->helper = 0;
-		return -1;
-	}
-	return 0;
+	return uplink_finish(start->uplink, box->pid, &box->helper, err);
 }
 
 /* What the runtime reads, and who it is that reads it. */
@@ -149,24 +149,21 @@ static int write_bundle(struct box *box, const struct box_start *start, struct e
 static int run(struct box *box, const struct box_start *start, struct guest *guest, struct guest_answer *answer,
 	       int *listener, struct error *err)
 {
-	cleanup_close int sees_end = -1, pidfd = -1;
+	cleanup_close int pidfd = -1;
 	struct error ignored;
-	int alive[2], status, result;
+	int status, result;
 	pid_t runtime;
 
-	if (pipe2(alive, O_CLOEXEC))
-		return error_errno(err, "cannot start a sandbox");
-	sees_end = alive[0];
 	failpoint("sandbox-runtime");
 	runtime = guest_ping(guest, &guest_answer_callbacks, answer, err)
-			  ? spawn_runtime(box, start, *listener, alive[1], &pidfd, err) : -1;
+			  ? spawn_runtime(box, start, *listener, &pidfd, err) : -1;
 	box_close_fd(listener); /* the guest has it: where it is gone, so is the link */
-	(void)close(alive[1]);
+	box_close_fd(&start->uplink->alive[1]);
 	if (runtime < 0)
 		return -1;
 	result = guest_await(guest, answer, pidfd, START_MS, err);
 	if (!result)
-		result = finish_start(box, start, sees_end, err);
+		result = finish_start(box, start, err);
 	if (spawn_wait(runtime, pidfd, result ? FAILED_MS : RUNTIME_MS, &status, result ? &ignored : err))
 		result = -1;
 	if (result && !box->pid)
@@ -197,6 +194,7 @@ int box_start(struct box *box, const struct box_start *start, struct guest **gue
 	(void)unlinkat(box->folder, "bundle/config.json", 0); /* only a start needs it */
 	if (!result)
 		return 0;
+	uplink_end(start->uplink);
 	guest_detach(*guest);
 	*guest = NULL;
 	if (box->pid)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/sandbox/cgroup.h"
 #include "base/cleanup.h"
 
 #define DEADLINE_S 3600
@@ -33,12 +34,15 @@ static const char *const fixed[] = {
 int build_open(struct build *b, struct sandbox *sandbox, const char *path, const char *id, const char *image,
 	       struct error *err)
 {
-	*b = (struct build){ .sandbox = sandbox, .printed = BUFFER(BUILD_PRINTED_MAX * 2) };
+	*b = (struct build){ .sandbox = sandbox, .uplink = UPLINK,
+			      .printed = BUFFER(BUILD_PRINTED_MAX * 2) };
 	b->box.folder = b->box.ctl = b->box.pidfd = -1;
+	cgroup_hurry();
 	if (network_choose("full", &b->network, err) || box_init(&b->box, sandbox->state->path, path, id, err))
 		return -1;
 	if (box_reap(&b->box, err) || box_remove(&b->box, err) || box_make(&b->box, err) ||
-	    plan_system(&b->plan, sandbox->state, &b->box, image, "build", &b->network, err))
+	    uplink_begin(&b->uplink, &b->network, err) || box_start_uplink(&b->box, &b->uplink, err) ||
+	    plan_system(&b->plan, sandbox->state, &b->box, image, "build", &b->uplink, err))
 		return -1;
 	b->plan.bundle.timeout = DEADLINE_S;
 	return 0;
@@ -70,7 +74,7 @@ static void step(void *context, short revents)
 
 int build_start(struct build *b, const char *runtime, struct error *err)
 {
-	if (plan_start(&b->plan, runtime, &b->network, 0, &b->guest, err))
+	if (plan_start(&b->plan, runtime, &b->uplink, 0, &b->guest, err))
 		return -1;
 	return watch(b, err);
 }
@@ -172,6 +176,7 @@ void build_close(struct build *b)
 	}
 	box_free(&b->box);
 	plan_free(&b->plan);
+	uplink_end(&b->uplink);
 	network_free(&b->network);
 	buffer_free(&b->printed);
 }

@@ -17,6 +17,7 @@ struct build {
 	struct box box;
 	struct plan plan;
 	struct network network;
+	struct uplink uplink;
 	struct guest *guest;
 	struct buffer printed;       /* the last command's output, its last 64 KiB */
 	/* the command under way */

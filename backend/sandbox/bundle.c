@@ -261,17 +261,30 @@ static void add_resources(struct writer *w, cJSON *linux_, const struct bundle *
 	}
 }
 
+/* A new one, or that of a process. */
+static void add_namespace(struct writer *w, cJSON *namespaces, const char *type, const char *link, pid_t of)
+{
+	cJSON *namespace = add_object(w, namespaces, NULL);
+	char path[64];
+
+	add_text(w, namespace, "type", type);
+	if (!of)
+		return;
+	(void)snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)of, link);
+	add_text(w, namespace, "path", path);
+}
+
 static void add_linux(struct writer *w, cJSON *config, const struct bundle *b)
 {
 	static const char *const always[] = { "pid", "ipc", "uts", "mount", "cgroup" };
 	cJSON *linux_ = add_object(w, config, "linux"), *namespaces = add_array(w, linux_, "namespaces");
 
 	for (size_t i = 0; i < COUNT(always); i++)
-		add_text(w, add_object(w, namespaces, NULL), "type", always[i]);
+		add_namespace(w, namespaces, always[i], NULL, 0);
 	if (!b->host_network)
-		add_text(w, add_object(w, namespaces, NULL), "type", "network");
+		add_namespace(w, namespaces, "network", "net", b->space);
 	if (b->user) {
-		add_text(w, add_object(w, namespaces, NULL), "type", "user");
+		add_namespace(w, namespaces, "user", "user", b->space);
 		add_mapping(w, linux_, "uidMappings", b->uid);
 		add_mapping(w, linux_, "gidMappings", b->gid);
 	}

@@ -46,6 +46,7 @@ struct bundle {
 	uid_t uid;
 	gid_t gid;
 	bool host_network;          /* the host's own; false: a network namespace */
+	pid_t space;                /* whose network namespace (and user namespace) it joins; 0: new ones */
 	uint64_t timeout;           /* seconds, 0 none */
 	const struct bundle_overlay *overlays; /* in order of mounting */
 	size_t overlay_count;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include "base/file.h"
 
 #define REMOVE_TRIES 200
+#define HURRY_TIMES 8
+#define HURRY_PAUSE_NS 5000000
 #define REMOVE_PAUSE_NS 1000000 /* the kernel empties a group a moment after its last process died */
 
 struct hierarchy {
@@ -174,6 +177,43 @@ void cgroup_read(pid_t pid, struct cgroup_limits *limits)
 		}
 		free(l.folder);
 	}
+}
+
+static void *stay_where_it_is(void *nothing)
+{
+	cleanup_buffer struct buffer groups = BUFFER(65536);
+	cleanup_free char *folder = NULL, *path = NULL;
+	const struct timespec pause = { .tv_nsec = HURRY_PAUSE_NS };
+	struct lookup l = { .controller = "pids" };
+	struct error ignored;
+
+	if (!file_read(AT_FDCWD, "/proc/self/cgroup", &groups, &ignored) && groups.length) {
+		l.groups = groups.data;
+		each_hierarchy(look, &l);
+		folder = l.folder;
+	}
+	if (folder && asprintf(&path, "%s/cgroup.procs", folder) < 0)
+		path = NULL;
+	for (int i = 0; path && i < HURRY_TIMES; i++) {
+		cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 || write(fd, "0", 1) != 1)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
+	return nothing;
+}
+
+void cgroup_hurry(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	if (geteuid() || pthread_attr_init(&attributes))
+		return;
+	if (!pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED))
+		(void)pthread_create(&thread, &attributes, stay_where_it_is, NULL); /* else it takes longer */
+	(void)pthread_attr_destroy(&attributes);
 }
 
 struct removal {

@@ -22,4 +22,9 @@ void cgroup_read(pid_t pid, struct cgroup_limits *limits);
 /* Kills what is still in ID's groups and removes them. 0 too when there are none. */
 int cgroup_remove(const char *id, struct error *err);
 
+/* Call it some 10 ms before a process is moved into a new group, which is what a runtime does first.
+ * The kernel makes whoever moves one wait for a grace period of RCU (10 ms), but not within such a
+ * period after another move. So a thread moves this process to where it is, a few times in 60 ms. */
+void cgroup_hurry(void);
+
 #endif

@@ -35,6 +35,7 @@ struct local {
 	/* found by prepare (or by jupyter, for a sandbox that was adopted) */
 	char *runtime;
 	struct network network;
+	struct uplink uplink;
 	struct python python;       /* exe NULL: there is none */
 	cJSON *gpus;                /* models of those that it has; NULL or empty without */
 	struct image image;
@@ -71,6 +72,7 @@ static int local_open(struct sandbox *s, struct error *err)
 		free(l);
 		return -1;
 	}
+	l->uplink = (struct uplink)UPLINK;
 	s->own = l;
 	return 0;
 }
@@ -79,6 +81,7 @@ static void forget_plan(struct local *l)
 {
 	free(l->runtime);
 	l->runtime = NULL;
+	uplink_end(&l->uplink);
 	network_free(&l->network);
 	python_free(&l->python);
 	image_free(&l->image);
@@ -207,6 +210,7 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	const char *network = gate_is_wanted(s) ? "listed" : sandbox_text(s, "network");
 
 	forget_plan(l);
+	cgroup_hurry();
 	l->runtime = runtime_find(s->state, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
@@ -215,7 +219,8 @@ static int local_prepare(struct sandbox *s, struct error *err)
 		return -1;
 	if (l->image.path && box_make_uppers(&l->box, err))
 		return -1;
-	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err))
+	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) ||
+	    uplink_begin(&l->uplink, &l->network, err))
 		return -1;
 	return copy_files(s, l, err);
 }
@@ -407,7 +412,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 	char hostname[64];
 
 	sandbox_hostname(s->name, hostname);
-	if (plan_system(plan, s->state, &l->box, l->image.path, hostname, &l->network, err))
+	if (plan_system(plan, s->state, &l->box, l->image.path, hostname, &l->uplink, err))
 		return -1;
 	if (l->layers.paths[0] && plan_layers(plan, (const char *const *)l->layers.paths, err))
 		return -1;
@@ -428,10 +433,10 @@ static int local_start(struct sandbox *s, struct guest **guest, struct error *er
 	struct local *l = own(s);
 	struct plan plan = { .box = NULL };
 	int cpus = geteuid() ? (int)ceil(sandbox_number(s, "cpu", 0)) : 0;
-	int result = make_plan(&plan, s, l, err);
+	int result = box_start_uplink(&l->box, &l->uplink, err) || make_plan(&plan, s, l, err) ? -1 : 0;
 
 	if (!result)
-		result = plan_start(&plan, l->runtime, &l->network, cpus, guest, err);
+		result = plan_start(&plan, l->runtime, &l->uplink, cpus, guest, err);
 	plan_free(&plan);
 	return result;
 }

@@ -2,33 +2,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "backend/sandbox/gate.h"
-#include "backend/sandbox/spawn.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/program.h"
 
-#define READY_MS 5000
 #define TUN "/dev/net/tun"
-#define ARGUMENTS_MAX 24
 
-/* A program that gives a namespace a way out. %d in an argument is the process's id. */
-static const struct network_helper {
-	const char *name, *told;
-	const char *resolver;                 /* the address of its own name server; NULL: the host's */
-	bool ready_on_3;                      /* writes to descriptor 3 when it works; else: forks then */
-	const char *arguments[ARGUMENTS_MAX];
-} helpers[] = {
+static const struct network_helper helpers[] = {
 	{ "slirp4netns", "full (slirp4netns)", "10.0.2.3", true,
 	  { "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-seccomp", "--ready-fd=3",
 	    "--exit-fd=4", "%d", "tap0", NULL } },
@@ -100,51 +87,3 @@ char *network_resolver(const struct network *network)
 	return NULL;
 }
 
-static int wait_ready(const struct network_helper *helper, pid_t pid, int pidfd, int ready, struct error *err)
-{
-	struct pollfd p[2] = { { .fd = ready, .events = POLLIN }, { .fd = pidfd, .events = POLLIN } };
-	int status = 0, n;
-	char byte;
-
-	do
-		n = poll(p, 2, READY_MS);
-	while (n < 0 && errno == EINTR);
-	if (helper->ready_on_3 && p[0].revents && read(ready, &byte, 1) == 1)
-		return 0;
-	if (!helper->ready_on_3 && p[1].revents && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-	    !WEXITSTATUS(status))
-		return 0;
-	(void)kill(pid, SIGKILL);
-	(void)waitpid(pid, NULL, 0);
-	return error_set(err, EIO, "%s did not join the sandbox's network to the outside%s", helper->name,
-			 n ? "" : " in time");
-}
-
-pid_t network_start(const struct network *network, pid_t pid, int alive, int log, struct error *err)
-{
-	const struct network_helper *helper = network->helper;
-	char *argv[ARGUMENTS_MAX + 1], number[16];
-	int ends[2];
-	cleanup_close int pidfd = -1;
-	struct spawn what = { .argv = argv, .output = log, .passed = { -1, -1, -1, -1 }, .lasting = true };
-	size_t n = 0;
-	pid_t child;
-
-	if (network->kind != NETWORK_OWN)
-		return 0;
-	(void)snprintf(number, sizeof number, "%d", (int)pid);
-	argv[n++] = network->program;
-	for (size_t i = 0; helper->arguments[i]; i++)
-		argv[n++] = strcmp(helper->arguments[i], "%d") ? (char *)(uintptr_t)helper->arguments[i] : number;
-	argv[n] = NULL;
-	if (pipe2(ends, O_CLOEXEC))
-		return error_errno(err, "cannot start %s", helper->name);
-	what.passed[0] = helper->ready_on_3 ? ends[1] : -1;
-	what.passed[1] = helper->ready_on_3 ? alive : -1;
-	child = spawn(&what, &pidfd, err);
-	(void)close(ends[1]);
-	if (child > 0 && wait_ready(helper, child, pidfd, ends[0], err))
-		child = -1;
-	(void)close(ends[0]);
-	return child > 0 && !helper->ready_on_3 ? 0 : child;
-}

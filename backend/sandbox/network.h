@@ -11,6 +11,18 @@
 
 enum network_kind { NETWORK_NONE, NETWORK_LISTED, NETWORK_OWN, NETWORK_HOST };
 
+#define NETWORK_ARGUMENTS 24
+
+/* A program that gives a namespace a way out. %d in an argument is the id of a process in it. */
+struct network_helper {
+	const char *name, *told;
+	const char *resolver; /* the address of its own name server; NULL: the host's */
+	bool early;           /* any process will do while it starts; it writes to descriptor 3 when it works,
+				 and ends when 4 hangs up. Else: the sandbox's own, which it watches; it forks
+				 when it works, and ends with it */
+	const char *arguments[NETWORK_ARGUMENTS];
+};
+
 struct network {
 	enum network_kind kind;
 	const struct network_helper *helper; /* of NETWORK_OWN */
@@ -26,12 +38,5 @@ const char *network_told(const struct network *network);
 
 /* The /etc/resolv.conf for inside, owned by the caller; NULL to leave the host's. */
 char *network_resolver(const struct network *network);
-
-/* Joins the namespace of the sandbox's first process to the outside and waits until it is so. The
- * helper outlives the runner and ends when `alive` hangs up: the read end of a pipe whose other
- * end only the sandbox's first process has. (Its tap device keeps the namespace, so it would never
- * see that end.) Returns its pid (the caller waits for it some day), 0 when none is needed, -1.
- * Messages go to the descriptor `log`. */
-pid_t network_start(const struct network *network, pid_t pid, int alive, int log, struct error *err);
 
 #endif

@@ -251,7 +251,7 @@ static int add_records(struct plan *plan, struct error *err)
 }
 
 int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
-		const char *hostname, const struct network *network, struct error *err)
+		const char *hostname, const struct uplink *uplink, struct error *err)
 {
 	static const char *const folders[] = { "usr", "etc", "opt" };
 	static const char *const env[][2] = {
@@ -278,12 +278,13 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 		.user = geteuid() != 0,
 		.uid = geteuid(),
 		.gid = getegid(),
-		.host_network = network->kind == NETWORK_HOST,
+		.host_network = uplink->network->kind == NETWORK_HOST,
+		.space = uplink_space(uplink),
 		.cgroup = kept_format(plan, CGROUP_PARENT "/%s", box->id),
 	};
 	if (!plan->bundle.hostname || !plan->bundle.cgroup)
 		return error_memory(err);
-	return put_etc(plan, hostname, network, err) ? -1 : add_records(plan, err);
+	return put_etc(plan, hostname, uplink->network, err) ? -1 : add_records(plan, err);
 }
 
 int plan_layers(struct plan *plan, const char *const *layers, struct error *err)
@@ -303,10 +304,10 @@ int plan_python(struct plan *plan, const struct python *python, struct error *er
 	return python->exec_prefix ? plan_bind(plan, python->exec_prefix, python->exec_prefix, false, err) : 0;
 }
 
-int plan_start(struct plan *plan, const char *runtime, const struct network *network, int cpus,
+int plan_start(struct plan *plan, const char *runtime, struct uplink *uplink, int cpus,
 	       struct guest **guest, struct error *err)
 {
-	const struct box_start start = { .runtime = runtime, .bundle = &plan->bundle, .network = network,
+	const struct box_start start = { .runtime = runtime, .bundle = &plan->bundle, .uplink = uplink,
 					 .env = (const char *const *)plan->env, .cpus = cpus };
 
 	plan->bundle.overlays = plan->overlays;

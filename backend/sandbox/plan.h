@@ -7,8 +7,8 @@
 
 #include "backend/sandbox/box.h"
 #include "backend/sandbox/bundle.h"
-#include "backend/sandbox/network.h"
 #include "backend/sandbox/python.h"
+#include "backend/sandbox/uplink.h"
 #include "base/error.h"
 #include "fs/state.h"
 
@@ -30,7 +30,7 @@ struct plan {
 /* The system: /usr, /etc, /opt (and what apt needs) with fresh masks, the network's files, the
  * environment that every sandbox has. The box is made. */
 int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
-		const char *hostname, const struct network *network, struct error *err);
+		const char *hostname, const struct uplink *uplink, struct error *err);
 
 /* Layers, topmost first, NULL-terminated host folders; and the venv in them first on the PATH. */
 int plan_layers(struct plan *plan, const char *const *layers, struct error *err);
@@ -44,7 +44,7 @@ int plan_device(struct plan *plan, const char *source, const char *destination, 
 int plan_overlay(struct plan *plan, const char *destination, const char *name, const char *const *lowers,
 		 struct error *err);
 
-int plan_start(struct plan *plan, const char *runtime, const struct network *network, int cpus,
+int plan_start(struct plan *plan, const char *runtime, struct uplink *uplink, int cpus,
 	       struct guest **guest, struct error *err);
 void plan_free(struct plan *plan);
 

@@ -140,12 +140,13 @@ static int probe_in(struct box *box, const char *program, const char *guest_prog
 	const struct bundle_overlay overlays[] = { { "/usr", "usr", usr }, { "/etc", "etc", etc } };
 	cleanup_free char *group = NULL;
 	const struct network network = { .kind = NETWORK_NONE };
+	struct uplink uplink = UPLINK;
 	struct bundle bundle = {
 		.box = box->path, .guest = guest_program, .hostname = "probe", .user = geteuid() != 0,
 		.uid = geteuid(), .gid = getegid(), .timeout = 60,
 		.overlays = overlays, .overlay_count = 2,
 	};
-	const struct box_start start = { .runtime = program, .bundle = &bundle, .network = &network, .env = env };
+	const struct box_start start = { .runtime = program, .bundle = &bundle, .uplink = &uplink, .env = env };
 	struct guest *guest;
 
 	if (asprintf(&group, CGROUP_PARENT "/%s", box->id) < 0) {
@@ -153,8 +154,12 @@ static int probe_in(struct box *box, const char *program, const char *guest_prog
 		return error_memory(err);
 	}
 	bundle.cgroup = group;
-	if (box_make(box, err) || box_start(box, &start, &guest, err))
+	if (box_make(box, err) || uplink_begin(&uplink, &network, err))
 		return -1;
+	if (box_start(box, &start, &guest, err)) {
+		uplink_end(&uplink);
+		return -1;
+	}
 	guest_detach(guest);
 	return box_end(box, 0, err);
 }

@@ -1,0 +1,57 @@
+/* Namespaces before the sandbox that will live in them, so that the network's helper comes up
+ * beside the container's runtime and not behind it. Runs outside, as the user who mounted:
+ *
+ *   interpfs-guest hold        makes a network namespace, and for an ordinary user a user namespace
+ *                              around it with that user as root
+ *
+ * One byte on descriptor 3 says how that went (an errno, 0: well); it stays until descriptor 4, a
+ * pipe's read end, hangs up. */
+#include "backend/guest/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SAYS = 3, HOLDS = 4 };
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), failed;
+
+	if (fd < 0)
+		return -1;
+	failed = write(fd, text, strlen(text)) < 0 ? errno : 0;
+	(void)close(fd);
+	errno = failed;
+	return failed ? -1 : 0;
+}
+
+static int become_root_of(uid_t user, gid_t group)
+{
+	char uids[32], gids[32];
+
+	(void)snprintf(uids, sizeof uids, "0 %u 1", (unsigned)user);
+	(void)snprintf(gids, sizeof gids, "0 %u 1", (unsigned)group);
+	return write_text("/proc/self/setgroups", "deny") || write_text("/proc/self/uid_map", uids) ||
+	       write_text("/proc/self/gid_map", gids) ? -1 : 0;
+}
+
+int hold_namespaces(void)
+{
+	uid_t user = geteuid();
+	gid_t group = getegid();
+	unsigned char code = 0, byte;
+
+	if (unshare(CLONE_NEWNET | (user ? CLONE_NEWUSER : 0)) || (user && become_root_of(user, group)))
+		code = (unsigned char)errno;
+	else
+		guest_raise_loopback();
+	if (write(SAYS, &code, 1) != 1)
+		return 1;
+	while (read(HOLDS, &byte, 1) < 0 && errno == EINTR)
+		;
+	return code ? 1 : 0;
+}
