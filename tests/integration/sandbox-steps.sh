@@ -36,8 +36,10 @@ life "with nothing killed"
 unmount_it
 
 grep -q sandbox-prepared "$INTERPFS" || fail "this build has no failpoints: make SANITIZE=address,undefined BUILD=build/asan"
-for step in sandbox-prepared sandbox-starting sandbox-runtime sandbox-started sandbox-recorded sandbox-running \
-	sandbox-ready sandbox-ending sandbox-ended layer-building layer-built image-building; do
+steps="sandbox-prepared sandbox-starting sandbox-runtime sandbox-started sandbox-recorded sandbox-running
+	sandbox-ready sandbox-ending sandbox-ended layer-building layer-built"
+[ "$(id -u)" != 0 ] || steps="$steps image-building" # only root's sandboxes have images
+for step in $steps; do
 	more=
 	case $step in
 	layer-*) rm -rf "$S/layers"/[0-9a-f]* ;;
