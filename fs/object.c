@@ -45,6 +45,12 @@ bool status_resting(enum object_kind kind, const char *state)
 	return listed(ends[kind].resting, state);
 }
 
+/* "has died", but "is stopped" */
+static bool is_event(const char *state)
+{
+	return !strcmp(state, "died") || !strcmp(state, "failed");
+}
+
 void status_sentence(enum object_kind kind, const struct status *status, int folder, char *text, size_t size)
 {
 	cleanup_buffer struct buffer why = BUFFER(4096);
@@ -54,8 +60,8 @@ void status_sentence(enum object_kind kind, const struct status *status, int fol
 		buffer_clear(&why);
 	while (why.length && why.data[why.length - 1] == '\n')
 		why.data[--why.length] = '\0';
-	(void)snprintf(text, size, "the %s is %s%s%s", object_noun[kind], status->state, why.length ? ": " : "",
-		       why.length ? why.data : "");
+	(void)snprintf(text, size, "the %s %s %s%s%s", object_noun[kind], is_event(status->state) ? "has" : "is",
+		       status->state, why.length ? ": " : "", why.length ? why.data : "");
 }
 
 bool status_settled(enum object_kind kind, const char *state)

@@ -18,18 +18,22 @@
 #define RETRY_MS 100
 #define TRIES 100 /* to connect while the queue inside is full */
 
-/* Why the sandbox is at rest. */
+/* Why the sandbox is at rest, and what to do. */
 static int sandbox_rests(struct story *s, const char *state, struct error *err)
 {
 	cleanup_buffer struct buffer why = BUFFER(4096);
+	bool failed = !strcmp(state, "failed");
 	struct error ignored;
 
 	if (!strcmp(state, "draft"))
-		return error_set(err, ENOTCONN, "sandbox %s was never started", s->sandbox_name);
-	if (file_read(s->sandbox_folder, "failure", &why, &ignored) < 0 || !why.length)
-		return error_set(err, ENOTCONN, "sandbox %s has %s", s->sandbox_name, state);
-	why.data[strcspn(why.data, "\n")] = '\0';
-	return error_set(err, ENOTCONN, "sandbox %s has %s: %s", s->sandbox_name, state, why.data);
+		return error_set(err, ENOTCONN, "sandbox %s was never started: write its config", s->sandbox_name);
+	if (file_read(s->sandbox_folder, "failure", &why, &ignored) < 0)
+		buffer_clear(&why);
+	if (why.length)
+		why.data[strcspn(why.data, "\n")] = '\0';
+	return error_set(err, ENOTCONN, "sandbox %s has %s%s%s%s", s->sandbox_name, state, why.length ? ": " : "",
+			 why.length ? why.data : "",
+			 failed ? "" : "; write start to its ctl, then restart to the notebook's");
 }
 
 /* Connects to the sandbox's runner. 1, 0 when it should be tried again, -1. */

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend/kernel/sentence.h"
 #include "backend/kernel/story.h"
 #include "base/cleanup.h"
 #include "base/failpoint.h"
@@ -624,14 +625,16 @@ int requests_run_hidden(struct story *s, const char *code, size_t n, bool silent
 		remove_request(s, r);
 	} else if (r->outcome != OUTCOME_OK) {
 		cleanup_buffer struct buffer text = BUFFER(1 << 20);
-		char piece[4096];
+		char piece[4096], sentence[ERROR_TEXT_SIZE];
 		ssize_t got;
 		off_t at = 0;
 
 		while ((got = pread(r->cell.output, piece, sizeof piece, at)) > 0 &&
 		       buffer_append(&text, piece, (size_t)got) == 0)
 			at += got;
-		result = error_set(err, EPROTO, "%s", text.length ? text.data : "it failed");
+		log_output(s, r); /* the whole of it */
+		sentence_of_failure(text.data ? text.data : "", sentence, sizeof sentence);
+		result = error_set(err, EPROTO, "%s", sentence);
 	} else {
 		log_output(s, r);
 	}

@@ -31,6 +31,11 @@ same "newer code yet" third "$(cell 'import plain1; print(plain1.hook())')"
 same "and elsewhere" hooked "$("$INTERPFS" exec "$M/sandboxes/lab" -- python -c 'import steering_hook_2; print(steering_hook_2.hook())')"
 echo 'ready = "set by init"' >"$W/init.py"; echo restart >"$N/ctl" || fail "restart"
 same "init.py" "set by init" "$(cell 'print(ready)')"
+printf 'import os\n\n1/0\n' >"$W/init.py"
+fails "restart with a broken init.py" sh -c "echo restart >$N/ctl"
+same "error" "the workspace's init.py: line 3: ZeroDivisionError: division by zero" "$(cat "$N/error")"
+grep -q 'Cell In\[1\], line 3' "$N/log" || fail "the log has no traceback: $(cat "$N/log")"
+echo 'ready = "set by init"' >"$W/init.py"; echo restart >"$N/ctl" || fail "restart"
 
 # outputs
 cell 'import base64

@@ -73,7 +73,7 @@ echo stop >"$lab/ctl" || fail "stop: $(cat "$lab/error")"
 died 'sandbox lab has stopped'
 { echo restart >"$nb/ctl"; } 2>/dev/null && fail "a restart on a sandbox that is stopped"
 eventually 20 is failed
-grep -q 'sandbox lab has stopped' "$nb/error" || fail "error: $(cat "$nb/error")"
+grep -q 'sandbox lab has stopped; write start to its ctl' "$nb/error" || fail "error: $(cat "$nb/error")"
 echo start >"$lab/ctl" || fail "start: $(cat "$lab/error")"
 again
 

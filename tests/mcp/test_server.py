@@ -516,7 +516,7 @@ class Sandbox(Case):
         self.sandbox.stop()
         for files, text in (({"want": "2 stopped\n", "status": "2 stopped 0\n"}, "the sandbox is stopped; write start to its ctl"),
                             ({"want": "2 run\n", "status": "2 failed 0\n", "failure": "no such package: nump\n"},
-                             "the sandbox is failed: no such package: nump; write start to its ctl")):
+                             "the sandbox has failed: no such package: nump; write start to its ctl")):
             self.put(**files)
             result = self.server.call("run_command", {"command": "true"})
             self.assertTrue(result["isError"])

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/kernel/notebook.h"
+#include "backend/kernel/sentence.h"
 #include "base/file.h"
 #include "base/fragment.h"
 
@@ -286,6 +287,29 @@ START_TEST(cost)
 }
 END_TEST
 
+START_TEST(sentences)
+{
+	static const struct {
+		const char *output, *sentence;
+	} cases[] = {
+		{ "---\nZeroDivisionError      Traceback (most recent call last)\nCell In[1], line 4\n      1 import os\n----> 4 1/0\n\n"
+		  "ZeroDivisionError: division by zero\n[error ZeroDivisionError]\n", "line 4: ZeroDivisionError: division by zero" },
+		{ "  Cell In[1], line 1\n    x = (\n         ^\nSyntaxError: incomplete input\n\n[error SyntaxError]\n",
+		  "line 1: SyntaxError: incomplete input" },
+		{ "printed\nthe kernel died\n[error DeadKernelError]\n", "the kernel died" },
+		{ "Cell In[1]\n], line 7\nlast", "last" },
+		{ "", "it failed" },
+		{ "\n \n", "it failed" },
+	};
+	char text[64];
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		sentence_of_failure(cases[i].output, text, sizeof text);
+		ck_assert_str_eq(text, cases[i].sentence);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("notebook");
@@ -300,6 +324,7 @@ int main(void)
 	tcase_add_test(tests, late_and_torn);
 	tcase_add_test(tests, markdown);
 	tcase_add_test(tests, cost);
+	tcase_add_test(tests, sentences);
 	suite_add_tcase(suite, tests);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -363,7 +363,7 @@ START_TEST(cannot_begin)
 	ck_assert_msg(state_is("failed", 1), "%s %d %s", seen.status.state, seen.code, seen.text);
 	good(file_read(folder, "failure", &b, &err));
 	ck_assert_str_eq(b.data, "its runner ended unexpectedly 4 times within a minute: went wrong\n");
-	ck_assert_ptr_nonnull(strstr(seen.text, "the sandbox is failed: its runner"));
+	ck_assert_ptr_nonnull(strstr(seen.text, "the sandbox has failed: its runner"));
 	buffer_free(&b);
 }
 END_TEST
