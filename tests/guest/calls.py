@@ -180,7 +180,7 @@ class Jupyter(unittest.TestCase):
             self.status(a["url"], "0" * len(a["token"]))
         self.assertEqual(os.stat(a["socket"]).st_mode & 0o777, 0o600)
         self.assertTrue(read(MOUNTED + "/jupyter").startswith(a["url"]))
-        self.assertEqual(processes().count(b"jupyter_server"), 1)
+        self.assertEqual(processes().count(b"ServerApp.sock="), 1)
         self.assertNotIn(a["token"].encode(), processes())
         self.assertNotIn(a["token"], read(FOLDER + "/log") + read(FOLDER + "/jupyter.log"))
 
@@ -205,7 +205,7 @@ class Jupyter(unittest.TestCase):
 
     def test_3_its_death_is_noticed(self):
         a = self.ask()
-        Call("exec", "for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline) in *jupyter_server*) kill -9 ${p#/proc/};;"
+        Call("exec", "for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline) in *ServerApp.sock=*) kill -9 ${p#/proc/};;"
              " esac; done 2>/dev/null").wait()
         self.assertTrue(eventually(lambda: not read(MOUNTED + "/jupyter")))
         self.assertIn("Jupyter Server ended with status 137", read(FOLDER + "/log"))
@@ -215,7 +215,7 @@ class Jupyter(unittest.TestCase):
 
     def test_4_a_new_runner_finds_it(self):
         a = self.ask()
-        inside = Call("exec", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c jupyter_server; cat /proc/uptime >/tmp/mark").wait()
+        inside = Call("exec", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c ServerApp.sock=; cat /proc/uptime >/tmp/mark").wait()
         self.assertEqual(inside.code, 0)
         runner = int(read(FOLDER + "/run/pid").split()[0])
         os.kill(runner, signal.SIGKILL)
@@ -229,7 +229,7 @@ class Jupyter(unittest.TestCase):
         self.assertTrue(eventually(another))
         self.assertEqual(self.ask(), a)
         self.assertEqual(self.status(a["url"], a["token"]), 200)
-        self.assertEqual(processes().count(b"jupyter_server"), 1)
+        self.assertEqual(processes().count(b"ServerApp.sock="), 1)
 
 
 if __name__ == "__main__":
