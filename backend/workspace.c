@@ -32,13 +32,21 @@
 static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
 #define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
-/* A sandbox has the libraries read-only, and stale bytecode would win over a new source. */
+static bool is_bytecode(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 4 && name[0] != '.' && !strcmp(name + n - 4, ".pyc");
+}
+
+/* A sandbox has the libraries read-only, and stale bytecode would win over a new source. The folder
+ * __pycache__ itself stays: who copies a package in is perhaps filling it now. */
 static void drop_bytecode(int above, const char *name, int depth)
 {
 	int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	bool cache = !strcmp(name, "__pycache__");
 	const struct dirent *entry;
-	struct error err;
 
 	if (!dir) {
 		if (fd >= 0)
@@ -46,11 +54,9 @@ static void drop_bytecode(int above, const char *name, int depth)
 		return;
 	}
 	while ((entry = readdir(dir))) {
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-			continue;
-		if (!strcmp(entry->d_name, "__pycache__"))
-			(void)file_remove_tree(fd, entry->d_name, &err); /* else it only costs room */
-		else if (depth < DEEP)
+		if (cache && entry->d_type != DT_DIR && is_bytecode(entry->d_name))
+			(void)unlinkat(fd, entry->d_name, 0); /* else it only costs room */
+		else if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && depth < DEEP)
 			drop_bytecode(fd, entry->d_name, depth + 1);
 	}
 }

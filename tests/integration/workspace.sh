@@ -41,7 +41,8 @@ grep -qx 'pack package installed /workspace/libraries/pack' "$W/installed" || fa
 grep -qx 'steering-hook skill installed /workspace/libraries/steering-hook' "$W/installed" || fail "skill: $(cat "$W/installed")"
 serial=$(basename "$(readlink "$S/workspaces/names/default")")
 same "a skill's module" /workspace/libraries/steering-hook/code.py "$(readlink "$S/workspaces/$serial/modules/steering_hook.py")"
-same "no bytecode" "" "$(find "$S/workspaces/$serial/libraries" -name __pycache__)"
+same "no bytecode" "" "$(find "$S/workspaces/$serial/libraries" -name '*.pyc')"
+: >"$W/libraries/pack/__pycache__/late.pyc" || fail "the folder was taken away from who fills it"
 rm -r "$W/libraries/steering-hook"; echo wait >"$W/ctl"
 [ ! -L "$S/workspaces/$serial/modules/steering_hook.py" ] || fail "the module of a removed skill stayed"
 
