@@ -21,7 +21,7 @@ made() { # NAME LINES...: whether it became ready
 gone() { # NAME ID: nothing of it runs, nor is kept by the engine
 	case $BACKEND in
 	local) [ -z "$(find "$S/runtime" -mindepth 2 -name "$1" 2>/dev/null)" ] ;;
-	docker) ! containers | grep -q "^/$1 " ;;
+	docker) ! containers | grep -q "^/$1" && [ "$(api GET /images/json | jq length)" = 1 ] ;;
 	esac
 }
 
@@ -102,6 +102,72 @@ engine_restart() {
 	same "a file after a stop" kept "$(inside lab cat /root/file)"
 }
 
+# A config that changed while it was stopped; its files are the same.
+engine_change() {
+	local env="env: {GREETING: other, ADDED: new}"
+	ctl lab stop
+	write_config lab "network: full" "memory: 384M" "cpu: 0.5" "$env" "timeout: 7200" || fail "$(error lab)"
+	ctl lab wait || fail "changed: $(error lab)"
+	same "the changed environment" "other new" "$(inside lab sh -c 'echo $GREETING $NUMBER $ADDED')"
+	same "files after a change" "kept kept" "$(inside lab sh -c 'cat /root/file /srv/x/file' | tr '\n' ' ' | sed 's/ $//')"
+	[ "$(inside lab sh -c 'sed 1,2d /proc/net/dev | wc -l')" -gt 1 ] || fail "no network: $(inside lab cat /proc/net/dev)"
+	[ "$BACKEND" = local ] && [ "$(id -u)" != 0 ] || same "changed limits" "402653184 0.5" "$(info lab .memory.in_force) $(info lab .cpu.in_force)"
+	ctl lab stop
+	write_config lab "network: none" "memory: 256M" "cpu: 1" "$env" && ctl lab wait || fail "changed back: $(error lab)"
+	same "files after a second change" kept "$(inside lab cat /root/file)"
+	same "networks" lo "$(inside lab sh -c 'cut -sd: -f1 /proc/net/dev' | tr -d ' ')"
+}
+
+# Copies go in once; what is done with them stays inside.
+engine_files() {
+	local long=$(printf 'n%.0s' $(seq 120))
+	mkdir -p "$T/data/deep/er" && echo original >"$T/data/file" && echo deep >"$T/data/deep/er/$long" && ln -sf ../file "$T/data/deep/link"
+	echo "kept as it was" >"$T/note" && printf '#!/bin/sh\necho ran\n' >"$T/program" && chmod 0755 "$T/program"
+	made files "network: none" "local_files: [['$T/note', /workspace/new/note.txt], ['$T/program', /usr/local/bin/program]]" \
+		"local_dirs: [['$T/data', /workspace/data]]" || fail "files: $(error files)"
+	same "a copied file" "kept as it was" "$(inside files cat /workspace/new/note.txt)"
+	same "a copied program" ran "$(inside files /usr/local/bin/program)"
+	same "a folder" "original deep original" "$(inside files sh -c "cd /workspace/data; cat file deep/er/$long deep/link" | tr '\n' ' ' | sed 's/ $//')"
+	inside files sh -c 'echo changed >/workspace/data/file; echo changed >/workspace/new/note.txt; echo new >/workspace/data/new'
+	same "the folder here" "original deep file" "$(cat "$T/data/file") $(ls "$T/data" | tr '\n' ' ' | sed 's/ $//')"
+	ctl files restart || fail "restart: $(error files)"
+	same "copies after a restart" "changed changed" "$(inside files cat /workspace/data/file /workspace/new/note.txt | tr '\n' ' ' | sed 's/ $//')"
+	rmdir "$M/sandboxes/files"
+}
+
+# Its folders are seen inside as they are, and cannot be written there.
+engine_workspace() {
+	echo 'def greet(): return "from a library"' >"$M/workspaces/default/libraries/greeting.py"
+	same "a library" "from a library" "$(inside lab python3 -c 'import greeting; print(greeting.greet())')"
+	fails "the workspace can be written" inside lab sh -c 'echo x >/workspace/libraries/greeting.py'
+}
+
+engine_secrets() {
+	export INTERPFS_TEST_SECRET=a-value-nobody-may-read
+	unmount_it; mount_it
+	made secret "network: none" "secrets: [INTERPFS_TEST_SECRET]" || fail "secret: $(error secret)"
+	same "a secret inside" a-value-nobody-may-read "$(inside secret sh -c 'echo $INTERPFS_TEST_SECRET')"
+	grep -rqs a-value-nobody-may-read "$S" && fail "the secret is on the disk"
+	[ "$BACKEND" != docker ] || ! api GET "/containers/$(cat "$M/sandboxes/secret/id")/json" | grep -q a-value || fail "the engine has the secret"
+	rmdir "$M/sandboxes/secret"
+	unset INTERPFS_TEST_SECRET
+	eventually 20 inside lab true
+}
+
+# What listens inside is reached from here, whatever its network.
+engine_ports() {
+	local url
+	made server "network: none" "ports: [8000]" || fail "server: $(error server)"
+	"$INTERPFS" exec "$M/sandboxes/server" -- sh -c 'seq 100000 >/root/numbers; cd /root; exec python3 -m http.server 8000' >/dev/null 2>&1 &
+	url=$(cat "$M/sandboxes/server/ports/8000")
+	eventually 20 curl -fsS --noproxy '*' "http://$url/"
+	same "a file over a port" "$(seq 100000 | md5sum)" "$(curl -sS --noproxy '*' "http://$url/numbers" | md5sum)"
+	for i in 1 2 3 4 5 6 7 8; do curl -sS --noproxy '*' "http://$url/numbers" >"$T/port-$i" & ports+=($!); done
+	wait "${ports[@]}"
+	for i in 1 2 3 4 5 6 7 8; do same "transfer $i of eight" "$(seq 100000 | md5sum)" "$(md5sum <"$T/port-$i")"; done
+	rmdir "$M/sandboxes/server"
+}
+
 engine_timeout() {
 	made short "network: none" "timeout: 2" || fail "short: $(error short)"
 	inside short sleep 60 && fail "a command outlived its sandbox"
@@ -143,6 +209,11 @@ engine_tests() {
 	engine_limits
 	engine_adoption
 	engine_restart
+	engine_workspace
+	engine_change
+	engine_files
+	engine_secrets
+	engine_ports
 	engine_timeout
 	engine_end
 }

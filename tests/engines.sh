@@ -2,11 +2,12 @@
 # data and networks of their own (a network namespace that slirp4netns joins to the outside), and
 # stopped again. Sourced after functions.sh, by root.
 #
-#   start_docker [OPTIONS]   sets DOCKER_HOST, PING (a pid in the engine's network namespace)
+#   start_docker [OPTIONS]   sets DOCKER_HOST, and ENGINE_HOLDER (a process in the engine's network)
 #   start_podman
 #   make_image NAME          imports a small root with a shell, coreutils, Python and pip
 #   api METHOD PATH [CURL]   the engine's answer
 #   containers               a line each: name state
+#   pause_engine resume_engine    it ends, and is started again
 #   stop_engine              with all that it ran
 #
 # No test may need the command `docker` or `podman`: the first ones on PATH here fail, and are told.
@@ -30,20 +31,33 @@ answers() { [ "$(api GET /_ping 2>/dev/null)" = OK ]; }
 # start_engine ENGINE WORDS...: the words run in the namespaces, $T/engine/log has what they said
 start_engine() {
 	ENGINE=$1; shift
+	ENGINE_WORDS=("$@")
 	mkdir -p "$T/engine"
-	unshare --net --mount --propagation private sh -c 'ip link set lo up; echo $$ >"$0/engine/pid"; cd "$0/engine" && exec "$@" >>log 2>&1' "$T" "$@" &
+	unshare --net --mount --propagation private sh -c 'ip link set lo up; exec sleep infinity' &
+	ENGINE_HOLDER=$!; disown
 	on_exit stop_engine
-	eventually 10 test -s "$T/engine/pid"
-	ENGINE_PID=$(cat "$T/engine/pid")
-	slirp4netns --configure --mtu=65520 --disable-host-loopback "$ENGINE_PID" tap0 >"$T/engine/network.log" 2>&1 &
-	ENGINE_NETWORK=$!
-	eventually 30 answers
+	eventually 10 sh -c "[ \"\$(readlink /proc/$ENGINE_HOLDER/ns/net)\" != \"\$(readlink /proc/self/ns/net)\" ] && grep -q sleep /proc/$ENGINE_HOLDER/comm"
+	slirp4netns --configure --mtu=65520 --disable-host-loopback "$ENGINE_HOLDER" tap0 >"$T/engine/network.log" 2>&1 &
+	ENGINE_NETWORK=$!; disown
 	export DOCKER_HOST=unix://$T/engine/sock
+	resume_engine
+}
+
+# What it ran goes on, as far as the engine lets it.
+pause_engine() {
+	kill "$ENGINE_PID"
+	wait "$ENGINE_PID" 2>/dev/null
+}
+
+resume_engine() {
+	(cd "$T/engine" && exec nsenter --net --mount -t "$ENGINE_HOLDER" "${ENGINE_WORDS[@]}" >>log 2>&1) &
+	ENGINE_PID=$!
+	eventually 30 answers
 }
 
 start_docker() {
 	start_engine docker dockerd --host "unix://$T/engine/sock" --data-root "$T/engine/data" --exec-root "$T/engine/exec" \
-		--pidfile "$T/engine/dockerd.pid" --cgroup-parent /interpfs-tests "$@"
+		--pidfile "$T/engine/dockerd.pid" --cgroup-parent /interpfs-tests --live-restore "$@"
 }
 
 start_podman() {
@@ -78,9 +92,9 @@ stop_engine() {
 	for id in $(api GET '/containers/json?all=1' 2>/dev/null | jq -r '.[].Id' 2>/dev/null); do
 		api DELETE "/containers/$id?force=1&v=1" >/dev/null 2>&1
 	done
-	kill "$ENGINE_PID" "$ENGINE_NETWORK" 2>/dev/null
+	kill "$ENGINE_PID" 2>/dev/null
 	for _ in $(seq 100); do kill -0 "$ENGINE_PID" 2>/dev/null || break; sleep 0.1; done
-	kill -9 "$ENGINE_PID" 2>/dev/null
+	kill -9 "$ENGINE_PID" "$ENGINE_NETWORK" "$ENGINE_HOLDER" 2>/dev/null
 	find /sys/fs/cgroup -maxdepth 2 -name interpfs-tests -type d -exec rmdir {} + 2>/dev/null
 	unset DOCKER_HOST
 	[ ! -e "$T/commands-called" ] || { echo "FAILED: a command was run: $(cat "$T/commands-called")" >&2; exit 1; }

@@ -88,6 +88,7 @@ bool link_full(const struct link *link);
 /* job.c */
 struct fields { char **arguments; char **variables; char *folder; bool input; };
 void job_start(struct link *link, uint32_t stream, const struct fields *fields);
+int job_environment(char **variables);   /* for all that start from now on; -1 without memory */
 struct job *job_find(const struct link *link, uint32_t stream);
 int job_input(struct job *job, const void *data, size_t n); /* -1: it had no credit for that */
 void job_input_end(struct job *job);

@@ -77,6 +77,48 @@ static char **merge_environment(char **variables)
 	return all;
 }
 
+/* What was added to the environment that the guest began with; NULL-terminated. */
+static char **added;
+static size_t added_count;
+
+static int add_variable(const char *variable)
+{
+	size_t name = strcspn(variable, "=") + 1, at = 0;
+	char *copy = strdup(variable), **more;
+
+	while (at < added_count && strncmp(added[at], variable, name) != 0)
+		at++;
+	more = copy && at == added_count ? realloc(added, (at + 2) * sizeof *more) : added;
+	if (!copy || !more) {
+		free(copy);
+		return -1;
+	}
+	added = more;
+	if (at == added_count)
+		added[++added_count] = NULL;
+	else
+		free(added[at]);
+	added[at] = copy;
+	return 0;
+}
+
+int job_environment(char **variables)
+{
+	extern char **environ;
+	static char **first, **made;
+	int result = 0;
+
+	if (!made)
+		first = environ;
+	environ = first;
+	while (*variables && !result)
+		result = add_variable(*variables++);
+	free(made);
+	made = added ? merge_environment(added) : NULL;
+	environ = made ? made : first;
+	return made || !added ? result : -1;
+}
+
 /* Between vfork and exec: nothing here may allocate or return. */
 static void __attribute__((noreturn)) run_child(const struct fields *fields, char **environment, const int pipes[3],
 						volatile int *failed)

@@ -259,6 +259,9 @@ static int open_stream(struct link *link, const struct frame *frame)
 	case GUEST_EXEC:
 		job_start(link, frame->stream, &fields);
 		break;
+	case GUEST_ENVIRONMENT:
+		link_end(link, frame->stream, job_environment(fields.variables) < 0 ? ENOMEM : 0, 0, "");
+		break;
 	case GUEST_CONNECT:
 		inside_connect(link, frame->stream, first);
 		break;

@@ -25,6 +25,7 @@ enum guest_frame {
 enum guest_operation_kind {
 	GUEST_PING = 'p',
 	GUEST_EXEC = 'x',      /* fields: ARGUMENT …, VARIABLE …, FOLDER, FLAG_INPUT */
+	GUEST_ENVIRONMENT = 'e', /* VARIABLE …: over the environment of all commands from now on */
 	GUEST_CONNECT = 'c',   /* ARGUMENT: a path, or tcp:PORT */
 	GUEST_LISTEN = 'l',    /* ARGUMENT: a path, or tcp:PORT: what connects there is the runner's */
 	GUEST_DIAL = 'D',      /* the same ARGUMENT; its bytes travel in frames instead of a descriptor */

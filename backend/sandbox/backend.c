@@ -72,6 +72,24 @@ int sandbox_workspace(const struct sandbox *s, size_t part, char **path, const c
 	return file_make_folders(AT_FDCWD, *path, 0755, err) ? -1 : 1;
 }
 
+char *sandbox_host_path(const char *path, struct error *err)
+{
+	const char *home = getenv("HOME");
+	char *whole = NULL;
+
+	if (path[0] == '~' && (path[1] == '/' || !path[1]) && home)
+		whole = asprintf(&whole, "%s%s", home, path + 1) < 0 ? NULL : whole;
+	else if (path[0] == '/')
+		whole = strdup(path);
+	else {
+		(void)error_set(err, EINVAL, "the path '%s' is neither absolute nor below ~", path);
+		return NULL;
+	}
+	if (!whole)
+		(void)error_memory(err);
+	return whole;
+}
+
 int sandbox_add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how)
 {
 	cJSON *limit = cJSON_AddObjectToObject(info, name);

@@ -56,6 +56,8 @@ struct sandbox_jupyter {
 
 struct sandbox_backend {
 	const char *name; /* as `backend:` says it */
+	bool distant;     /* the guest's link may break while the sandbox runs, and whether it does may be
+			     untold for a while: adopt() is asked until it knows */
 
 	/* Whether it can be used here at all. -1 with the reason and the one thing that would mend it.
 	 * May take a second the first time; `told` (512 bytes) says what it will use ("runc 1.1.5 …"). */
@@ -74,7 +76,8 @@ struct sandbox_backend {
 	 * failure nothing of it runs or is left. */
 	int (*start)(struct sandbox *s, struct guest **guest, struct error *err);
 
-	/* Finds it running, as an earlier runner left it: 1 with its guest, 0 when it does not run. */
+	/* Finds it running, as an earlier runner left it: 1 with its guest, 0 when it does not run. -1
+	 * where that cannot be told. */
 	int (*adopt)(struct sandbox *s, struct guest **guest, struct error *err);
 
 	/* A descriptor that is readable once it has ended; -1 without one. Borrowed. */
@@ -111,6 +114,8 @@ void sandbox_hostname(const char *name, char out[64]);
  * then): 1 with its path (owned by the caller) and where it belongs inside, 0 without a workspace, -1. */
 #define SANDBOX_WORKSPACE_PARTS 4
 int sandbox_workspace(const struct sandbox *s, size_t part, char **path, const char **inside, struct error *err);
+/* A path on this machine: "~/x" is in the user's home, anything else must be absolute. Owned. */
+char *sandbox_host_path(const char *path, struct error *err);
 /* A limit in info.json: what was asked and what is in force (0: nothing), and how; -1 without memory. */
 int sandbox_add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how);
 /* Enforced: in force is a limit no laxer than what was asked (the kernel rounds to pages). */

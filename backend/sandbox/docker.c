@@ -106,15 +106,54 @@ static void docker_close(struct sandbox *s)
 
 /* ---- the start ---- */
 
+static int remove_container(struct sandbox *s, struct error *err)
+{
+	cleanup_free char *path = docker_path(s, "?force=1&v=1");
+	struct engine_request request = { .method = "DELETE", .path = path, .timeout_ms = START_MS, .uncancelled = true };
+
+	if (!path)
+		return error_memory(err);
+	return engine_call(docker_own(s)->engine, &request, NULL, err) && err->code != ENOENT ? -1 : 0;
+}
+
+static int make_container(struct sandbox *s, struct error *err)
+{
+	char config[MAKING_HASH_SIZE];
+	cJSON *body;
+
+	if (docker_find_image(s, err) || docker_fill_store(s, false, err) || record_engine(s, err))
+		return -1;
+	body = docker_body(s, config, err);
+	if (!body || docker_create(s, body, docker_own(s)->image, err))
+		return -1;
+	failpoint("docker-created");
+	return docker_copy_files(s, err);
+}
+
+/* Its image need not be there any more, nor where it came from. */
+static int use_container(struct sandbox *s, const struct docker_found *found, struct error *err)
+{
+	const char *image = cJSON_GetStringValue(docker_member(found->json, "Image", NULL));
+	struct docker *d = docker_own(s);
+
+	free(d->image);
+	d->image = strdup(image ? image : "");
+	if (!d->image)
+		return error_memory(err);
+	return docker_fill_store(s, false, err) ? -1 : docker_change(s, found, err);
+}
+
 static int docker_prepare(struct sandbox *s, struct error *err)
 {
-	struct docker *d;
+	cleanup_found struct docker_found found = { DOCKER_ABSENT };
 
-	if (find_engine(s, err))
+	if (find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || docker_recover(s, err) ||
+	    docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
-	d = docker_own(s);
-	if (engine_ask(d->engine, err) || docker_find_image(s, err) || docker_fill_store(s, false, err) ||
-	    record_engine(s, err) || docker_create(s, err))
+	/* What was to be copied in may not be there. */
+	if (found.state == DOCKER_NEW && remove_container(s, err))
+		return error_wrap(err, "docker");
+	if (found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err))
 		return error_wrap(err, "docker");
 	return 0;
 }
@@ -144,6 +183,33 @@ static int set_deadline(const struct sandbox *s, struct guest *guest, struct err
 		       ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
 }
 
+/* Never part of the container: whoever may ask the engine reads that, and it could not change. One
+ * variable at a time, so that each may be as long as one can be. */
+static int set_environment(const struct sandbox *s, struct guest *guest, struct error *err)
+{
+	static const char python[] = "PYTHONPATH=/workspace/libraries:/workspace/.modules";
+	const char *variables[] = { python, NULL };
+	struct guest_answer answer = { false, 0 };
+	const cJSON *item;
+	bool good = guest_environment(guest, variables, &guest_answer_callbacks, &answer, err) != NULL;
+	int result = good ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
+
+	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
+	{
+		cleanup_free char *variable = NULL;
+
+		if (result)
+			break;
+		if (asprintf(&variable, "%s=%s", item->string, cJSON_GetStringValue(item)) < 0)
+			return error_memory(err);
+		variables[0] = variable;
+		answer = (struct guest_answer){ false, 0 };
+		result = guest_environment(guest, variables, &guest_answer_callbacks, &answer, err)
+				 ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
+	}
+	return result;
+}
+
 /* Its standard input and output become the guest's link. */
 static int attach(struct sandbox *s, struct guest **guest, struct error *err)
 {
@@ -153,7 +219,7 @@ static int attach(struct sandbox *s, struct guest **guest, struct error *err)
 		return error_memory(err);
 	if (engine_hijack(docker_own(s)->engine, path, NULL, log_errors, s, guest, err))
 		return -1;
-	if (!answers(*guest, err) && !set_deadline(s, *guest, err))
+	if (!answers(*guest, err) && !set_deadline(s, *guest, err) && !set_environment(s, *guest, err))
 		return 0;
 	guest_detach(*guest);
 	*guest = NULL;
@@ -184,16 +250,6 @@ static int kill_container(struct sandbox *s, struct error *err)
 	if (await(s, "/kill", KILL_MS, err) && err->code != EEXIST && err->code != EIO)
 		return -1;
 	return await(s, "/wait", KILL_MS, err);
-}
-
-static int remove_container(struct sandbox *s, struct error *err)
-{
-	cleanup_free char *path = docker_path(s, "?force=1&v=1");
-	struct engine_request request = { .method = "DELETE", .path = path, .timeout_ms = START_MS, .uncancelled = true };
-
-	if (!path)
-		return error_memory(err);
-	return engine_call(docker_own(s)->engine, &request, NULL, err) && err->code != ENOENT ? -1 : 0;
 }
 
 /* A container that never ran holds nothing, and may be what cannot be started. */
@@ -364,7 +420,7 @@ static int docker_remove(struct sandbox *s, struct error *err)
 {
 	if (!is_recorded(s))
 		return 0;
-	if (find_engine(s, err) || remove_container(s, err))
+	if (find_engine(s, err) || docker_recover(s, err) || remove_container(s, err) || docker_remove_images(s, err))
 		return error_wrap(err, "docker");
 	(void)unlinkat(s->folder, RECORD, 0);
 	return 0;
@@ -379,6 +435,7 @@ static int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, st
 
 const struct sandbox_backend sandbox_docker = {
 	.name = "docker",
+	.distant = true,
 	.probe = docker_probe,
 	.open = docker_open,
 	.close = docker_close,

@@ -2,6 +2,8 @@
  *
  *      docker.c            the backend: start, adopt, end
  *      docker_container.c  what a container is made of, and what the engine says of it
+ *      docker_change.c     a container that is there already, and a config that has changed
+ *      docker_files.c      the user's files that are copied in
  *      docker_image.c      finding and fetching an image
  *      docker_store.c      what interpfs itself puts into every container: the guest
  *
@@ -15,25 +17,29 @@
  *      io.interpfs.state   the state directory's id
  *      io.interpfs.kind    sandbox, store
  *      io.interpfs.serial  of the sandbox
- *      io.interpfs.config  the hash of what its container was made from */
+ *      io.interpfs.name    the sandbox's, when its container was made
+ *      io.interpfs.image   the image as the config named it
+ *      io.interpfs.config  the hash of what else its container was made from
+ *      io.interpfs.files   "kept": its container was made of another's files, and is never thrown away */
 #ifndef INTERPFS_BACKEND_SANDBOX_DOCKER_H
 #define INTERPFS_BACKEND_SANDBOX_DOCKER_H
 
 #include "backend/sandbox/backend.h"
 #include "backend/sandbox/engine.h"
+#include "backend/sandbox/making.h"
 
 #define DOCKER_STATE "io.interpfs.state"
 #define DOCKER_KIND "io.interpfs.kind"
 #define DOCKER_SERIAL "io.interpfs.serial"
+#define DOCKER_NAME "io.interpfs.name"
+#define DOCKER_IMAGE "io.interpfs.image"
 #define DOCKER_CONFIG "io.interpfs.config"
+#define DOCKER_FILES "io.interpfs.files"
 #define DOCKER_STORE "/opt/interpfs"     /* where the volume is inside */
-#define DOCKER_IMAGE "python:3.12-slim"  /* when the config names none */
-
-#define DOCKER_HASH_SIZE 33
 
 struct docker {
 	struct engine *engine;        /* NULL until it is needed */
-	char *image;                  /* its id; after docker_find_image */
+	char *image;                  /* the id of the image that it is made of; after docker_find_image */
 	char *guest;                  /* the guest's program inside; after docker_fill_store */
 };
 
@@ -48,6 +54,7 @@ int docker_call(const struct sandbox *s, const char *method, const char *path, c
 char *docker_path(const struct sandbox *s, const char *rest);
 
 /* docker_container.c */
+/* New: it was never started, and holds nothing. */
 enum docker_state { DOCKER_ABSENT, DOCKER_NEW, DOCKER_RUNNING, DOCKER_ENDED };
 
 struct docker_found {
@@ -55,7 +62,7 @@ struct docker_found {
 	bool removing;                 /* somebody is at it */
 	bool out_of_memory;
 	int exit;
-	char config[DOCKER_HASH_SIZE]; /* its label */
+	char config[MAKING_HASH_SIZE]; /* its label */
 	char guest[256];               /* the program that is its process 1 */
 	cJSON *json;                   /* all that the engine says; owned */
 };
@@ -64,22 +71,39 @@ int docker_inspect(const struct sandbox *s, bool uncancelled, struct docker_foun
 void docker_found_free(struct docker_found *found);
 #define cleanup_found __attribute__((cleanup(docker_found_free)))
 
-/* Makes it, anew where an earlier one was never started. The image and the store are there. */
-int docker_create(struct sandbox *s, struct error *err);
+/* A label's text, "" without it; borrowed. */
+const char *docker_label(const struct docker_found *found, const char *label);
+/* object[a][b], or object[a] without b; NULL where there is none. */
+const cJSON *docker_member(const cJSON *object, const char *a, const char *b);
+
+/* What a container for the config is made of, but its image; and the hash of what of that cannot change.
+ * The store is there. Owned by the caller; NULL with err. */
+cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struct error *err);
+/* Makes the container; body is freed. */
+int docker_create(struct sandbox *s, cJSON *body, const char *image, struct error *err);
 int docker_describe(struct sandbox *s, cJSON *info, struct error *err);
 /* Labels for something that is made: kind is "sandbox" or "store". NULL without memory. */
 cJSON *docker_labels(const struct sandbox *s, const char *kind);
 
+/* docker_change.c */
+/* What a runner that was killed in docker_change left: the container is as it was before. */
+int docker_recover(struct sandbox *s, struct error *err);
+/* A container that is there becomes what the config wants, with all its files. */
+int docker_change(struct sandbox *s, const struct docker_found *found, struct error *err);
+/* docker_files.c: local_files and local_dirs go into a container that was just made. */
+int docker_copy_files(struct sandbox *s, struct error *err);
+
+/* Images that were made of the sandbox. */
+int docker_remove_images(const struct sandbox *s, struct error *err);
+
 /* docker_image.c: the config's image, fetched with progress in the log when it is not there. */
 int docker_find_image(struct sandbox *s, struct error *err);
+const char *docker_image_name(const struct sandbox *s); /* borrowed */
 
 /* docker_store.c: the volume with the guest in it. again: it was there once, and is not any more. */
 int docker_fill_store(struct sandbox *s, bool again, struct error *err);
 /* The volume as one of a container's mounts. NULL without memory. */
 cJSON *docker_store_mount(const struct sandbox *s, bool writable);
 int docker_remove_store(const struct sandbox *s, struct error *err);
-
-/* SHA-256, its first half in hexadecimal. */
-int docker_hash(const void *data, size_t n, char out[DOCKER_HASH_SIZE], struct error *err);
 
 #endif

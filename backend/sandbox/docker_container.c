@@ -51,31 +51,16 @@ static bool append(cJSON *array, cJSON *item)
 cJSON *docker_labels(const struct sandbox *s, const char *kind)
 {
 	cJSON *labels = cJSON_CreateObject();
+	const char *serial = strrchr(s->id, '-');
 
-	if (add_text(labels, DOCKER_STATE, s->state->id) && add_text(labels, DOCKER_KIND, kind))
+	if (add_text(labels, DOCKER_STATE, s->state->id) && add_text(labels, DOCKER_KIND, kind) &&
+	    (strcmp(kind, "sandbox") || add_text(labels, DOCKER_SERIAL, serial ? serial + 1 : "")))
 		return labels;
 	cJSON_Delete(labels);
 	return NULL;
 }
 
 /* ---- what it is made of ---- */
-
-static bool add_environment(cJSON *body, const struct sandbox *s)
-{
-	static const char python[] = "PYTHONPATH=/workspace/libraries:/workspace/.modules";
-	cJSON *env = cJSON_AddArrayToObject(body, "Env");
-	const cJSON *item;
-	bool good = append_text(env, python);
-
-	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
-	{
-		cleanup_free char *variable = NULL;
-
-		good = good && asprintf(&variable, "%s=%s", item->string, cJSON_GetStringValue(item)) >= 0 &&
-		       append_text(env, variable);
-	}
-	return good;
-}
 
 static cJSON *bind_mount(const char *source, const char *target)
 {
@@ -140,7 +125,7 @@ static cJSON *make_body(const struct sandbox *s, struct error *err)
 	sandbox_hostname(s->name, hostname);
 	if (append_text(entry, d->guest) && append_text(entry, "engine") && add_text(body, "User", "0:0") &&
 	    add_text(body, "WorkingDir", "/") && add_text(body, "Hostname", hostname) && add_flag(body, "OpenStdin", true) &&
-	    add_flag(body, "StdinOnce", true) && add_flag(body, "Tty", false) && add_environment(body, s) &&
+	    add_flag(body, "StdinOnce", true) && add_flag(body, "Tty", false) &&
 	    append_text(cJSON_AddArrayToObject(check, "Test"), "NONE") &&
 	    add_text(log, "Type", "none") && /* frames are nothing for a log */
 	    (!network || strcmp(network, "none") || add_text(host, "NetworkMode", "none")) &&
@@ -154,73 +139,65 @@ static cJSON *make_body(const struct sandbox *s, struct error *err)
 	return NULL;
 }
 
-/* The hash of all that cannot change in a container once it is made. */
-static int hash_body(const struct sandbox *s, const cJSON *body, char out[DOCKER_HASH_SIZE], struct error *err)
+/* The hash of all that cannot change in a container once it is made, and is not only a name. */
+static int hash_body(const struct sandbox *s, const cJSON *body, char out[MAKING_HASH_SIZE], struct error *err)
 {
 	static const char *const changing[] = { "Memory", "MemorySwap", "NanoCpus", "ShmSize" };
 	cJSON *copy = cJSON_Duplicate(body, true), *host = cJSON_GetObjectItemCaseSensitive(copy, "HostConfig");
-	const char *image = sandbox_text(s, "image");
 	cleanup_free char *text = NULL;
 
 	for (size_t i = 0; i < sizeof changing / sizeof *changing; i++)
 		cJSON_DeleteItemFromObjectCaseSensitive(host, changing[i]);
-	cJSON_DeleteItemFromObjectCaseSensitive(copy, "Entrypoint"); /* a newer guest */
-	if (copy && add_text(copy, "Image", image ? image : DOCKER_IMAGE))
+	cJSON_DeleteItemFromObjectCaseSensitive(copy, "Hostname");
+	/* A limit can be moved, but not taken away. */
+	if (add_flag(copy, "memory", sandbox_number(s, "memory", 0) > 0) && add_flag(copy, "cpu", sandbox_number(s, "cpu", 0) > 0))
 		text = cJSON_PrintUnformatted(copy);
 	cJSON_Delete(copy);
-	return text ? docker_hash(text, strlen(text), out, err) : error_memory(err);
+	return text ? making_hash(text, strlen(text), out, err) : error_memory(err);
 }
 
-static cJSON *sandbox_labels(const struct sandbox *s, const char *config)
+cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struct error *err)
 {
-	cJSON *labels = docker_labels(s, "sandbox");
-	const char *serial = strrchr(s->id, '-');
+	cJSON *body = make_body(s, err), *labels = docker_labels(s, "sandbox");
 
-	if (labels && add_text(labels, DOCKER_SERIAL, serial ? serial + 1 : "") && add_text(labels, DOCKER_CONFIG, config) &&
-	    add_text(labels, "io.interpfs.name", s->name))
-		return labels;
+	if (body && labels && !hash_body(s, body, config, err)) {
+		if (add_text(labels, DOCKER_CONFIG, config) && add_text(labels, DOCKER_IMAGE, docker_image_name(s)) &&
+		    add_text(labels, DOCKER_NAME, s->name) && cJSON_AddItemToObject(body, "Labels", labels))
+			return body;
+		(void)error_memory(err);
+	} else if (body && !labels) {
+		(void)error_memory(err);
+	}
 	cJSON_Delete(labels);
+	cJSON_Delete(body);
 	return NULL;
 }
 
-static int post_create(struct sandbox *s, cJSON *body, const char *config, struct error *err)
+int docker_create(struct sandbox *s, cJSON *body, const char *image, struct error *err)
 {
 	cleanup_free char *path = NULL;
-	cJSON *labels = sandbox_labels(s, config);
 
-	if (!cJSON_AddItemToObject(body, "Labels", labels) || !add_text(body, "Image", docker_own(s)->image) ||
-	    asprintf(&path, "/containers/create?name=%s", s->id) < 0) {
+	if (!add_text(body, "Image", image) || asprintf(&path, "/containers/create?name=%s", s->id) < 0) {
 		cJSON_Delete(body);
 		return error_memory(err);
 	}
 	return docker_call(s, "POST", path, body, NULL, err);
 }
 
-int docker_create(struct sandbox *s, struct error *err)
-{
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
-	char config[DOCKER_HASH_SIZE];
-	cJSON *body = make_body(s, err);
-
-	if (!body)
-		return -1;
-	if (hash_body(s, body, config, err) || docker_inspect(s, false, &found, err)) {
-		cJSON_Delete(body);
-		return -1;
-	}
-	if (found.state == DOCKER_ABSENT)
-		return post_create(s, body, config, err);
-	cJSON_Delete(body);
-	return 0;
-}
-
 /* ---- what the engine says of it ---- */
 
-static const cJSON *member(const cJSON *object, const char *a, const char *b)
+const cJSON *docker_member(const cJSON *object, const char *a, const char *b)
 {
 	const cJSON *inner = cJSON_GetObjectItemCaseSensitive(object, a);
 
 	return b ? cJSON_GetObjectItemCaseSensitive(inner, b) : inner;
+}
+
+const char *docker_label(const struct docker_found *found, const char *label)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(docker_member(found->json, "Config", "Labels"), label));
+
+	return text ? text : "";
 }
 
 int docker_inspect(const struct sandbox *s, bool uncancelled, struct docker_found *found, struct error *err)
@@ -242,15 +219,16 @@ int docker_inspect(const struct sandbox *s, bool uncancelled, struct docker_foun
 		return -1;
 	}
 	found->json = answer.json;
-	status = cJSON_GetStringValue(member(found->json, "State", "Status"));
-	config = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(member(found->json, "Config", "Labels"), DOCKER_CONFIG));
-	guest = cJSON_GetStringValue(cJSON_GetArrayItem(member(found->json, "Config", "Entrypoint"), 0));
-	found->state = cJSON_IsTrue(member(found->json, "State", "Running")) ? DOCKER_RUNNING
-		       : status && (!strcmp(status, "created") || !strcmp(status, "configured")) ? DOCKER_NEW : DOCKER_ENDED;
+	status = cJSON_GetStringValue(docker_member(found->json, "State", "Status"));
+	config = docker_label(found, DOCKER_CONFIG);
+	guest = cJSON_GetStringValue(cJSON_GetArrayItem(docker_member(found->json, "Config", "Entrypoint"), 0));
+	found->state = cJSON_IsTrue(docker_member(found->json, "State", "Running")) ? DOCKER_RUNNING
+		       : status && (!strcmp(status, "created") || !strcmp(status, "configured")) && !*docker_label(found, DOCKER_FILES)
+			       ? DOCKER_NEW : DOCKER_ENDED;
 	found->removing = status && (!strcmp(status, "removing") || !strcmp(status, "dead"));
-	found->out_of_memory = cJSON_IsTrue(member(found->json, "State", "OOMKilled"));
-	found->exit = cJSON_IsNumber(member(found->json, "State", "ExitCode")) ? member(found->json, "State", "ExitCode")->valueint : -1;
-	(void)snprintf(found->config, sizeof found->config, "%s", config ? config : "");
+	found->out_of_memory = cJSON_IsTrue(docker_member(found->json, "State", "OOMKilled"));
+	found->exit = cJSON_IsNumber(docker_member(found->json, "State", "ExitCode")) ? docker_member(found->json, "State", "ExitCode")->valueint : -1;
+	(void)snprintf(found->config, sizeof found->config, "%s", config);
 	(void)snprintf(found->guest, sizeof found->guest, "%s", guest ? guest : "");
 	return 0;
 }
@@ -279,11 +257,11 @@ int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 		return -1;
 	host = cJSON_GetObjectItemCaseSensitive(found.json, "HostConfig");
 	network = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(host, "NetworkMode"));
-	image = cJSON_GetStringValue(member(found.json, "Config", "Image"));
+	image = cJSON_GetStringValue(docker_member(found.json, "Config", "Image"));
 	if (!add_text(info, "backend", "docker") || !add_text(info, "engine", engine_told(docker_own(s)->engine)) ||
 	    !add_text(info, "container", s->id) || !add_text(info, "image", image ? image : "") ||
 	    !add_text(info, "network", network && !strcmp(network, "none") ? "none" : "bridge") ||
-	    !cJSON_AddItemToObject(info, "pid", cJSON_Duplicate(member(found.json, "State", "Pid"), true)))
+	    !cJSON_AddItemToObject(info, "pid", cJSON_Duplicate(docker_member(found.json, "State", "Pid"), true)))
 		return error_memory(err);
 	return describe_limit(info, "memory", sandbox_number(s, "memory", 0), host, "Memory", 1) ||
 			       describe_limit(info, "cpu", sandbox_number(s, "cpu", 0), host, "NanoCpus", 1e-9) ||

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 
+#define DEFAULT_IMAGE "python:3.12-slim"
 #define PULL_SILENT_MS 600000
 #define LAYERS_MAX 128
 #define TELL_MS 1000
@@ -126,13 +127,18 @@ static int look_up(struct sandbox *s, const char *image, struct error *err)
 	return d->image ? 0 : error_memory(err);
 }
 
-int docker_find_image(struct sandbox *s, struct error *err)
+const char *docker_image_name(const struct sandbox *s)
 {
 	const char *image = sandbox_text(s, "image");
+
+	return image ? image : DEFAULT_IMAGE;
+}
+
+int docker_find_image(struct sandbox *s, struct error *err)
+{
+	const char *image = docker_image_name(s);
 	struct error why;
 
-	if (!image)
-		image = DOCKER_IMAGE;
 	if (!look_up(s, image, &why))
 		return 0;
 	*err = why;

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,18 +27,6 @@
 
 static void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
 #define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
-
-int docker_hash(const void *data, size_t n, char out[DOCKER_HASH_SIZE], struct error *err)
-{
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned size;
-
-	if (!EVP_Digest(data, n, digest, &size, EVP_sha256(), NULL))
-		return error_set(err, EIO, "cannot make a hash");
-	for (unsigned i = 0; i < (DOCKER_HASH_SIZE - 1) / 2; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
-	return 0;
-}
 
 cJSON *docker_store_mount(const struct sandbox *s, bool writable)
 {
@@ -150,12 +137,12 @@ int docker_fill_store(struct sandbox *s, bool again, struct error *err)
 	cleanup_close int folder = -1, held = -1;
 	struct docker *d = docker_own(s);
 	const char *address = engine_address(d->engine);
-	char hash[DOCKER_HASH_SIZE], where[DOCKER_HASH_SIZE], marker[96];
+	char hash[MAKING_HASH_SIZE], where[MAKING_HASH_SIZE], marker[96];
 
 	if (!guest || asprintf(&path, "%s/docker", s->state->path) < 0)
 		return error_memory(err);
-	if (file_read(AT_FDCWD, guest, &program, err) || docker_hash(program.data, program.length, hash, err) ||
-	    docker_hash(address, strlen(address), where, err) || file_make_folder(AT_FDCWD, path, 0700, err))
+	if (file_read(AT_FDCWD, guest, &program, err) || making_hash(program.data, program.length, hash, err) ||
+	    making_hash(address, strlen(address), where, err) || file_make_folder(AT_FDCWD, path, 0700, err))
 		return -1;
 	free(d->guest);
 	if (asprintf(&d->guest, DOCKER_STORE "/guest/%s", hash) < 0) {

@@ -257,6 +257,22 @@ struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks
 	return guest_begin(g, GUEST_QUIT, NULL, cb, context, err);
 }
 
+struct guest_operation *guest_environment(struct guest *g, const char *const *variables,
+					  const struct guest_callbacks *cb, void *context, struct error *err)
+{
+	cleanup_buffer struct buffer request = BUFFER(FRAME_PAYLOAD_MAX);
+	char kind = GUEST_ENVIRONMENT;
+	int result = buffer_append(&request, &kind, 1);
+
+	for (const char *const *v = variables; !result && *v; v++)
+		result = put_field(&request, GUEST_VARIABLE, *v);
+	if (result) {
+		(void)error_set(err, errno == EFBIG ? E2BIG : errno, "the environment is longer than %u bytes", FRAME_PAYLOAD_MAX);
+		return NULL;
+	}
+	return begin(g, &request, cb, context, err);
+}
+
 static int describe(struct buffer *request, const struct guest_command *command)
 {
 	char kind = GUEST_EXEC;

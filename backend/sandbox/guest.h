@@ -84,6 +84,10 @@ struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks
 struct guest_operation *guest_processes(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 /* Moves the deadline to `seconds` from now; 0: none. */
 struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const struct guest_callbacks *cb, void *context, struct error *err);
+/* Variables over those that all commands have, NULL-terminated NAME=VALUE. More than fit into a frame are
+ * E2BIG: ask twice. */
+struct guest_operation *guest_environment(struct guest *g, const char *const *variables,
+					  const struct guest_callbacks *cb, void *context, struct error *err);
 /* Records that it stops, kills everything, exits; the link then ends. */
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 

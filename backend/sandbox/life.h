@@ -41,6 +41,8 @@ struct life {
 	cJSON *fields, *references;/* what is acted on: copies, since a poke reads spec.json again */
 	uint64_t acting;           /* the generation that is acted on */
 	bool lost;                 /* the guest's link has ended */
+	double attached;           /* when it was last there, CLOCK_BOOTTIME */
+	int breaks;                /* how often it ended soon after */
 	bool signalled;            /* SIGTERM: leave everything as it is */
 	double sampled;            /* CLOCK_BOOTTIME of the last samples */
 	struct sample processes, gpu;

@@ -185,6 +185,7 @@ int life_attach(struct life *s, struct guest *guest, struct error *err)
 {
 	s->guest = guest;
 	s->lost = false;
+	s->attached = life_now();
 	if (gate_open(&s->gate, &s->sandbox, s->runner, guest, err) || life_watch_guest(s, err))
 		return -1;
 	calls_attach(s->calls, guest);

@@ -139,25 +139,6 @@ static int find_layers(struct sandbox *s, struct local *l, const cJSON *packages
 	return 0;
 }
 
-/* "~/x" is in the user's home; anything else must be absolute. Owned. */
-static char *host_path(const char *path, struct error *err)
-{
-	const char *home = getenv("HOME");
-	char *whole = NULL;
-
-	if (path[0] == '~' && (path[1] == '/' || !path[1]) && home)
-		whole = asprintf(&whole, "%s%s", home, path + 1) < 0 ? NULL : whole;
-	else if (path[0] == '/')
-		whole = strdup(path);
-	else {
-		(void)error_set(err, EINVAL, "the path '%s' is neither absolute nor below ~", path);
-		return NULL;
-	}
-	if (!whole)
-		(void)error_memory(err);
-	return whole;
-}
-
 static int copy_file(struct box *box, const char *from, const char *to, struct error *err)
 {
 	cleanup_close int source = open(from, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), target = -1;
@@ -193,7 +174,7 @@ static int copy_files(struct sandbox *s, struct local *l, struct error *err)
 	{
 		const char *from = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
 		const char *to = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
-		cleanup_free char *source = from && to ? host_path(from, err) : NULL;
+		cleanup_free char *source = from && to ? sandbox_host_path(from, err) : NULL;
 
 		if (!from || !to)
 			return error_set(err, EINVAL, "local_files: each is [here, there]");
@@ -380,7 +361,7 @@ static int add_folders(struct plan *plan, const struct sandbox *s, struct error 
 	{
 		const char *from = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
 		const char *to = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
-		cleanup_free char *source = from && to ? host_path(from, err) : NULL;
+		cleanup_free char *source = from && to ? sandbox_host_path(from, err) : NULL;
 		const char *lowers[] = { source, NULL };
 		struct stat st;
 		char name[16];

@@ -29,6 +29,10 @@
 #define QUIT_MS 2000
 #define SECRETS_MS 10000
 #define GATE_MS 1000
+#define AGAIN_MS 1000     /* between two tries to find a distant sandbox again */
+#define PATIENCE 60.0     /* seconds past its deadline until one that cannot be found has ended */
+#define SOON 30.0         /* a link that ends within so many seconds … */
+#define BREAKS_MAX 5      /* … so often is none */
 #define BACKEND "backend" /* in its folder: on which it is */
 
 /* The boot in which it was last acted on: nothing that ran survives another. */
@@ -269,14 +273,64 @@ static int record_end(struct life *s, struct error *err)
 	return set_end(s, "died", *why ? why : "it ended for no reason that it told", err);
 }
 
+/* Like adopt(), and while a distant sandbox cannot be found, tries until it can. -1 also when it is
+ * wanted otherwise. */
+static int find_again(struct life *s, struct guest **guest, struct error *err)
+{
+	struct error why;
+	bool told = false;
+	int found;
+
+	while ((found = s->backend->adopt(&s->sandbox, guest, &why)) < 0) {
+		*err = why;
+		if (!s->backend->distant || life_overtaken(s))
+			return -1;
+		if (!told)
+			runner_log(s->runner, "not to be found for now: %s", why.text);
+		told = true;
+		if (s->deadline > 0 && life_now() > s->deadline + PATIENCE)
+			return 0;
+		if (life_pump(s, AGAIN_MS, err))
+			return -1;
+	}
+	return found;
+}
+
+/* Its link has ended: 1 when it has another, 0 when the sandbox has ended, -1. */
+static int link_again(struct life *s, struct error *err)
+{
+	struct guest *guest;
+	int found;
+
+	s->breaks = life_now() < s->attached + SOON ? s->breaks + 1 : 0;
+	if (!s->backend->distant || s->breaks > BREAKS_MAX)
+		return 0;
+	life_detach(s, ENOTCONN, "the connection to the sandbox was lost");
+	found = find_again(s, &guest, err);
+	if (found <= 0)
+		return found;
+	runner_log(s->runner, "found again, after its connection was lost");
+	return life_attach(s, guest, err) ? -1 : 1;
+}
+
 /* Serves until it has ended or is wanted otherwise. */
 static int serve(struct life *s, struct error *err)
 {
 	struct error why;
 
-	while (!s->lost) {
+	for (;;) {
 		struct error pumped;
 		bool jupyter = calls_want_jupyter(s->calls);
+		int again = s->lost ? link_again(s, &pumped) : 1;
+
+		if (!again)
+			return record_end(s, err);
+		if (again < 0 && life_overtaken(s))
+			return 0;
+		if (again < 0) {
+			*err = pumped;
+			return -1;
+		}
 
 		if (jupyter) {
 			struct sandbox_jupyter made = { NULL, NULL, NULL };
@@ -298,7 +352,6 @@ static int serve(struct life *s, struct error *err)
 		}
 		life_sample(s);
 	}
-	return record_end(s, err);
 }
 
 static int run(struct life *s, struct error *err)
@@ -337,12 +390,13 @@ static int remove_(struct life *s, struct error *err)
 static int go_on(struct life *s, struct error *err)
 {
 	struct guest *guest;
-	int found = s->backend->adopt(&s->sandbox, &guest, err);
 	struct error why;
+	int found;
 
-	if (found < 0)
-		return -1;
 	life_read_deadline(s);
+	found = find_again(s, &guest, err);
+	if (found < 0)
+		return life_overtaken(s) ? 0 : -1;
 	if (!found)
 		return record_end(s, err);
 	runner_log(s->runner, "found again by a new runner");

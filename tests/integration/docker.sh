@@ -35,10 +35,10 @@ rmdir "$M/sandboxes/none"
 unmount_it
 
 start_docker
-nsenter --net -t "$ENGINE_PID" python3 tests/registry.py 5000 lab/root "$(root_tar)" >"$T/registry.log" 2>&1 &
+nsenter --net -t "$ENGINE_HOLDER" python3 tests/registry.py 5000 lab/root "$(root_tar)" >"$T/registry.log" 2>&1 &
 REGISTRY=$!
 on_exit 'kill $REGISTRY'
-eventually 60 nsenter --net -t "$ENGINE_PID" curl -fsS http://127.0.0.1:5000/v2/
+eventually 60 nsenter --net -t "$ENGINE_HOLDER" curl -fsS http://127.0.0.1:5000/v2/
 mount_it
 
 # An image that is not there is fetched, and seen to be.
@@ -91,6 +91,40 @@ eventually 10 is lab died
 same "why" "its container was removed by somebody else, and its files with it" "$(error lab)"
 ctl lab start && ctl lab wait || fail "start after a removal: $(error lab)"
 fails "a file of the container that was removed" inside lab cat /root/file
+
+# Its image is what its files stand on.
+ctl lab stop
+write_config lab "image: localhost:5000/lab/root:broken"
+ctl lab wait 2>/dev/null && fail "another image below its files"
+said lab "its files stand on the image localhost:5000/lab/root, and it stays there: make another sandbox for localhost:5000/lab/root:broken"
+write_config lab "image: localhost:5000/lab/root" && ctl lab wait || fail "its own image: $(error lab)"
+
+# A runner that is killed while the container is made anew: the next goes on from whatever step it was.
+if grep -q docker-renamed "$INTERPFS"; then
+	inside lab sh -c 'echo precious >/root/file'
+	for step in docker-created docker-renamed docker-remade sandbox-runtime sandbox-started sandbox-running sandbox-ready; do
+		ctl lab stop
+		unmount_it
+		export INTERPFS_FAILPOINT=$step:$T/$step
+		mount_it
+		unset INTERPFS_FAILPOINT
+		if [ $step = docker-created ]; then
+			made fresh "image: localhost:5000/lab/root" || eventually 20 is fresh ready
+			inside fresh true || fail "$step: it does not answer"
+			rmdir "$M/sandboxes/fresh"
+		fi
+		case $(jq -r .config.network "$M/sandboxes/lab/info.json") in none) LINE="network: full" ;; *) LINE="network: none" ;; esac
+		write_config lab "image: localhost:5000/lab/root"
+		eventually 30 is lab ready
+		[ -e "$T/$step" ] || fail "$step was never reached"
+		eventually 20 inside lab true
+		same "$step: its file" precious "$(inside lab cat /root/file)"
+		same "$step: containers" "/$id running" "$(containers)"
+	done
+	LINE="network: none"
+	unmount_it
+	mount_it
+fi
 
 # The volume with the guest was removed while nothing used it.
 ctl lab stop

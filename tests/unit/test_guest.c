@@ -237,6 +237,23 @@ START_TEST(commands)
 }
 END_TEST
 
+START_TEST(environment)
+{
+	const char *first[] = { "MINE=1", "OTHER=kept", NULL }, *second[] = { "MINE=2", "ADDED=no", NULL };
+	struct seen set[2] = { SEEN, SEEN }, s = SEEN;
+	struct error err;
+
+	set[0].operation = guest_environment(guest, first, &callbacks, &set[0], &err);
+	set[1].operation = guest_environment(guest, second, &callbacks, &set[1], &err);
+	begin_shell(&s, "echo $MINE $OTHER $ADDED ${PATH:+path}", NULL, 0);
+	wait_for(&set[1]);
+	wait_for(&s);
+	ck_assert_int_eq(set[0].code + set[1].code, 0);
+	ck_assert_str_eq(s.out.data, "2 kept value path\n");
+	done(&s);
+}
+END_TEST
+
 START_TEST(no_such_command)
 {
 	const char *argv[] = { "/no/such/command", NULL };
@@ -1002,6 +1019,7 @@ int main(void)
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, commands);
+	tcase_add_test(t, environment);
 	tcase_add_test(t, no_such_command);
 	tcase_add_test(t, input);
 	tcase_add_test(t, input_that_nobody_reads);

@@ -1,0 +1,68 @@
+/* The user's own files: copies go into a container before it is first started, through the engine, wherever
+ * that is. What is done with them inside stays inside. */
+#include "backend/sandbox/docker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/sandbox/tar.h"
+#include "base/cleanup.h"
+
+static void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
+#define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
+
+/* Relative to the container's root, without slashes at either end. Owned; NULL without memory. */
+static char *name_inside(const char *to)
+{
+	size_t n;
+
+	to += strspn(to, "/");
+	n = strlen(to);
+	while (n && to[n - 1] == '/')
+		n--;
+	return strndup(to, n);
+}
+
+/* How many there were. */
+static int add(struct sandbox *s, struct tar *tar, const char *field, bool folders, struct error *err)
+{
+	const cJSON *pair;
+	int count = 0;
+
+	cJSON_ArrayForEach(pair, sandbox_field(s, field))
+	{
+		const char *from = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
+		const char *to = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
+		cleanup_free char *source = from && to ? sandbox_host_path(from, err) : NULL;
+		cleanup_free char *name = from && to ? name_inside(to) : NULL;
+
+		if (!from || !to)
+			return error_set(err, EINVAL, "%s: each is [here, there]", field);
+		if (!source)
+			return -1;
+		if (!name)
+			return error_memory(err);
+		if (!*name || (!folders && to[strlen(to) - 1] == '/'))
+			return error_set(err, EINVAL, "%s: '%s' is not the absolute path of a %s", field, to, folders ? "folder" : "file");
+		if (folders ? tar_add_tree(tar, source, name, err) : tar_add_file(tar, source, name, 0, err))
+			return -1;
+		count++;
+	}
+	return count;
+}
+
+int docker_copy_files(struct sandbox *s, struct error *err)
+{
+	cleanup_tar struct tar *tar = tar_new(err);
+	cleanup_free char *path = docker_path(s, "/archive?path=/");
+	struct engine_request request = { .method = "PUT", .path = path, .read = tar_read, .context = tar };
+	int folders = tar ? add(s, tar, "local_dirs", true, err) : -1, files = folders < 0 ? -1 : add(s, tar, "local_files", false, err);
+
+	if (files < 0)
+		return -1;
+	if (!path)
+		return error_memory(err);
+	return files + folders && engine_call(docker_own(s)->engine, &request, NULL, err) ? error_wrap(err, "local files") : 0;
+}
