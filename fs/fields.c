@@ -217,7 +217,7 @@ const struct field sandbox_fields[] = {
 	{ "system_packages", FIELD_STRINGS, "[]", .only = "local", .check = check_system_package,
 	  .help = "what apt installs, for example [git], made once; needs root" },
 	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
-	  .help = "what Jupyter's own environment is made of" },
+	  .help = "what Jupyter's own environment is made of; with jupyterlab (or notebook) a notebook's url opens it" },
 	{ "models", FIELD_OBJECTS, "[]", .later = true, .help = "models that are inside" },
 	{ "repos", FIELD_OBJECTS, "[]", .later = true, .help = "repositories that are cloned to /workspace" },
 	{ "secrets", FIELD_OBJECTS, "[]", .fields = secret_fields,

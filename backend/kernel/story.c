@@ -274,6 +274,8 @@ static int start(struct story *s, struct error *err)
 	if (runner_set_failure(s->runner, "", err) < 0 || runner_set_state(s->runner, "starting", err) < 0 ||
 	    requests_recover(s, false, err) < 0 || find_sandbox(s, err) < 0 || make_client(s, err) < 0)
 		return -1;
+	/* Somebody waits, perhaps for minutes, and looks here why. */
+	runner_log(s->runner, "starting in sandbox %s (its log shows what is installed for the first notebook)", s->sandbox_name);
 	failpoint("notebook-starting");
 	if (kernel_find_server(s, err) < 0 || kernel_start(s, err) < 0)
 		return -1;
@@ -283,7 +285,10 @@ static int start(struct story *s, struct error *err)
 		return -1;
 	if (requests_run_hidden(s, setup_code, strlen(setup_code), true, err) < 0)
 		return err->code == EPROTO ? error_wrap(err, "setting up the kernel") : -1;
-	return run_init(s, err) < 0 || publish(s, err) < 0 ? -1 : 0;
+	if (run_init(s, err) < 0 || publish(s, err) < 0)
+		return -1;
+	runner_log(s->runner, "ready");
+	return 0;
 }
 
 /* Finds server and kernel again. -1 with ESRCH when the kernel is gone. */

@@ -9,6 +9,7 @@
  * stay good across restarts. */
 #include "backend/sandbox/calls_own.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -293,6 +294,30 @@ static void server_ended(void *context, int code, int status, const char *text)
 		failed(calls, EIO, why);
 }
 
+/* What opens at the server's own address: an interface where the config asks for one (alone, the
+ * server has a page that says that it runs). */
+static const char *front_page(struct calls *calls)
+{
+	static const struct {
+		const char *package, *option;
+	} pages[] = {
+		{ "jupyterlab", "--ServerApp.default_url=/lab" },
+		{ "notebook", "--ServerApp.default_url=/tree" },
+		{ "nbclassic", "--ServerApp.default_url=/tree" },
+	};
+	const cJSON *packages = cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "notebook_packages"), *item;
+
+	for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
+		cJSON_ArrayForEach(item, packages) {
+			size_t n = strlen(pages[i].package);
+			const char *text = cJSON_IsString(item) ? item->valuestring : "";
+
+			if (!strncasecmp(text, pages[i].package, n) && !isalnum((unsigned char)text[n]) && !strchr("-_.", text[n] ? text[n] : ' '))
+				return pages[i].option;
+		}
+	return NULL;
+}
+
 static void launch(struct calls *calls, const struct sandbox_jupyter *made, struct error *err)
 {
 	static const struct guest_callbacks callbacks = { server_output, NULL, server_ended };
@@ -306,7 +331,7 @@ static void launch(struct calls *calls, const struct sandbox_jupyter *made, stru
 		"--ZMQChannelsWebsocketConnection.limit_rate=False",
 		"--ZMQChannelsWebsocketConnection.iopub_msg_rate_limit=0",
 		"--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=0",
-		"--KernelManager.transport=ipc", "--ServerApp.terminals_enabled=False", NULL
+		"--KernelManager.transport=ipc", "--ServerApp.terminals_enabled=False", front_page(calls), NULL
 	};
 	struct guest_command command = { .argv = argv, .cwd = "/workspace" };
 	cJSON *extra = cJSON_CreateObject();

@@ -16,6 +16,7 @@ static int test_folder(struct runner *r);
 static const char *test_path(struct runner *r);
 static int test_watch(struct runner *r, int fd, short events, struct error *err);
 static void test_unwatch(struct runner *r, int fd);
+static const cJSON *test_fields(struct runner *r);
 static int test_set_value(struct runner *r, const char *path, const void *data, size_t n, mode_t mode, struct error *err);
 static int test_append(struct runner *r, const char *path, const void *data, size_t n, struct error *err);
 static void test_log(struct runner *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -32,6 +33,7 @@ static short test_guest_events(const struct guest *g) { (void)g; return POLLIN; 
 
 #define runner_folder test_folder
 #define runner_folder_path test_path
+#define runner_fields test_fields
 #define runner_watch test_watch
 #define runner_unwatch test_unwatch
 #define runner_set_value test_set_value
@@ -54,6 +56,9 @@ static int folder_fd;
 static double now;
 static short watched[64];
 
+static cJSON *fields;
+
+static const cJSON *test_fields(struct runner *r) { (void)r; return fields; }
 static int test_folder(struct runner *r) { (void)r; return folder_fd; }
 static const char *test_path(struct runner *r) { (void)r; return folder; }
 
@@ -126,6 +131,7 @@ static struct operation {
 	int signalled;
 } connecting, server;
 static int connects;
+static char page[64]; /* that the server was told to open */
 
 static struct guest_operation *test_connect(struct guest *g, const char *address, const struct guest_callbacks *cb,
 					    void *context, struct error *err)
@@ -143,8 +149,12 @@ static struct guest_operation *test_exec(struct guest *g, const struct guest_com
 {
 	(void)g;
 	(void)err;
-	for (const char *const *a = command->argv; *a; a++)
+	page[0] = '\0';
+	for (const char *const *a = command->argv; *a; a++) {
 		ck_assert_ptr_null(strstr(*a, ((struct calls *)context)->jupyter.token)); /* others could read it */
+		if (strstr(*a, "default_url="))
+			(void)snprintf(page, sizeof page, "%s", strchr(*a, '=') + 1);
+	}
 	server = (struct operation){ .callbacks = cb, .context = context };
 	return (struct guest_operation *)&server;
 }
@@ -287,6 +297,32 @@ START_TEST(it_ends_while_it_is_asked)
 }
 END_TEST
 
+START_TEST(its_page)
+{
+	static const struct {
+		const char *packages, *page;
+	} cases[] = {
+		{ "[\"jupyter_server\",\"ipykernel\"]", "" },
+		{ "[\"ipykernel\",\"JupyterLab==4.2\"]", "/lab" },
+		{ "[\"notebook>=7\",\"ipykernel\"]", "/tree" },
+		{ "[\"notebook\",\"jupyterlab\"]", "/lab" },
+		{ "[\"notebook_shim\",\"jupyterlab-git\",\"nbclassic.x\"]", "" },
+	};
+	const struct sandbox_jupyter made = { (char *)"/python", NULL, NULL };
+	struct error err;
+
+	memcpy(calls.jupyter.token, "token", sizeof "token");
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		fields = cJSON_CreateObject();
+		cJSON_AddItemToObject(fields, "notebook_packages", cJSON_Parse(cases[i].packages));
+		launch(&calls, &made, &err);
+		ck_assert_str_eq(page, cases[i].page);
+		cJSON_Delete(fields);
+		fields = NULL;
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("jupyter");
@@ -300,6 +336,7 @@ int main(void)
 	tcase_add_test(t, nobody_connects);
 	tcase_add_test(t, an_earlier_one_is_silent);
 	tcase_add_test(t, it_ends_while_it_is_asked);
+	tcase_add_test(t, its_page);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
