@@ -82,19 +82,6 @@ static int keep(int kept, const char *asked, const struct making *m, struct erro
 
 /* ---- the commands ---- */
 
-static int run(struct build *b, const char *const argv[], const char *what, struct error *err)
-{
-	char sentence[512];
-	int status;
-
-	if (build_run(b, argv, &status, err))
-		return -1;
-	if (!status)
-		return 0;
-	layer_failure(b->printed.length ? b->printed.data : "", sentence, sizeof sentence);
-	return error_set(err, EIO, "%s: %s", what, sentence);
-}
-
 static int install(struct build *b, const cJSON *packages, struct error *err)
 {
 	static const char *const update[] = { "apt-get", "update", NULL };
@@ -109,20 +96,20 @@ static int install(struct build *b, const cJSON *packages, struct error *err)
 	argv[n] = NULL;
 	if (n == 5)
 		return 0;
-	return run(b, update, "system_packages", err) || run(b, argv, "system_packages", err) ? -1 : 0;
+	return commands_must(&b->commands, update, "system_packages", err) || commands_must(&b->commands, argv, "system_packages", err) ? -1 : 0;
 }
 
-static int set_up(struct build *b, const cJSON *setup, struct error *err)
+int image_set_up(struct commands *c, const cJSON *setup, struct error *err)
 {
 	const cJSON *item;
 
 	cJSON_ArrayForEach(item, setup) {
 		const char *const argv[] = { "/bin/sh", "-ec", item->valuestring, NULL };
 
-		b->sandbox->host->log(b->sandbox->host->context, "setup: ", 7);
-		b->sandbox->host->log(b->sandbox->host->context, item->valuestring, strlen(item->valuestring));
-		b->sandbox->host->log(b->sandbox->host->context, "\n", 1);
-		if (run(b, argv, "setup", err))
+		commands_log(c, "setup: ");
+		commands_log(c, item->valuestring);
+		commands_log(c, "\n");
+		if (commands_must(c, argv, "setup", err))
 			return -1;
 	}
 	return 0;
@@ -132,9 +119,9 @@ static int fill(struct build *b, const cJSON *packages, const cJSON *setup, stru
 {
 	static const char *const clean[] = { "/bin/sh", "-c", "apt-get clean && rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/*", NULL };
 
-	if (install(b, packages, err) || set_up(b, setup, err))
+	if (install(b, packages, err) || image_set_up(&b->commands, setup, err))
 		return -1;
-	return cJSON_GetArraySize(packages) ? run(b, clean, "system_packages", err) : 0;
+	return cJSON_GetArraySize(packages) ? commands_must(&b->commands, clean, "system_packages", err) : 0;
 }
 
 /* ---- what the box left ---- */

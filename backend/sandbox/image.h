@@ -27,4 +27,8 @@ int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *pa
 	       struct image *image, struct error *err);
 void image_free(struct image *image);
 
+/* The commands of `setup`, one after the other, as a shell runs them; -1 with the first that failed. */
+struct commands;
+int image_set_up(struct commands *commands, const cJSON *setup, struct error *err);
+
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "backend/sandbox/build.h"
+#include "backend/sandbox/jupyter.h"
 #include "backend/sandbox/making.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -64,38 +65,6 @@ int layer_hash(const char *kind, const struct python *python, const char *below,
 	return making_hash(text.data, text.length, out, err);
 }
 
-static bool starts(const char *line, const char *with)
-{
-	return !strncmp(line, with, strlen(with));
-}
-
-/* pip says "ERROR: No matching distribution found for x", perhaps followed by other lines; uv an
- * "error: …", or "  × No solution found …" with a tree below it; apt "E: Unable to locate …". */
-void layer_failure(const char *printed, char *out, size_t size)
-{
-	static const char *const wanted[] = {
-		"ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ", "E: ",
-	};
-	const char *best = NULL, *last = NULL;
-	size_t rank = sizeof wanted / sizeof *wanted;
-
-	for (const char *line = printed; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		if (strspn(line, " \t\r") == strcspn(line, "\n"))
-			continue;
-		last = line;
-		for (size_t i = 0; i <= rank && i < sizeof wanted / sizeof *wanted; i++)
-			if (starts(line, wanted[i])) {
-				best = line;
-				rank = i;
-				break;
-			}
-	}
-	if (!best)
-		best = last ? last : "the package manager failed without a word";
-	best += strspn(best, " ");
-	(void)snprintf(out, size, "%.*s", (int)strcspn(best, "\r\n"), best);
-}
-
 /* ---- the base layer: a venv with pip ---- */
 
 static int run(struct build *b, int *status, struct error *err, const char *a0, const char *a1, const char *a2,
@@ -103,15 +72,7 @@ static int run(struct build *b, int *status, struct error *err, const char *a0, 
 {
 	const char *argv[] = { a0, a1, a2, a3, a4, NULL };
 
-	return build_run(b, argv, status, err);
-}
-
-static int failed(const struct build *b, const char *what, struct error *err)
-{
-	char sentence[512];
-
-	layer_failure(b->printed.length ? b->printed.data : "", sentence, sizeof sentence);
-	return what ? error_set(err, EIO, "%s: %s", what, sentence) : error_set(err, EIO, "%s", sentence);
+	return commands_run(&b->commands, argv, status, err);
 }
 
 static int make_base(struct build *b, const struct python *python, bool uv, struct error *err)
@@ -121,7 +82,7 @@ static int make_base(struct build *b, const struct python *python, bool uv, stru
 	if (run(b, &status, err, python->exe, "-m", "venv", "--without-pip", PLAN_VENV))
 		return -1;
 	if (status)
-		return failed(b, "cannot make a Python environment", err);
+		return commands_failed(&b->commands, "cannot make a Python environment", err);
 	/* pip's own copy in the standard library needs no network; Debian keeps it in python3-venv. */
 	if (run(b, &status, err, VENV_PYTHON, "-m", "ensurepip", "--default-pip", NULL))
 		return -1;
@@ -129,13 +90,13 @@ static int make_base(struct build *b, const struct python *python, bool uv, stru
 		static const char *const from_uv[] = { UV_INSIDE, "pip", "install", "--python", VENV_PYTHON, "pip", NULL };
 		const char *const from_host[] = { python->exe, "-m", "pip", "--python", VENV_PYTHON, "install", "pip", NULL };
 
-		if (build_run(b, uv ? from_uv : from_host, &status, err))
+		if (commands_run(&b->commands, uv ? from_uv : from_host, &status, err))
 			return -1;
 	}
 	if (status) {
 		static const char text[] = "pip is not available inside: install python3-venv or python3-pip on this machine\n";
 
-		b->sandbox->host->log(b->sandbox->host->context, text, sizeof text - 1);
+		commands_log(&b->commands, text);
 	}
 	return 0;
 }
@@ -181,9 +142,9 @@ static int install(struct build *b, bool uv, const char *into, const char *targe
 	cJSON_ArrayForEach(item, packages)
 		argv[n++] = cJSON_GetStringValue(item);
 	argv[n] = NULL;
-	if (build_run(b, argv, &status, err))
+	if (commands_run(&b->commands, argv, &status, err))
 		return -1;
-	return status ? failed(b, NULL, err) : 0;
+	return status ? commands_failed(&b->commands, NULL, err) : 0;
 }
 
 /* One layer of /opt/interpfs above `below` (NULL: the first). */
@@ -281,36 +242,6 @@ void layers_free(struct layer_chain *chain)
 
 /* ---- Jupyter ---- */
 
-/* Runs the agent's Python with ipykernel behind everything that is the agent's own: what the
- * agent installs comes first, and its environment holds nothing that it did not ask for. */
-static const char launcher[] =
-	"import os, sys\n"
-	"sys.path[0] = ''\n"
-	"sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'kernel'))\n"
-	"from ipykernel import kernelapp\n"
-	"kernelapp.launch_new_instance()\n";
-
-/* Runs Jupyter Server. To know when a kernel was last active it takes all that a kernel publishes a
- * second time, which is half of its work when a cell prints; states and results tell as much, and
- * their topics begin with "kernel.". Neither this folder nor the agent's may shadow its modules. */
-static const char server_launcher[] =
-	"import sys\n"
-	"del sys.path[0]\n"
-	"from jupyter_server import serverapp\n"
-	"try:\n"
-	"    from jupyter_server.services.kernels.kernelmanager import MappingKernelManager\n"
-	"    watch = MappingKernelManager.start_watching_activity\n"
-	"    def start_watching_activity(self, kernel_id):\n"
-	"        watch(self, kernel_id)\n"
-	"        stream = getattr(self._kernels[kernel_id], '_activity_stream', None)\n"
-	"        if stream is not None:\n"
-	"            stream.socket.subscribe(b'kernel.')\n"
-	"            stream.socket.unsubscribe(b'')\n"
-	"    MappingKernelManager.start_watching_activity = start_watching_activity\n"
-	"except (ImportError, AttributeError):\n"
-	"    pass # a version that does it in another way\n"
-	"sys.exit(serverapp.launch_new_instance())\n";
-
 char *layers_jupyter_folder(const struct state *state, const struct python *python, struct error *err)
 {
 	char key[LAYER_HASH_SIZE], *path;
@@ -327,54 +258,21 @@ char *layers_jupyter_folder(const struct state *state, const struct python *pyth
 	return NULL;
 }
 
-static bool is_kernel(const char *requirement)
-{
-	return starts(requirement, "ipykernel") && !strchr("abcdefghijklmnopqrstuvwxyz-_", requirement[9] ? requirement[9] : ' ');
-}
-
-/* What notebook_packages names, parted into the server's and the kernel's; each has its own. */
-static int part_packages(const cJSON *packages, cJSON **server, cJSON **kernel, struct error *err)
-{
-	const cJSON *item;
-	bool jupyter = false, good = true;
-
-	*server = cJSON_CreateArray();
-	*kernel = cJSON_CreateArray();
-	cJSON_ArrayForEach(item, packages)
-	{
-		const char *text = cJSON_GetStringValue(item);
-		cJSON *copy = cJSON_CreateString(text ? text : "");
-
-		jupyter = jupyter || (text && (starts(text, "jupyter_server") || starts(text, "jupyter-server") ||
-					       starts(text, "jupyterlab") || starts(text, "notebook")));
-		good = good && copy && cJSON_AddItemToArray(is_kernel(text ? text : "") ? *kernel : *server, copy);
-	}
-	if (!jupyter)
-		good = good && cJSON_AddItemToArray(*server, cJSON_CreateString("jupyter_server"));
-	if (!cJSON_GetArraySize(*kernel))
-		good = good && cJSON_AddItemToArray(*kernel, cJSON_CreateString("ipykernel"));
-	return good ? 0 : error_memory(err);
-}
-
 /* The box that filled the folder has ended. What its programs left in these places goes: a link would
  * have the host's files written. */
 static int write_kernel(const char *folder, const char *inside, const char *agent_python, struct error *err)
 {
-	static const char format[] =
-		"{\"argv\": [\"%s\", \"%s/launch.py\", \"-f\", \"{connection_file}\"], \"display_name\": \"Python 3\", "
-		"\"language\": \"python\", \"metadata\": {\"debugger\": true}, "
-		"\"env\": {\"PYDEVD_DISABLE_FILE_VALIDATION\": \"1\"}}\n";
 	cleanup_buffer struct buffer text = BUFFER(8192);
 	cleanup_close int dir = file_open_folder(AT_FDCWD, folder, err);
 
 	if (dir < 0)
 		return -1;
-	if (buffer_format(&text, format, agent_python, inside))
+	if (jupyter_kernel(&text, agent_python, inside))
 		return error_memory(err);
 	if (file_remove_tree(dir, "data", err) || file_remove_tree(dir, "launch.py", err) ||
 	    file_remove_tree(dir, "serve.py", err) || file_make_folders(dir, "data/kernels/python3", 0755, err) ||
-	    file_replace(dir, "launch.py", launcher, sizeof launcher - 1, 0644, false, err) ||
-	    file_replace(dir, "serve.py", server_launcher, sizeof server_launcher - 1, 0644, false, err))
+	    file_replace(dir, "launch.py", jupyter_launcher, strlen(jupyter_launcher), 0644, false, err) ||
+	    file_replace(dir, "serve.py", jupyter_server_launcher, strlen(jupyter_server_launcher), 0644, false, err))
 		return -1;
 	return file_replace(dir, "data/kernels/python3/kernel.json", text.data, text.length, 0644, false, err);
 }
@@ -389,11 +287,11 @@ static int fill_jupyter(struct build *b, bool uv, const struct python *python, c
 	if (asprintf(&venv, "%s/server", inside) < 0 || asprintf(&venv_python, "%s/server/bin/python", inside) < 0 ||
 	    asprintf(&kernel_folder, "%s/kernel", inside) < 0)
 		return error_memory(err);
-	result = part_packages(packages, &server, &kernel, err);
+	result = jupyter_part(packages, &server, &kernel, err);
 	if (!result)
 		result = run(b, &status, err, python->exe, "-m", "venv", "--without-pip", venv);
 	if (!result && status)
-		result = failed(b, "cannot make Jupyter's environment", err);
+		result = commands_failed(&b->commands, "cannot make Jupyter's environment", err);
 	if (!result)
 		result = install(b, uv, venv_python, NULL, server, err) ||
 			 install(b, uv, VENV_PYTHON, kernel_folder, kernel, err) ? -1 : 0;

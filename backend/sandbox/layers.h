@@ -48,7 +48,4 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 int layer_hash(const char *kind, const struct python *python, const char *below, const cJSON *packages,
 	       char out[LAYER_HASH_SIZE], struct error *err);
 
-/* Exposed for tests: the sentence in what pip or uv printed. Length-limited, never empty. */
-void layer_failure(const char *printed, char *out, size_t size);
-
 #endif

@@ -229,7 +229,7 @@ START_TEST(a_failure_is_one_sentence)
 {
 	char out[128];
 
-	layer_failure(failures[_i].printed, out, sizeof out);
+	commands_failure(failures[_i].printed, out, sizeof out);
 	ck_assert_str_eq(out, failures[_i].sentence);
 }
 END_TEST
