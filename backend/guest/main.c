@@ -57,7 +57,8 @@ int64_t guest_now(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void record(const char *why, int code)
+/* How it ended is to survive what comes next; that it started is of no use after a power cut. */
+static void record(const char *why, int code, bool ended)
 {
 	char line[128];
 	struct timespec t;
@@ -67,7 +68,7 @@ static void record(const char *why, int code)
 		return;
 	(void)clock_gettime(CLOCK_REALTIME, &t);
 	n = snprintf(line, sizeof line, "%lld.%03ld %s %d\n", (long long)t.tv_sec, t.tv_nsec / 1000000, why, code);
-	if (n > 0 && write(RECORD, line, (size_t)n) == n)
+	if (n > 0 && write(RECORD, line, (size_t)n) == n && ended)
 		(void)fsync(RECORD);
 }
 
@@ -82,7 +83,7 @@ void guest_leave(const char *why, int code, const char *text)
 {
 	int64_t end = guest_now() + TIMEOUT_GRACE_MS;
 
-	record(why, code);
+	record(why, code, true);
 	/* At a deadline, programs get a moment to save what they have. */
 	if (code == TIMED_OUT) {
 		(void)kill(-1, SIGTERM);
@@ -219,11 +220,11 @@ static void prepare(bool engine, const char *deadline, struct loop *loop)
 			(deadline && parse_seconds(deadline, &seconds) < 0)))
 		failed = errno ? errno : EINVAL;
 	if (failed) {
-		record("failed", failed);
+		record("failed", failed, true);
 		_exit(1);
 	}
 	guest_set_deadline(seconds);
-	record("started", (int)getpid());
+	record("started", (int)getpid(), false);
 }
 
 static void handle_signals(int signals)

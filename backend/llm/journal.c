@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/sha256.h"
 
 #define FILE_MAX ((size_t)1 << 30)
 
@@ -35,18 +35,6 @@ void time_text(char out[TIME_TEXT_SIZE], bool milliseconds)
 		snprintf(out + n, TIME_TEXT_SIZE - n, "Z");
 }
 
-static void digest(const void *data, size_t n, char out[65])
-{
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	unsigned size = 0;
-
-	if (!EVP_Digest(data, n, hash, &size, EVP_sha256(), NULL))
-		size = 0; /* the chain then breaks visibly rather than continuing with a lie */
-	for (unsigned i = 0; i < size && i < 32; i++)
-		snprintf(out + 2 * i, 3, "%02x", hash[i]);
-	out[2 * size] = '\0';
-}
-
 int journal_line(const struct journal *j, const char *type, const char *members, struct buffer *line,
 		 struct error *err)
 {
@@ -64,7 +52,7 @@ int journal_line(const struct journal *j, const char *type, const char *members,
 
 void journal_advance(struct journal *j, const struct buffer *line)
 {
-	digest(line->data, line->length - 1, j->head);
+	sha256_hex(line->data, line->length - 1, j->head, sizeof j->head);
 	j->seq++;
 }
 
@@ -112,7 +100,7 @@ int journal_load(struct journal *j, int folder, const char *name, journal_visit 
 		cJSON_Delete(event);
 		if (rc < 0)
 			return -1;
-		digest(line, n, j->head);
+		sha256_hex(line, n, j->head, sizeof j->head);
 		j->seq++;
 		at += n + 1;
 	}

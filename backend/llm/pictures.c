@@ -2,7 +2,6 @@
  * too many or too large ones is refused, and so would be every one after it: what goes past the
  * limits stays a file, and the model is told. */
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/picture.h"
+#include "base/sha256.h"
 
 /* What every model takes in one request; the bytes leave room for the rest of the 32 MB. */
 #define COUNT_MAX 100
@@ -109,24 +109,13 @@ cJSON *session_fit_pictures(struct session *s, const cJSON *content)
 	return fit;
 }
 
-static int digest(const struct buffer *bytes, char hex[65], struct error *err)
-{
-	unsigned char hash[EVP_MAX_MD_SIZE];
-	unsigned size;
-
-	if (!EVP_Digest(bytes->data, bytes->length, hash, &size, EVP_sha256(), NULL))
-		return error_set(err, EIO, "SHA-256 failed");
-	for (unsigned i = 0; i < 32; i++)
-		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
-	return 0;
-}
-
 /* Under blobs/ by hash, for requests. */
 static int keep_blob(struct session *s, const struct buffer *bytes, char hex[65], struct error *err)
 {
 	char path[80];
 
-	if (digest(bytes, hex, err) < 0 || file_make_folder(runner_folder(s->runner), "blobs", 0700, err) < 0)
+	sha256_hex(bytes->data, bytes->length, hex, SHA256_HEX_SIZE);
+	if (file_make_folder(runner_folder(s->runner), "blobs", 0700, err) < 0)
 		return -1;
 	snprintf(path, sizeof path, "blobs/%s", hex);
 	return faccessat(runner_folder(s->runner), path, F_OK, 0) == 0 ? 0 :

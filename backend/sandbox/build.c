@@ -17,7 +17,9 @@ int build_open(struct build *b, struct sandbox *sandbox, const char *path, const
 	commands_open(&b->commands, sandbox);
 	b->box.folder = b->box.ctl = b->box.pidfd = -1;
 	cgroup_hurry();
-	if (network_choose("full", &b->network, err) || box_init(&b->box, sandbox->state->path, path, id, err))
+	b->plan.masks = &b->masks;
+	if (masks_begin(&b->masks, sandbox->state->path, err) || network_choose("full", &b->network, err) ||
+	    box_init(&b->box, sandbox->state->path, path, id, err))
 		return -1;
 	if (box_reap(&b->box, err) || box_remove(&b->box, err) || box_make(&b->box, err) ||
 	    uplink_begin(&b->uplink, &b->network, err) || box_start_uplink(&b->box, &b->uplink, err) ||
@@ -54,5 +56,6 @@ void build_close(struct build *b)
 	box_free(&b->box);
 	plan_free(&b->plan);
 	uplink_end(&b->uplink);
+	masks_end(&b->masks);
 	network_free(&b->network);
 }

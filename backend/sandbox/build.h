@@ -12,6 +12,7 @@
 struct build {
 	struct commands commands;    /* for whom, and what runs in it */
 	struct box box;
+	struct masks masks;
 	struct plan plan;
 	struct network network;
 	struct uplink uplink;

@@ -153,7 +153,10 @@ static int hash_body(const struct sandbox *s, const cJSON *body, char out[MAKING
 	if (add_flag(copy, "memory", sandbox_number(s, "memory", 0) > 0) && add_flag(copy, "cpu", sandbox_number(s, "cpu", 0) > 0))
 		text = cJSON_PrintUnformatted(copy);
 	cJSON_Delete(copy);
-	return text ? making_hash(text, strlen(text), out, err) : error_memory(err);
+	if (!text)
+		return error_memory(err);
+	making_hash(text, strlen(text), out);
+	return 0;
 }
 
 cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struct error *err)

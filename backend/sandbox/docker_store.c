@@ -141,9 +141,10 @@ int docker_fill_store(struct sandbox *s, bool again, struct error *err)
 
 	if (!guest || asprintf(&path, "%s/docker", s->state->path) < 0)
 		return error_memory(err);
-	if (file_read(AT_FDCWD, guest, &program, err) || making_hash(program.data, program.length, hash, err) ||
-	    making_hash(address, strlen(address), where, err) || file_make_folder(AT_FDCWD, path, 0700, err))
+	if (file_read(AT_FDCWD, guest, &program, err) || file_make_folder(AT_FDCWD, path, 0700, err))
 		return -1;
+	making_hash(program.data, program.length, hash);
+	making_hash(address, strlen(address), where);
 	free(d->guest);
 	if (asprintf(&d->guest, DOCKER_STORE "/guest/%s", hash) < 0) {
 		d->guest = NULL;

@@ -49,10 +49,13 @@ static int name_it(const cJSON *packages, const cJSON *setup, struct making *m, 
 
 	if (buffer_text(&text, "image 1\n"))
 		return error_memory(err);
-	if (append_list(&text, "packages", packages, err) || append_list(&text, "setup", setup, err) ||
-	    making_hash(text.data, text.length, asked, err) || append_host(&text, err))
+	if (append_list(&text, "packages", packages, err) || append_list(&text, "setup", setup, err))
 		return -1;
-	return making_hash(text.data, text.length, m->hash, err);
+	making_hash(text.data, text.length, asked);
+	if (append_host(&text, err))
+		return -1;
+	making_hash(text.data, text.length, m->hash);
+	return 0;
 }
 
 /* The file `image` of a sandbox: "ASKED HASH". */

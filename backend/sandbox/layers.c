@@ -62,7 +62,8 @@ int layer_hash(const char *kind, const struct python *python, const char *below,
 		return error_memory(err);
 	if (append_sorted(&text, packages, err))
 		return -1;
-	return making_hash(text.data, text.length, out, err);
+	making_hash(text.data, text.length, out);
+	return 0;
 }
 
 /* ---- the base layer: a venv with pip ---- */

@@ -36,6 +36,7 @@ struct local {
 	char *runtime;
 	struct network network;
 	struct uplink uplink;
+	struct masks masks;
 	struct python python;       /* exe NULL: there is none */
 	cJSON *gpus;                /* models of those that it has; NULL or empty without */
 	struct image image;
@@ -82,6 +83,7 @@ static void forget_plan(struct local *l)
 	free(l->runtime);
 	l->runtime = NULL;
 	uplink_end(&l->uplink);
+	masks_end(&l->masks);
 	network_free(&l->network);
 	python_free(&l->python);
 	image_free(&l->image);
@@ -192,6 +194,8 @@ static int local_prepare(struct sandbox *s, struct error *err)
 
 	forget_plan(l);
 	cgroup_hurry();
+	if (masks_begin(&l->masks, s->state->path, err))
+		return -1;
 	l->runtime = runtime_find(s->state, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
@@ -412,7 +416,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 static int local_start(struct sandbox *s, struct guest **guest, struct error *err)
 {
 	struct local *l = own(s);
-	struct plan plan = { .box = NULL };
+	struct plan plan = { .masks = &l->masks };
 	int cpus = geteuid() ? (int)ceil(sandbox_number(s, "cpu", 0)) : 0;
 	int result = box_start_uplink(&l->box, &l->uplink, err) || make_plan(&plan, s, l, err) ? -1 : 0;
 

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,19 +13,13 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/sha256.h"
 
 #define LOCK_POLL_MS 50
 
-int making_hash(const char *text, size_t n, char out[MAKING_HASH_SIZE], struct error *err)
+void making_hash(const char *text, size_t n, char out[MAKING_HASH_SIZE])
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned size;
-
-	if (!EVP_Digest(text, n, digest, &size, EVP_sha256(), NULL))
-		return error_set(err, EIO, "cannot hash what a layer is made of");
-	for (unsigned i = 0; i < (MAKING_HASH_SIZE - 1) / 2; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
-	return 0;
+	sha256_hex(text, n, out, MAKING_HASH_SIZE);
 }
 
 void making_done(struct making *m)

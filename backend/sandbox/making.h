@@ -23,7 +23,7 @@ struct making {
 #define MAKING ((struct making){ .lock = -1 })
 
 /* The hash of a text that says all that it is made of. */
-int making_hash(const char *text, size_t n, char out[MAKING_HASH_SIZE], struct error *err);
+void making_hash(const char *text, size_t n, char out[MAKING_HASH_SIZE]);
 
 /* folder/HASH, for m->hash. 0: it is there. 1: it is not, and it is this process's to make. -1
  * (ECANCELED: the sandbox is wanted otherwise). Living goes on meanwhile (sandbox_host). */

@@ -17,7 +17,6 @@
 #include "base/file.h"
 #include "base/program.h"
 
-#define MASK_MAX (4u << 20)
 #define ETC_FILE_MAX (1u << 20)
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -141,36 +140,25 @@ static int find_in_image(const struct plan *plan, const char *part, const char *
 }
 
 /* One of the host's folders below its mask, and below what an image changes of it. */
-static int add_host_folder(struct plan *plan, const struct state *state, const char *name, struct error *err)
+static int add_host_folder(struct plan *plan, int i, struct error *err)
 {
-	cleanup_buffer struct buffer list = BUFFER(MASK_MAX);
-	cleanup_free char *host = NULL, *mask = NULL, *cache = NULL, *local = NULL, *image = NULL;
-	const char *lowers[4] = { NULL };
+	const char *name = masks_folders[i], *lowers[4] = { NULL };
+	cleanup_free char *host = NULL, *mask = NULL, *image = NULL;
+	const struct buffer *hidden;
 	size_t n = 0;
-	int failed;
 
-	if (asprintf(&host, "/%s", name) < 0 || asprintf(&mask, "%s/mask/%s", plan->box->path, name) < 0 ||
-	    asprintf(&cache, "%s/mask-%s", state->path, name) < 0 ||
-	    asprintf(&local, "%s/mask-usr-local", state->path) < 0)
+	if (asprintf(&host, "/%s", name) < 0 || asprintf(&mask, "%s/mask/%s", plan->box->path, name) < 0)
 		return error_memory(err);
 	if (access(host, F_OK))
 		return 0;
-	if (!strcmp(name, "usr"))
-		failed = mask_find_usr(cache, &list, err) ||
-			 mask_find_cached("/usr/local", "local/", NULL, local, &list, err);
-	else if (!strcmp(name, "etc"))
-		failed = mask_find(host, "", NULL, &list, err);
-	else
-		failed = mask_find_cached(host, "", NULL, cache, &list, err);
-	if (failed)
-		return -1;
-	if (list.length && mask_make(host, &list, mask, err))
+	hidden = masks_take(plan->masks, i, err);
+	if (!hidden || (hidden->length && mask_make(host, hidden, mask, err)))
 		return -1;
 	if (find_in_image(plan, "up", name, &image, err))
 		return -1;
 	if (image)
 		lowers[n++] = image;
-	if (list.length)
+	if (hidden->length)
 		lowers[n++] = mask;
 	lowers[n++] = host;
 	return plan_overlay(plan, host, name, lowers, err);
@@ -253,7 +241,6 @@ static int add_records(struct plan *plan, struct error *err)
 int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
 		const char *hostname, const struct uplink *uplink, struct error *err)
 {
-	static const char *const folders[] = { "usr", "etc", "opt" };
 	static const char *const env[][2] = {
 		{ "PATH", SYSTEM_PATH }, { "HOME", "/root" }, { "LANG", "C.UTF-8" }, { "TERM", "dumb" },
 	};
@@ -263,8 +250,8 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 	plan->image = image;
 	if (!guest_program)
 		return error_memory(err);
-	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-		if (add_host_folder(plan, state, folders[i], err))
+	for (int i = 0; i < MASKS; i++)
+		if (add_host_folder(plan, i, err))
 			return -1;
 	if ((image && box_make_uppers(box, err)) || add_own_folders(plan, state, err))
 		return -1;

@@ -7,6 +7,7 @@
 
 #include "backend/sandbox/box.h"
 #include "backend/sandbox/bundle.h"
+#include "backend/sandbox/masks.h"
 #include "backend/sandbox/python.h"
 #include "backend/sandbox/uplink.h"
 #include "base/error.h"
@@ -19,6 +20,7 @@
 struct plan {
 	struct box *box;
 	const char *image;          /* image.h: a folder between the host's system and the box; NULL without. Borrowed */
+	struct masks *masks;        /* begun; needed by plan_system. Borrowed */
 	struct bundle bundle;       /* complete after plan_finish; points into what follows */
 	struct bundle_overlay *overlays;
 	struct bundle_bind *binds;
