@@ -76,6 +76,16 @@ static int check_package(const cJSON *value, struct error *err)
 	return 0;
 }
 
+/* Whoever uses a sandbox says so every few seconds. */
+static int check_idle(const cJSON *value, struct error *err)
+{
+	double seconds = cJSON_GetNumberValue(value);
+
+	if (seconds > 0 && seconds < 10)
+		return error_set(err, EINVAL, "idle_timeout is 0, or 10 seconds and more, not %.0f", seconds);
+	return 0;
+}
+
 static int check_gpu(const cJSON *value, struct error *err)
 {
 	char out[JUDGE_SHOWN];
@@ -208,7 +218,8 @@ const struct field sandbox_fields[] = {
 	{ "timeout", FIELD_INTEGER, "3600", .minimum = 1, .maximum = YEAR, .alive = true,
 	  .help = "seconds until it is stopped" },
 	{ "snapshot_on_timeout", FIELD_BOOLEAN, "false", .later = true, .help = "a snapshot before the deadline" },
-	{ "idle_timeout", FIELD_INTEGER, "0", .later = true, .help = "seconds without use until it is stopped; 0 is never" },
+	{ "idle_timeout", FIELD_INTEGER, "0", .maximum = YEAR, .alive = true, .check = check_idle,
+	  .help = "seconds without a command, a busy notebook, a session's turn or work of its processes until it is stopped; 0 is never" },
 	{ "execution_mode", FIELD_CHOICE, "\"notebook\"", .choices = "notebook|cli|none",
 	  .help = "what its agent gets: notebook, cli, or none" },
 	{ "python_version", FIELD_STRING, "null", .check = check_python_version,

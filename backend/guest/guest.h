@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/frame.h"
 
+#define GUEST_IDLED 125 /* exit status */
 #define LINKS 32       /* connections at once */
 #define JOBS 1024      /* commands at once */
 #define TUNNELS 1024   /* connections to what listens inside, over links that pass no descriptor */
@@ -39,6 +40,7 @@ struct job {
 	struct buffer input;       /* not yet written */
 	bool input_ended;
 	uint64_t credit;           /* bytes of output that may still be sent */
+	bool background;           /* that it runs is no use of the sandbox */
 	bool exited;
 	int status;                /* exit status, or 128 + signal */
 	int left[2];               /* bytes that were in the pipes when it exited */
@@ -86,7 +88,7 @@ void link_end(struct link *link, uint32_t stream, int code, int exit_status, con
 bool link_full(const struct link *link);
 
 /* job.c */
-struct fields { char **arguments; char **variables; char *folder; bool input; };
+struct fields { char **arguments; char **variables; char *folder; bool input, background; };
 void job_start(struct link *link, uint32_t stream, const struct fields *fields);
 int job_environment(char **variables);   /* for all that start from now on; -1 without memory */
 struct job *job_find(const struct link *link, uint32_t stream);
@@ -122,6 +124,11 @@ int engine_connect(void);                /* `interpfs-guest connect`, to its exi
 /* inside.c */
 int inside_dial(const char *address);    /* a non-blocking socket that is connected or connecting, -1 */
 void inside_connect(struct link *link, uint32_t stream, const char *address);
+/* idle.c: ends the sandbox when nothing has used it for so long; 0: never. */
+void idle_set(uint64_t seconds);
+void idle_touch(void);
+int idle_look(void); /* when it is due; ms until it is due again, -1 for never */
+
 void inside_listen(struct link *link, uint32_t stream, const char *address);
 void inside_root(struct link *link, uint32_t stream);
 void inside_processes(struct link *link, uint32_t stream);

@@ -220,7 +220,7 @@ void job_start(struct link *link, uint32_t stream, const struct fields *fields)
 	if (in[1] >= 0)
 		(void)fcntl(in[1], F_SETFL, O_NONBLOCK);
 	*job = (struct job){ .pid = pid, .link = link, .stream = stream, .out = { out[0], err[0] }, .in = in[1],
-			     .input = BUFFER(GUEST_INPUT_CREDIT), .credit = GUEST_CREDIT };
+			     .background = fields->background, .input = BUFFER(GUEST_INPUT_CREDIT), .credit = GUEST_CREDIT };
 }
 
 int job_input(struct job *job, const void *data, size_t n)

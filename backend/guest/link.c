@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define FIELDS_MAX 4096
+#define USES "xcDr" /* operations that somebody asks for who uses the sandbox: EXEC, CONNECT, DIAL, ROOT */
 
 struct link links[LINKS];
 
@@ -203,6 +204,9 @@ static int parse_fields(const uint8_t *p, size_t n, struct fields *fields)
 		case GUEST_HAS_INPUT:
 			fields->input = true;
 			break;
+		case GUEST_BACKGROUND:
+			fields->background = true;
+			break;
 		default:
 			goto bad;
 		}
@@ -252,6 +256,8 @@ static int open_stream(struct link *link, const struct frame *frame)
 		return 0;
 	}
 	first = fields.arguments[0] ? fields.arguments[0] : "";
+	if (strchr(USES, frame->payload[0]) && !fields.background)
+		idle_touch();
 	switch (frame->payload[0]) {
 	case GUEST_PING:
 		link_end(link, frame->stream, 0, 0, "");
@@ -278,12 +284,17 @@ static int open_stream(struct link *link, const struct frame *frame)
 		inside_processes(link, frame->stream);
 		break;
 	case GUEST_DEADLINE:
+	case GUEST_IDLE:
 		if (parse_seconds(first, &seconds) < 0) {
 			link_end(link, frame->stream, EINVAL, 0, "a deadline is a number of seconds");
 		} else {
-			guest_set_deadline(seconds);
+			(frame->payload[0] == GUEST_IDLE ? idle_set : guest_set_deadline)(seconds);
 			link_end(link, frame->stream, 0, 0, "");
 		}
+		break;
+	case GUEST_TOUCH:
+		idle_touch();
+		link_end(link, frame->stream, 0, 0, "");
 		break;
 	case GUEST_QUIT:
 		link_end(link, frame->stream, 0, 0, "");

@@ -109,8 +109,10 @@ static void handle_one(struct loop *loop, const struct pollfd *p, enum what what
 
 void loop_turn(struct loop *loop, int timeout_ms)
 {
-	int next = jobs_timers();
+	int next = jobs_timers(), look = idle_look();
 
+	if (look >= 0 && (next < 0 || next > look))
+		next = look;
 	if (loop->deaf_until && loop->deaf_until <= guest_now())
 		loop->deaf_until = 0;
 	if (loop->deaf_until && (next < 0 || next > DEAF_MS))

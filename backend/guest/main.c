@@ -9,7 +9,7 @@
  * descriptor 4 is the record of how the sandbox ended, open for appending:
  *
  *   1764090000.123 started 1        SECONDS.MS WHY CODE; why is started, stopped (asked to),
- *   1764093600.125 timeout 0        timeout (the deadline), terminated (SIGTERM from outside).
+ *   1764093600.125 timeout 0        timeout (the deadline), idle (idle.c), terminated (SIGTERM from outside).
  *                                   No last line: it was killed. failed: it could not begin.
  *
  * An engine's container has no such record: there the exit status says the same.
@@ -82,17 +82,18 @@ void guest_set_deadline(uint64_t seconds)
 void guest_leave(const char *why, int code, const char *text)
 {
 	int64_t end = guest_now() + TIMEOUT_GRACE_MS;
+	bool late = code == TIMED_OUT || code == GUEST_IDLED;
 
 	record(why, code, true);
 	/* At a deadline, programs get a moment to save what they have. */
-	if (code == TIMED_OUT) {
+	if (late) {
 		(void)kill(-1, SIGTERM);
 		while (guest_now() < end && (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD))
 			(void)poll(NULL, 0, 10);
 	}
 	for (size_t i = 0; i < JOBS; i++)
 		if (jobs[i].pid && jobs[i].link)
-			link_end(jobs[i].link, jobs[i].stream, code == TIMED_OUT ? ETIMEDOUT : ENOTCONN, 0, text);
+			link_end(jobs[i].link, jobs[i].stream, late ? ETIMEDOUT : ENOTCONN, 0, text);
 	for (size_t i = 0; i < LINKS; i++)
 		if (links[i].fd >= 0)
 			link_flush(&links[i]);

@@ -32,11 +32,16 @@ enum guest_operation_kind {
 	GUEST_ROOT = 'r',
 	GUEST_PROCESSES = 't',
 	GUEST_DEADLINE = 'd',  /* ARGUMENT: decimal seconds from now, 0 for none */
+	GUEST_IDLE = 'n',      /* ARGUMENT: decimal seconds without use until it ends, 0 for never */
+	GUEST_TOUCH = 'u',     /* somebody outside uses it */
 	GUEST_QUIT = 'q',
 };
 
 /* A field: tag, u32 length, bytes. */
-enum guest_field { GUEST_ARGUMENT = 'a', GUEST_VARIABLE = 'v', GUEST_FOLDER = 'c', GUEST_HAS_INPUT = 'i' };
+enum guest_field {
+	GUEST_ARGUMENT = 'a', GUEST_VARIABLE = 'v', GUEST_FOLDER = 'c', GUEST_HAS_INPUT = 'i',
+	GUEST_BACKGROUND = 'b', /* that it runs is no use of the sandbox */
+};
 
 #define GUEST_CREDIT 262144u      /* bytes of output that a stream may send unasked */
 #define GUEST_INPUT_CREDIT 65536u /* bytes of input that a stream may be sent unasked */

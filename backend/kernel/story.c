@@ -25,6 +25,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 
+#define USE_SECONDS 3.0  /* a cell that runs for longer says that it uses the sandbox */
 #define INIT_MAX (1u << 20)
 #define RELEASE_SECONDS 5
 #define CONNECT_SECONDS 30
@@ -61,6 +62,26 @@ static int reason_to_stop(struct story *s, struct error *err)
 	return 0;
 }
 
+/* A cell that runs for long uses its sandbox also while it sleeps. ms until this is due, -1. */
+static int hold_sandbox(struct story *s)
+{
+	double left;
+
+	if (!requests_waiting(s)) {
+		use_release(&s->use);
+		s->busy_since = 0;
+		return -1;
+	}
+	if (!s->busy_since)
+		s->busy_since = story_now();
+	left = s->busy_since + USE_SECONDS - story_now();
+	if (left > 0)
+		return (int)(left * 1000) + 1;
+	use_hold(&s->use, s->sandbox_folder);
+	s->busy_since = story_now(); /* looked at again: the sandbox's runner may be another then */
+	return (int)(USE_SECONDS * 1000);
+}
+
 int story_step(struct story *s, int timeout_ms, struct error *err)
 {
 	struct runner_event event;
@@ -70,6 +91,7 @@ int story_step(struct story *s, int timeout_ms, struct error *err)
 	if (reason_to_stop(s, err) < 0 || kernel_watch(s, err) < 0)
 		return -1;
 	until = shorter(shorter(timeout_ms, until), shorter(kernel_timeout(s), requests_timeout(s)));
+	until = shorter(until, hold_sandbox(s));
 	if (runner_next(s->runner, until, &event, err) < 0)
 		return -1;
 	switch (event.kind) {
@@ -173,6 +195,7 @@ static void close_story(struct story *s)
 	if (s->talk.fd >= 0)
 		runner_unwatch(s->runner, s->talk.fd);
 	talk_close(&s->talk);
+	use_release(&s->use);
 	if (s->sandbox_folder >= 0)
 		(void)close(s->sandbox_folder);
 	notebook_close(&s->notebook);

@@ -13,6 +13,7 @@
 #include "backend/kernel/notebook.h"
 #include "backend/kernel/socket.h"
 #include "backend/runner.h"
+#include "backend/use.h"
 #include "base/talk.h"
 
 enum request_kind {
@@ -62,6 +63,8 @@ struct story {
 	char inside[108];         /* the server's address in the sandbox, to be connected to there; "" where the
 	                             engine passes no descriptors */
 	char *token, *url;        /* owned */
+	struct use use;           /* of the sandbox, while a cell runs for long */
+	double busy_since;        /* 0: it is not busy */
 	struct talk talk;         /* while the sandbox is asked; fd -1 otherwise */
 
 	struct rest *rest;

@@ -27,7 +27,7 @@ struct copying {
 	bool full;
 };
 
-static uint64_t sandbox_of(struct session *s)
+uint64_t session_sandbox(struct session *s)
 {
 	const cJSON *references = runner_references(s->runner);
 	const cJSON *notebook = cJSON_GetObjectItemCaseSensitive(references, "notebook");
@@ -97,7 +97,7 @@ done:
 
 int session_root(struct session *s)
 {
-	uint64_t serial = sandbox_of(s);
+	uint64_t serial = session_sandbox(s);
 	cleanup_close int folder = -1;
 	struct error why;
 	struct status status;

@@ -229,4 +229,5 @@ void session_release(struct session *s)
 	if (s->root >= 0)
 		(void)close(s->root);
 	s->root = -1;
+	use_release(&s->use);
 }

@@ -12,6 +12,7 @@
 #include "backend/llm/provider.h"
 #include "backend/llm/usage.h"
 #include "backend/runner.h"
+#include "backend/use.h"
 #include "base/buffer.h"
 #include "mcp/client.h"
 
@@ -56,6 +57,7 @@ struct session {
 	struct client *client;  /* NULL without tools */
 	bool client_gone;
 	struct error client_error;
+	struct use use;         /* of the sandbox that it works in */
 	int root;               /* O_PATH of the sandbox's root, -1 when it is not known */
 	int asking_fd;          /* of the conversation in which it is asked for, -1 without */
 	double started;         /* monotonic seconds */
@@ -126,6 +128,7 @@ int session_keep_picture(struct session *s, struct pictures *tally, const char *
 			 struct error *err);
 
 /* outputs.c */
+uint64_t session_sandbox(struct session *s); /* its serial, 0 without one */
 int session_root(struct session *s); /* s->root, asked for if need be; -1 without */
 /* Copies /workspace/outputs into outputs/. What cannot be copied is logged. */
 void session_collect(struct session *s);

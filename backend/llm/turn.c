@@ -396,6 +396,16 @@ static bool over_already(struct session *s, struct ending *ending)
 	return s->answered && after(s, &last, &pauses, &cuts, ending) == 0;
 }
 
+/* For as long as the turn lasts, also while nothing happens inside. */
+static void hold_sandbox(struct session *s)
+{
+	uint64_t serial = session_sandbox(s);
+	struct error ignored;
+	cleanup_close int folder = serial ? object_open(runner_state(s->runner), OBJECT_SANDBOX, serial, &ignored) : -1;
+
+	use_hold(&s->use, folder);
+}
+
 int session_turn(struct session *s, struct ending *ending, struct error *err)
 {
 	struct error why = { 0 };
@@ -416,6 +426,7 @@ int session_turn(struct session *s, struct ending *ending, struct error *err)
 		return end_with(ending, "failed", "%s", why.text);
 	if (session_halted(s))
 		return halt(s, ending, err);
+	hold_sandbox(s);
 	if (runner_set_state(s->runner, "running", err) < 0)
 		return -1;
 	return converse(s, ending, err);

@@ -45,6 +45,7 @@ struct sandbox {
 enum sandbox_end_kind {
 	SANDBOX_STOPPED,  /* it was told to */
 	SANDBOX_TIMEOUT,  /* its deadline came */
+	SANDBOX_IDLE,     /* nothing used it for its idle_timeout */
 	SANDBOX_DIED,     /* nobody asked */
 };
 

@@ -256,6 +256,13 @@ static int begin_jupyter(struct call *call, struct error *err)
 	return 0; /* calls_attach and calls_event go on once it is marked */
 }
 
+static int begin_use(struct call *call, struct error *err)
+{
+	(void)err;
+	call->use = true;
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*begin)(struct call *call, struct error *err); /* starts call->operation, or -1 */
@@ -263,6 +270,7 @@ static const struct {
 } kinds[] = {
 	{ "exec", begin_exec, true },       { "python", begin_python, true }, { "run", begin_run, false },
 	{ "root", begin_root, false },      { "connect", begin_connect, true }, { "jupyter", begin_jupyter, false },
+	{ "use", begin_use, false },
 };
 
 static int find_kind(const char *name)
@@ -303,7 +311,7 @@ static void rearm(struct calls *calls)
 
 static void closed(struct call *call, bool gone)
 {
-	if (!call->operation && (!gone || call->jupyter)) {
+	if (!call->operation && (!gone || call->jupyter || call->use)) {
 		call_end(call, ECANCELED, 0, "nobody waits for it any more");
 		return;
 	}
@@ -379,6 +387,14 @@ static void timer(struct calls *calls)
 			c->held = 0;
 		}
 	jupyter_timer(calls);
+}
+
+bool calls_in_use(const struct calls *calls)
+{
+	for (const struct call *c = calls->list; c; c = c->next)
+		if (c->use)
+			return true;
+	return false;
 }
 
 bool calls_descriptor(struct calls *calls, int fd, short revents)

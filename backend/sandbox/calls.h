@@ -1,6 +1,7 @@
 /* What a sandbox's runner answers over the guest's stream, written once for every backend:
  *
  *   exec     a shell command          python  Python code         run  either or an argv, as JSON
+ *   use      nothing: who has this call open uses the sandbox, whether or not anything happens inside
  *   root     a descriptor of the sandbox's root folder            connect  one to what listens inside
  *   jupyter  starts Jupyter Server (calls_jupyter.c) and tells where it can be reached: a relay
  *            (relay.c) from run/jupyter.sock and from a port on the host's loopback
@@ -34,6 +35,8 @@ void calls_event(struct calls *calls, const struct runner_event *event);
 /* RUNNER_FD: whether the descriptor was one of theirs. */
 bool calls_descriptor(struct calls *calls, int fd, short revents);
 
+/* Whether a notebook or a session says that it uses the sandbox. */
+bool calls_in_use(const struct calls *calls);
 /* Whether Jupyter Server is asked for and has to be made available first. The answer is
  * calls_jupyter: what was made, or NULL and why not. */
 bool calls_want_jupyter(const struct calls *calls);

@@ -333,7 +333,7 @@ static void launch(struct calls *calls, const struct sandbox_jupyter *made, stru
 		"--ZMQChannelsWebsocketConnection.iopub_data_rate_limit=0",
 		"--KernelManager.transport=ipc", "--ServerApp.terminals_enabled=False", front_page(calls), NULL
 	};
-	struct guest_command command = { .argv = argv, .cwd = "/workspace" };
+	struct guest_command command = { .argv = argv, .cwd = "/workspace", .background = true };
 	cJSON *extra = cJSON_CreateObject();
 	char **environment = NULL;
 

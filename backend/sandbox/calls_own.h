@@ -37,7 +37,7 @@ struct call {
 	char *name, *request;           /* owned */
 	size_t length;
 	struct guest_operation *operation; /* NULL: waits for the guest, or is a `jupyter` call */
-	bool jupyter;
+	bool jupyter, use;
 	bool gone;                      /* the client's connection was lost: the output goes to the log */
 	bool given_up;                  /* the client said CLOSE: the output goes nowhere */
 	bool timed_out;

@@ -252,6 +252,20 @@ struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const 
 	return guest_begin(g, GUEST_DEADLINE, text, cb, context, err);
 }
 
+struct guest_operation *guest_idle(struct guest *g, uint64_t seconds, const struct guest_callbacks *cb, void *context,
+				   struct error *err)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof text, "%llu", (unsigned long long)seconds);
+	return guest_begin(g, GUEST_IDLE, text, cb, context, err);
+}
+
+struct guest_operation *guest_touch(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
+{
+	return guest_begin(g, GUEST_TOUCH, NULL, cb, context, err);
+}
+
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
 {
 	return guest_begin(g, GUEST_QUIT, NULL, cb, context, err);
@@ -286,6 +300,8 @@ static int describe(struct buffer *request, const struct guest_command *command)
 		if (put_field(request, GUEST_VARIABLE, *v) < 0)
 			return -1;
 	if (command->cwd && put_field(request, GUEST_FOLDER, command->cwd) < 0)
+		return -1;
+	if (command->background && put_field(request, GUEST_BACKGROUND, "") < 0)
 		return -1;
 	return command->input ? put_field(request, GUEST_HAS_INPUT, "") : 0;
 }

@@ -37,6 +37,7 @@ struct guest_command {
 	const char *cwd;          /* NULL: /workspace */
 	const void *input;        /* standard input, then end of file; may be NULL (then /dev/null) */
 	size_t input_length;      /* at most 1 MiB */
+	bool background;          /* that it runs is no use of the sandbox (idle_timeout) */
 };
 
 /* What carries the frames where it is no socket of this machine. Descriptors cannot be passed over
@@ -88,6 +89,9 @@ struct guest_operation *guest_deadline(struct guest *g, uint64_t seconds, const 
  * E2BIG: ask twice. */
 struct guest_operation *guest_environment(struct guest *g, const char *const *variables,
 					  const struct guest_callbacks *cb, void *context, struct error *err);
+/* Ends when nothing has used it for so long; 0: never. And: somebody outside uses it now. */
+struct guest_operation *guest_idle(struct guest *g, uint64_t seconds, const struct guest_callbacks *cb, void *context, struct error *err);
+struct guest_operation *guest_touch(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 /* Records that it stops, kills everything, exits; the link then ends. */
 struct guest_operation *guest_quit(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 

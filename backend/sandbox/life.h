@@ -74,6 +74,8 @@ void life_read_deadline(struct life *s);
 int life_set_deadline(struct life *s, double deadline, struct error *err);
 void life_open_samples(struct life *s);
 void life_close_samples(struct life *s);
+/* Gives the guest the idle_timeout of the config in force. */
+int life_set_idle(struct life *s, struct error *err);
 /* What runs inside, into `processes`, and what its GPUs do, into `gpu`, when the last samples are old
  * enough. One that fails is left out. */
 void life_sample(struct life *s);

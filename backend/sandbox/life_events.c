@@ -54,20 +54,35 @@ static int host_building(void *context, struct error *err)
 	return strcmp(state, "building") && strcmp(state, "ready") ? runner_set_state(s->runner, "building", err) : 0;
 }
 
+/* Takes a number of the new config into what is acted on; whether it is another. */
+static bool take_number(struct life *s, const char *field)
+{
+	const cJSON *now = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), field);
+	cJSON *had = cJSON_GetObjectItemCaseSensitive(s->fields, field);
+
+	if (!cJSON_IsNumber(now) || !cJSON_IsNumber(had) || now->valuedouble == had->valuedouble)
+		return false;
+	cJSON_SetNumberValue(had, now->valuedouble);
+	return true;
+}
+
 /* A config that changed while its sandbox runs: only what can change alive did. */
 static void follow_config(struct life *s)
 {
-	const cJSON *timeout = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "timeout");
-	cJSON *had = cJSON_GetObjectItemCaseSensitive(s->fields, "timeout");
+	double timeout;
 	struct error err;
 
-	if (!s->guest || !cJSON_IsNumber(timeout) || !cJSON_IsNumber(had) || timeout->valuedouble == had->valuedouble)
+	if (!s->guest)
 		return;
-	cJSON_SetNumberValue(had, timeout->valuedouble);
-	if (life_set_deadline(s, timeout->valuedouble > 0 ? s->started + timeout->valuedouble : 0, &err))
+	if (take_number(s, "idle_timeout") && life_set_idle(s, &err))
+		runner_log(s->runner, "the new idle_timeout could not be set: %s", err.text);
+	if (!take_number(s, "timeout"))
+		return;
+	timeout = sandbox_number(&s->sandbox, "timeout", 0);
+	if (life_set_deadline(s, timeout > 0 ? s->started + timeout : 0, &err))
 		runner_log(s->runner, "the new timeout could not be set: %s", err.text);
 	else
-		runner_log(s->runner, "timeout: %.0f seconds", timeout->valuedouble);
+		runner_log(s->runner, "timeout: %.0f seconds", timeout);
 }
 
 static void run_command(struct life *s, struct conversation *c, const char *line)

@@ -98,6 +98,13 @@ int life_set_deadline(struct life *s, double deadline, struct error *err)
 	return life_keep_deadline(s, err);
 }
 
+int life_set_idle(struct life *s, struct error *err)
+{
+	double idle = sandbox_number(&s->sandbox, "idle_timeout", 0);
+
+	return guest_idle(s->guest, idle > 0 ? (uint64_t)idle : 0, &life_quiet, NULL, err) ? life_watch_guest(s, err) : -1;
+}
+
 static void sample_output(void *context, int channel, const void *data, size_t n)
 {
 	struct sample *sample = context;
@@ -138,7 +145,7 @@ static void ask_gpu(struct life *s)
 	static const char *const argv[] = { "nvidia-smi", "--format=csv",
 					    "--query-gpu=index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw",
 					    NULL };
-	const struct guest_command command = { .argv = argv, .cwd = "/" };
+	const struct guest_command command = { .argv = argv, .cwd = "/", .background = true };
 	struct error ignored;
 
 	if (!sandbox_text(&s->sandbox, "gpu") || s->gpu.operation)
@@ -159,6 +166,9 @@ void life_sample(struct life *s)
 		s->processes.operation = guest_processes(s->guest, &sample_callbacks, &s->processes, &ignored);
 	}
 	ask_gpu(s);
+	/* A cell that sleeps, a session whose model thinks: nothing happens inside, and it is used. */
+	if (calls_in_use(s->calls))
+		(void)guest_touch(s->guest, &life_quiet, NULL, &ignored);
 	if (life_watch_guest(s, &ignored))
 		s->lost = true;
 }
@@ -186,7 +196,7 @@ int life_attach(struct life *s, struct guest *guest, struct error *err)
 	s->guest = guest;
 	s->lost = false;
 	s->attached = life_now();
-	if (gate_open(&s->gate, &s->sandbox, s->runner, guest, err) || life_watch_guest(s, err))
+	if (gate_open(&s->gate, &s->sandbox, s->runner, guest, err) || life_set_idle(s, err))
 		return -1;
 	calls_attach(s->calls, guest);
 	return 0;

@@ -460,6 +460,8 @@ static enum sandbox_end_kind read_end(struct box *box, char why[256])
 	last = last ? last + 1 : record.length ? record.data : "";
 	if (strstr(last, " timeout"))
 		return SANDBOX_TIMEOUT;
+	if (strstr(last, " idle"))
+		return SANDBOX_IDLE;
 	if (strstr(last, " stopped"))
 		return SANDBOX_STOPPED;
 	(void)snprintf(why, 256, "%s", strstr(last, " terminated")

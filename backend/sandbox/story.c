@@ -264,6 +264,11 @@ static int record_end(struct life *s, struct error *err)
 			       s->deadline > s->started ? s->deadline - s->started : 0);
 		runner_log(s->runner, "%s", text);
 		return set_end(s, "stopped", text, err);
+	case SANDBOX_IDLE:
+		(void)snprintf(text, sizeof text, "nothing used it for %.0f seconds, its idle_timeout",
+			       sandbox_number(&s->sandbox, "idle_timeout", 0));
+		runner_log(s->runner, "%s", text);
+		return set_end(s, "stopped", text, err);
 	case SANDBOX_STOPPED:
 		return set_end(s, "stopped", "", err);
 	case SANDBOX_DIED:

@@ -61,7 +61,7 @@ START_TEST(later_fields)
 	refused("debug: true\n", "line 1: debug is not supported by this version");
 	refused("timeout: 60\n\ndebug: true\n", "line 3: debug is not supported by this version");
 	refused("models: [{name: google/gemma-2-9b}]\n", "line 1: models is not supported by this version");
-	refused("idle_timeout: 5\n", "line 1: idle_timeout is not supported by this version");
+	refused("idle_timeout: 5\n", "line 1: idle_timeout is 0, or 10 seconds and more, not 5");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
 	refused("backend: slurm\n", "line 1: slurm is not supported by this version");
 	ck_assert_int_eq(judge(sandbox_fields, "debug: true\n", 12, true, NULL, &err), -1);
@@ -237,7 +237,8 @@ START_TEST(ends)
 	refused("timeout: 60\ngqu\n", "line 2: a field is written as 'name: value'");
 	refused("{\"timeout\": 6\n", "line 1: the mapping that begins here is not closed");
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
-	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, image, setup, gpu, gpu_count, cpu, memory, timeout, execution_mode, "
+	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, image, setup, gpu, gpu_count, cpu, memory, timeout, "
+		"idle_timeout, execution_mode, "
 		"python_version, python_packages, system_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, "
 		"ports, network");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
