@@ -373,6 +373,8 @@ static enum sandbox_end_kind tell_end(const struct docker_found *found, char why
 		return SANDBOX_STOPPED;
 	if (found->state == DOCKER_ENDED && found->exit == 124)
 		return SANDBOX_TIMEOUT;
+	if (found->state == DOCKER_ENDED && found->exit == 125)
+		return SANDBOX_IDLE;
 	if (found->state == DOCKER_ABSENT)
 		(void)snprintf(why, 256, "its container was removed by somebody else, and its files with it");
 	else if (found->exit == 137 && found->out_of_memory)
