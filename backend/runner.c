@@ -164,6 +164,14 @@ static bool next_of_clients(struct runner *r, struct runner_event *event)
 	return false;
 }
 
+/* Where something is to be started anew and the program is not the newest any more, the newest does it:
+ * this process ends as by a signal, and what is wanted and not acted on has the mount start another. */
+static bool leaves_it_to_a_newer(const struct runner *r)
+{
+	return (r->kind == OBJECT_SANDBOX || r->kind == OBJECT_NOTEBOOK) && r->want.what == WANT_RUN &&
+	       r->want.generation > r->status.generation && program_was_replaced();
+}
+
 int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err)
 {
 	int64_t end = timeout_ms < 0 ? -1 : runner_now_ms() + timeout_ms;
@@ -187,7 +195,11 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 		if (r->poked) {
 			r->poked = false;
 			event->kind = RUNNER_WANT;
-			return read_again(r, err);
+			if (read_again(r, err) < 0)
+				return -1;
+			if (leaves_it_to_a_newer(r))
+				event->kind = RUNNER_SIGNAL;
+			return 0;
 		}
 		if (next_of_clients(r, event))
 			return 0;

@@ -10,7 +10,8 @@
 
 #include "base/cleanup.h"
 
-char *program_path(void)
+/* NULL when it cannot be told. *replaced: the kernel says so when another file has its name by now. */
+static char *find_path(bool *replaced)
 {
 	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -18,10 +19,25 @@ char *program_path(void)
 	if (n < 0)
 		return NULL;
 	path[n] = '\0';
-	/* The kernel says so when the file was replaced by a newer build. */
-	if (n > 10 && !strcmp(path + n - 10, " (deleted)"))
+	*replaced = n > 10 && !strcmp(path + n - 10, " (deleted)");
+	if (*replaced)
 		path[n - 10] = '\0';
 	return strdup(path);
+}
+
+char *program_path(void)
+{
+	bool replaced;
+
+	return find_path(&replaced);
+}
+
+bool program_was_replaced(void)
+{
+	bool replaced = false;
+	cleanup_free char *path = find_path(&replaced);
+
+	return path && replaced && !access(path, X_OK);
 }
 
 /* The first of DIRECTORY/candidates that exists, else the last; %s in each is `name`. */

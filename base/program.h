@@ -3,8 +3,13 @@
 #ifndef INTERPFS_BASE_PROGRAM_H
 #define INTERPFS_BASE_PROGRAM_H
 
+#include <stdbool.h>
+
 /* The running program itself (from /proc/self/exe). */
 char *program_path(void);
+
+/* Whether another one has taken its place since it was started: an upgrade, a new build. */
+bool program_was_replaced(void);
 
 /* The guest: beside the program in a build folder, PREFIX/libexec/interpfs when installed. */
 char *program_guest(void);

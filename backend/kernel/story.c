@@ -430,8 +430,7 @@ static int run(struct story *s, bool adopt, struct error *err)
 {
 	struct error why;
 
-	s->rest = rest_new(err);
-	if (!s->rest)
+	if (!s->rest && !(s->rest = rest_new(err)))
 		return -1;
 	if ((adopt ? take_up(s, &why) : start(s, &why)) == 0)
 		(void)serve(s, &why);
@@ -451,6 +450,17 @@ static int run(struct story *s, bool adopt, struct error *err)
 	return come_to_rest(s, s->ready || adopt ? "died" : "failed", why.text, err);
 }
 
+/* The kernel of a runner before this one, which was killed, or left a restart to a newer program. */
+static void release_earlier(struct story *s)
+{
+	struct error ignored;
+
+	if (!s->rest)
+		s->rest = rest_new(&ignored);
+	if (s->rest && find_sandbox(s, &ignored) == 0 && read_kernel(s, &ignored) == 0)
+		release(s);
+}
+
 /* Acts on want as it is now. */
 static int act(struct runner *r, struct error *err)
 {
@@ -465,12 +475,11 @@ static int act(struct runner *r, struct error *err)
 	if (open_story(&s, r, err) < 0)
 		return -1;
 	if (want->what == WANT_RUN) {
+		if (!again && !status_resting(OBJECT_NOTEBOOK, status->state))
+			release_earlier(&s);
 		result = run(&s, again && strcmp(status->state, "starting") != 0, err);
 	} else if (!status_resting(OBJECT_NOTEBOOK, status->state)) {
-		/* A runner before this one was killed while it ran. */
-		s.rest = rest_new(err);
-		if (s.rest && find_sandbox(&s, err) == 0 && read_kernel(&s, err) == 0)
-			release(&s);
+		release_earlier(&s);
 		result = requests_recover(&s, false, err);
 	}
 	if (result == 0 && runner_want(r)->what == WANT_STOPPED && !s.ended) {

@@ -312,7 +312,8 @@ static int wait_for(struct session *s, struct running *run, struct error *err)
 		if (session_halted(s)) {
 			client_cancel(s->client, run->id, "the user interrupted");
 			error_set(&run->failure, EINTR, "interrupted by the user; what it had begun may have taken effect");
-			return s->quit ? 0 : interrupt_tool(s, err);
+			/* A session that goes away leaves nothing running; one whose process ends goes on. */
+			return s->quit && runner_want(s->runner)->what != WANT_REMOVED ? 0 : interrupt_tool(s, err);
 		}
 		if (seconds > 0 && left <= 0) {
 			client_cancel(s->client, run->id, "it took too long");

@@ -70,6 +70,20 @@ sleep 4 # the cell ends while nobody listens: the time it needs is what is teste
 mount_it
 whole "after both"
 
+echo "the notebook's runner, before it acts on a restart"
+runner=$(pid_of notebooks)
+wanted=$(cut -d' ' -f1 "$S"/notebooks/[0-9]*/want)
+kill -STOP "$runner"
+(echo restart >"$nb/ctl") & caller=$!
+eventually 10 sh -c "[ \"\$(cut -d' ' -f1 $S/notebooks/[0-9]*/want)\" -gt $wanted ]"
+kill -9 "$runner"
+wait $caller || fail "restart: $(cat "$nb/error")"
+same "a new kernel" False "$(ask "$nb/eval" '"runs" in globals()')"
+address=$(cat "$nb/url")
+same "kernels" 1 "$(curl -sf "${address%%\?*}api/kernels?token=${address#*token=}" | jq length)"
+ask "$nb/exec" 'import time; runs = []' >/dev/null
+ran=0
+
 echo "each step"
 echo shutdown >"$nb/ctl" || fail shutdown # so that its next runner inherits the step
 unmount_it

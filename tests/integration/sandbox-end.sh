@@ -78,6 +78,26 @@ eventually 10 is lab died
 same "containers" 0 "$(guests)"
 echo start >"$M/sandboxes/lab/ctl" && echo wait >"$M/sandboxes/lab/ctl"
 
+# After an upgrade a restart is the new program's.
+mkdir "$T/bin" && cp "$INTERPFS" "$(dirname "$INTERPFS")/interpfs-guest" "$T/bin/" && cp -r share "$T/" || fail "a program of its own"
+unmount_it
+ours=$INTERPFS INTERPFS=$T/bin/interpfs
+mount_it
+old=$(runner lab)
+echo restart >"$M/sandboxes/lab/ctl" || fail "restart: $(cat "$M/sandboxes/lab/error")"
+same "the same program, the same runner" "$old" "$(runner lab)"
+echo stop >"$M/sandboxes/lab/ctl" && echo start >"$M/sandboxes/lab/ctl" && echo wait >"$M/sandboxes/lab/ctl" || fail "stop and start"
+cp "$ours" "$T/bin/interpfs~" && mv "$T/bin/interpfs~" "$INTERPFS"
+old=$(runner lab) before=$(guest lab)
+inside lab true || fail "a sandbox whose program was replaced goes on"
+same "the runner, while nobody asks for more" "$old" "$(runner lab)"
+echo restart >"$M/sandboxes/lab/ctl" || fail "restart: $(cat "$M/sandboxes/lab/error")"
+[ "$(runner lab)" != "$old" ] || fail "the old program runs it still"
+if [ "$(id -u)" = 0 ]; then same "the new runner's program" "$T/bin/interpfs" "$(readlink "/proc/$(runner lab)/exe")"; fi
+[ "$(guest lab)" != "$before" ] && same "containers" 1 "$(guests)"
+same "a file after an upgrade" kept "$(inside lab cat /root/file)"
+INTERPFS=$ours
+
 # The mount goes away; the sandbox and its runner go on.
 before=$(guest lab)
 unmount_it

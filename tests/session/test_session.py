@@ -724,6 +724,19 @@ class Interrupts(Case):
         s.p.wait(WAIT)
         self.assertFalse(os.path.exists(s.folder))
 
+    def test_removal_while_a_tool_runs(self):
+        """What the agent had begun in a notebook does not go on without it."""
+        self.api.steps({"tool": "execute_code", "input": {"code": "while_running slow"}})
+        s = self.with_notebook()
+        s.say("go")
+        s.start()
+        self.assertTrue(self.notebook.wait_note("begun"))
+        s.want("removed")
+        s.poke()
+        s.p.wait(WAIT)
+        self.assertFalse(os.path.exists(s.folder))
+        self.assertIn("command interrupt", self.notebook.notes)
+
 
 class References(Case):
     def test_waits_for_the_notebook(self):
