@@ -48,28 +48,39 @@ static int boot_id(char out[64], struct error *err)
 	return 0;
 }
 
-int box_record(struct box *box, struct error *err)
+static int record(struct box *box, const char *name, pid_t pid, struct error *err)
 {
 	char boot[64], line[160];
 	int n;
 
 	if (boot_id(boot, err))
 		return -1;
-	n = snprintf(line, sizeof line, "%d %llu %s\n", (int)box->pid, (unsigned long long)start_time(box->pid), boot);
-	return file_replace(box->ctl, "pid", line, (size_t)n, 0600, false, err);
+	n = snprintf(line, sizeof line, "%d %llu %s\n", (int)pid, (unsigned long long)start_time(pid), boot);
+	return file_replace(box->ctl, name, line, (size_t)n, 0600, false, err);
 }
 
-pid_t box_recorded(struct box *box)
+int box_record(struct box *box, struct error *err)
+{
+	return record(box, "pid", box->pid, err);
+}
+
+int box_record_helper(struct box *box, struct error *err)
+{
+	return record(box, "helper", box->helper, err);
+}
+
+/* 0: there is none, or it is not that one any more. */
+static pid_t recorded(struct box *box, const char *name, int *found)
 {
 	cleanup_buffer struct buffer text = BUFFER(256);
 	struct error ignored;
-	char boot[64], recorded[64];
+	char boot[64], then[64];
 	unsigned long long started;
 	int pid, pidfd;
 
-	if (box->ctl < 0 || file_read(box->ctl, "pid", &text, &ignored) || !text.length ||
-	    sscanf(text.data, "%d %llu %63s", &pid, &started, recorded) != 3 || pid <= 1 ||
-	    boot_id(boot, &ignored) || strcmp(boot, recorded))
+	if (box->ctl < 0 || file_read(box->ctl, name, &text, &ignored) || !text.length ||
+	    sscanf(text.data, "%d %llu %63s", &pid, &started, then) != 3 || pid <= 1 ||
+	    boot_id(boot, &ignored) || strcmp(boot, then))
 		return 0;
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
@@ -79,9 +90,36 @@ pid_t box_recorded(struct box *box)
 		(void)close(pidfd);
 		return 0;
 	}
-	box_close_fd(&box->pidfd);
-	box->pidfd = pidfd;
+	*found = pidfd;
 	return pid;
+}
+
+pid_t box_recorded(struct box *box)
+{
+	int pidfd = -1;
+	pid_t pid = recorded(box, "pid", &pidfd);
+
+	if (pid) {
+		box_close_fd(&box->pidfd);
+		box->pidfd = pidfd;
+	}
+	return pid;
+}
+
+/* The network's helper has nothing to put in order. It may be an earlier runner's. */
+static void end_helper(struct box *box)
+{
+	cleanup_close int pidfd = -1;
+
+	if (recorded(box, "helper", &pidfd))
+		(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	if (box->helper > 0 && waitpid(box->helper, NULL, WNOHANG) == 0) { /* a child of ours that runs */
+		(void)kill(box->helper, SIGKILL);
+		(void)waitpid(box->helper, NULL, 0);
+	}
+	box->helper = 0;
+	if (box->ctl >= 0)
+		(void)unlinkat(box->ctl, "helper", 0);
 }
 
 /* ---- the runtime ---- */
@@ -153,11 +191,7 @@ int box_end(struct box *box, int timeout_ms, struct error *err)
 		return 0;
 	if (await_end(box, timeout_ms, err))
 		return -1;
-	if (box->helper > 0) {
-		(void)kill(box->helper, SIGKILL); /* it has nothing to put in order */
-		(void)waitpid(box->helper, NULL, 0);
-		box->helper = 0;
-	}
+	end_helper(box);
 	box->pid = 0;
 	box_close_fd(&box->pidfd);
 	if (program && !run_runtime(box, program, words, &ignored)) {
@@ -188,6 +222,7 @@ int box_reap(struct box *box, struct error *err)
 		box->pid = 0;
 		box_close_fd(&box->pidfd);
 	}
+	end_helper(box);
 	if (!access(program, X_OK))
 		(void)run_runtime(box, program, words, &ignored); /* it fails when it knows of none */
 	if (cgroup_remove(box->id, err))

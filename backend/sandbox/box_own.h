@@ -20,6 +20,7 @@ pid_t box_peer(int fd);
 
 /* box_end.c: ctl/pid. */
 int box_record(struct box *box, struct error *err);
+int box_record_helper(struct box *box, struct error *err); /* the network's */
 /* The recorded first process, when it is still that one. 0 otherwise. Fills in box->pidfd. */
 pid_t box_recorded(struct box *box);
 /* A runtime's name: the last part of its program's path. Borrowed. */

@@ -118,9 +118,12 @@ int box_start_uplink(struct box *box, struct uplink *uplink, struct error *err)
 static int finish_start(struct box *box, const struct box_start *start, struct error *err)
 {
 	cleanup_close int second = box_connect(box, err);
+	cleanup_free char *pid_file = NULL;
 
 	if (second < 0)
 		return -1;
+	if (asprintf(&pid_file, "%s/ctl/network.pid", box->path) < 0)
+		return error_memory(err);
 	box->pid = box_peer(second);
 	if (box->pid <= 1 || box->pid == getpid())
 		return error_set(err, EPROTO, "the sandbox's first process cannot be identified");
@@ -131,7 +134,9 @@ static int finish_start(struct box *box, const struct box_start *start, struct e
 	if (box_record(box, err))
 		return -1;
 	failpoint("sandbox-recorded");
-	return uplink_finish(start->uplink, box->pid, &box->helper, err);
+	if (uplink_finish(start->uplink, box->pid, pid_file, &box->helper, err))
+		return -1;
+	return box->helper ? box_record_helper(box, err) : 0;
 }
 
 /* What the runtime reads, and who it is that reads it. */

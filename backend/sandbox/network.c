@@ -16,12 +16,13 @@
 #define TUN "/dev/net/tun"
 
 static const struct network_helper helpers[] = {
-	{ "slirp4netns", "full (slirp4netns)", "10.0.2.3", true,
-	  { "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-seccomp", "--ready-fd=3",
+	{ "slirp4netns", "full (slirp4netns)", "10.0.2.3", true, true,
+	  { "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp", "--ready-fd=3",
 	    "--exit-fd=4", "%d", "tap0", NULL } },
-	{ "pasta", "full (pasta)", "169.254.1.1", false,
+	/* The name server's address is one that nobody has (RFC 5737). */
+	{ "pasta", "full (pasta)", "198.51.100.53", false, false,
 	  { "--config-net", "--quiet", "--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none",
-	    "--dns-forward", "169.254.1.1", "%d", NULL } },
+	    "--dns-forward", "198.51.100.53", "--pid", "%p", "%d", NULL } },
 };
 
 int network_choose(const char *asked, struct network *network, struct error *err)
@@ -40,7 +41,7 @@ int network_choose(const char *asked, struct network *network, struct error *err
 	if (access(TUN, R_OK | W_OK))
 		return 0;
 	for (size_t i = 0; i < sizeof helpers / sizeof *helpers; i++) {
-		network->program = program_find(helpers[i].name);
+		network->program = geteuid() || helpers[i].of_root ? program_find(helpers[i].name) : NULL;
 		if (network->program) {
 			network->kind = NETWORK_OWN;
 			network->helper = &helpers[i];
@@ -70,7 +71,8 @@ const char *network_told(const struct network *network)
 	}
 	if (access(TUN, R_OK | W_OK))
 		return "host (its loopback is reachable; " TUN " cannot be opened, which a network of its own needs)";
-	return "host (its loopback is reachable; install slirp4netns or pasta for a network of its own)";
+	return geteuid() ? "host (its loopback is reachable; install slirp4netns or pasta for a network of its own)"
+			 : "host (its loopback is reachable; install slirp4netns for a network of its own)";
 }
 
 char *network_resolver(const struct network *network)

@@ -13,13 +13,15 @@ enum network_kind { NETWORK_NONE, NETWORK_LISTED, NETWORK_OWN, NETWORK_HOST };
 
 #define NETWORK_ARGUMENTS 24
 
-/* A program that gives a namespace a way out. %d in an argument is the id of a process in it. */
+/* A program that gives a namespace a way out. %d for an argument: the id of a process in it; %p: a
+ * file for its own id. */
 struct network_helper {
 	const char *name, *told;
 	const char *resolver; /* the address of its own name server; NULL: the host's */
 	bool early;           /* any process will do while it starts; it writes to descriptor 3 when it works,
-				 and ends when 4 hangs up. Else: the sandbox's own, which it watches; it forks
-				 when it works, and ends with it */
+				 and ends when 4 hangs up. Else: the sandbox's own; it forks when it works, says
+				 in a file who that is, and has to be ended */
+	bool of_root;         /* root may use it, too: pasta gives up what it needs to find the namespace */
 	const char *arguments[NETWORK_ARGUMENTS];
 };
 

@@ -11,8 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/sandbox/network_refuse.h"
 #include "backend/sandbox/spawn.h"
+#include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/program.h"
 
 #define READY_MS 5000
@@ -105,7 +108,7 @@ pid_t uplink_space(const struct uplink *u)
 	return u->holder.pid;
 }
 
-static int launch_helper(struct uplink *u, pid_t pid, struct error *err)
+static int launch_helper(struct uplink *u, pid_t pid, const char *pid_file, struct error *err)
 {
 	const struct network *network = u->network;
 	const char *const *arguments = network->helper->arguments;
@@ -113,10 +116,13 @@ static int launch_helper(struct uplink *u, pid_t pid, struct error *err)
 	struct spawn what = { .argv = argv, .output = u->log, .passed = { -1, u->alive[0], -1, -1 }, .lasting = true };
 	size_t n = 0;
 
+	if (network_refuse(pid, err))
+		return -1;
 	(void)snprintf(number, sizeof number, "%d", (int)pid);
 	argv[n++] = network->program;
 	for (; *arguments; arguments++)
-		argv[n++] = strcmp(*arguments, "%d") ? (char *)(uintptr_t)*arguments : number;
+		argv[n++] = (char *)(uintptr_t)(!strcmp(*arguments, "%d") ? number : !strcmp(*arguments, "%p") ? pid_file
+											   : *arguments);
 	argv[n] = NULL;
 	return launch(&u->helper, &what, err);
 }
@@ -132,30 +138,36 @@ int uplink_start(struct uplink *u, int log, struct error *err)
 	if (code)
 		return error_set(err, code > 0 ? code : EIO, "cannot make the sandbox's network%s%s",
 				 code > 0 ? ": " : "", code > 0 ? strerror(code) : "");
-	return launch_helper(u, u->holder.pid, err);
+	return launch_helper(u, u->holder.pid, "", err);
 }
 
-/* One that forks when it is ready: its child is nobody's. */
-static int await_fork(struct uplink *u)
+/* One that forks when it is ready: its child is nobody's, and is known by what it wrote. */
+static int await_fork(struct uplink *u, const char *pid_file)
 {
+	cleanup_buffer struct buffer text = BUFFER(64);
 	struct error ignored;
 	int status;
+	long pid;
 
 	if (spawn_wait(u->helper.pid, u->helper.pidfd, READY_MS, &status, &ignored))
 		return -1;
 	let_go(&u->helper);
-	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -1;
+	if (!WIFEXITED(status) || WEXITSTATUS(status) || file_read(AT_FDCWD, pid_file, &text, &ignored) || !text.length)
+		return -1;
+	pid = strtol(text.data, NULL, 10);
+	u->helper.pid = pid > 1 && pid <= INT32_MAX ? (pid_t)pid : 0;
+	return u->helper.pid ? 0 : -1;
 }
 
-int uplink_finish(struct uplink *u, pid_t guest, pid_t *helper, struct error *err)
+int uplink_finish(struct uplink *u, pid_t guest, const char *pid_file, pid_t *helper, struct error *err)
 {
 	int failed = 0;
 
 	*helper = 0;
 	if (u->network->kind == NETWORK_OWN) {
-		if (!u->helper.pid && launch_helper(u, guest, err))
+		if (!u->helper.pid && launch_helper(u, guest, pid_file, err))
 			return -1;
-		failed = u->network->helper->early ? heard(&u->helper) < 0 : await_fork(u);
+		failed = u->network->helper->early ? heard(&u->helper) < 0 : await_fork(u, pid_file);
 	}
 	if (failed)
 		return error_set(err, EIO, "%s did not join the sandbox's network to the outside",

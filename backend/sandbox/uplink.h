@@ -32,10 +32,10 @@ pid_t uplink_space(const struct uplink *uplink);
 /* Takes the descriptor `log`, which messages of the helper go to. */
 int uplink_start(struct uplink *uplink, int log, struct error *err);
 
-/* The helper outlives the runner and ends with the sandbox
- * (its tap device keeps the namespace, so it would never see that end). Its pid is in *helper, for
- * the caller to wait for some day; 0 when it is nobody's child or there is none. */
-int uplink_finish(struct uplink *uplink, pid_t guest, pid_t *helper, struct error *err);
+/* The helper outlives the runner; one that is early ends with the sandbox (its tap device keeps the
+ * namespace, so it would never see that end). Its pid is in *helper, for the caller to end, and to
+ * wait for where it is a child; 0 when there is none. pid_file: a path for one that forks. */
+int uplink_finish(struct uplink *uplink, pid_t guest, const char *pid_file, pid_t *helper, struct error *err);
 
 /* Ends what was begun and not finished. */
 void uplink_end(struct uplink *uplink);

@@ -88,6 +88,9 @@ python "the host's loopback" "
 try:
     s = socket.create_connection(('127.0.0.1', $port), 2); print('OUT' if s.recv(7) == b'reached' else '')
 except OSError: pass"
+tried=$((tried + 1))
+fails "the machine's credentials of a cloud" timeout 20 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c \
+	'import socket; socket.create_connection(("169.254.169.254", 80), 5)'
 refused "the kernel's settings" 'echo TRIED; echo x 2>/dev/null >/proc/sys/kernel/core_pattern && echo OUT; echo h >/proc/sysrq-trigger && echo OUT; find /sys -xdev -maxdepth 3 -writable -type f 2>/dev/null | while read -r f; do (: >"$f") 2>/dev/null && echo OUT; done'
 python "the kernel's keys" '
 if c.syscall(248, b"user", b"interpfs", b"x", 1, -3) > 0 or c.syscall(250, 0, -3, 1) > 0: print("OUT")'

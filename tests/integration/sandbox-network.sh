@@ -26,6 +26,15 @@ EOF
 same "the server itself" reached "$(python3 "$T/try.py" 127.0.0.1 "$port")"
 same "the server's other socket" reached "$(python3 "$T/try.py" abstract "$port")"
 
+# Where clouds answer any program with the machine's credentials.
+no_credentials() { # SANDBOX
+	inside "$1" cat /proc/net/route >"$T/routes"
+	for route in 0000FEA9 C8646464 10813FA8; do
+		grep -q "^[*].*$route" "$T/routes" || fail "$1: $route is not refused: $(cat "$T/routes")"
+	done
+	fails "the machine's credentials from $1" inside "$1" python3 -c 'import socket; socket.create_connection(("169.254.169.254", 80), 3)'
+}
+
 mount_it
 for n in full none; do
 	mkdir "$M/sandboxes/$n"
@@ -44,6 +53,7 @@ case $(jq -r .network "$M/sandboxes/full/info.json") in
 "full ("*) ;;
 *) fail "info.json says: $(jq -r .network "$M/sandboxes/full/info.json")" ;;
 esac
+no_credentials full
 same "info.json" none "$(jq -r .network "$M/sandboxes/none/info.json")"
 
 # Out: to an address of this machine that is not its loopback, where there is one.
@@ -78,3 +88,29 @@ eventually 10 sh -c "[ \"\$(cat '$M/sandboxes/full/state')\" = ready ] && '$INTE
 runs_one || fail "the helper ended with the runner"
 rmdir "$M/sandboxes/full" "$M/sandboxes/none"
 eventually 10 runs_none
+
+# With pasta, which only an ordinary user has use for.
+if [ "$(id -u)" != 0 ] && command -v pasta >/dev/null; then
+	unmount_it
+	mkdir "$T/bin"
+	for p in runc fusermount3 pasta python3; do ln -s "$(command -v $p)" "$T/bin/"; done
+	PATH=$T/bin "$INTERPFS" mount -o "state=$S" "$M" >>"$T/mount.log" 2>&1 || fail mount
+	mkdir "$M/sandboxes/pasta"
+	printf 'network: full\nlocal_files: [["%s", /workspace/try.py]]\n' "$T/try.py" >"$M/sandboxes/pasta/config"
+	echo wait >"$M/sandboxes/pasta/ctl" || fail "pasta: $(cat "$M/sandboxes/pasta/error")"
+	same "info.json" "full (pasta)" "$(jq -r .network "$M/sandboxes/pasta/info.json")"
+	for a in 127.0.0.1 10.0.2.2 abstract; do
+		fails "the host's server by pasta as $a" inside pasta python3 /workspace/try.py $a "$port"
+	done
+	no_credentials pasta
+	[ -z "$address" ] || fails "the host's loopback by its own address" inside pasta python3 /workspace/try.py "$address" "$port"
+	serial=$(jq .serial "$M/sandboxes/pasta/info.json")
+	runs() { pgrep -f "[p]asta .*--pid $S/sandboxes/$serial/" >/dev/null; }
+	rests() { ! runs; }
+	runs || fail "no pasta runs"
+	for p in $(runner_pids); do kill -9 "$p"; done
+	eventually 10 sh -c "[ \"\$(cat '$M/sandboxes/pasta/state')\" = ready ] && '$INTERPFS' exec '$M/sandboxes/pasta' -- true"
+	runs || fail "pasta ended with the runner"
+	rmdir "$M/sandboxes/pasta"
+	eventually 10 rests
+fi

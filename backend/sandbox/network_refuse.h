@@ -1,0 +1,14 @@
+/* What a sandbox with a network may not reach all the same: where clouds answer any program of a
+ * machine with the machine's own credentials. */
+#ifndef INTERPFS_BACKEND_SANDBOX_NETWORK_REFUSE_H
+#define INTERPFS_BACKEND_SANDBOX_NETWORK_REFUSE_H
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Makes those addresses unreachable in the process's network namespace, for as long as it lives:
+ * nothing inside has the capability to change its routes. */
+int network_refuse(pid_t pid, struct error *err);
+
+#endif
