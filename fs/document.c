@@ -137,14 +137,14 @@ static int decide(struct document *d, const char *text, size_t n)
 	return d->verdict.code;
 }
 
-static void store(struct document *d, const char *text, size_t n, fuse_req_t request, int code)
+static void store(struct document *d, const char *text, size_t n, struct awaiting awaiting, int code)
 {
 	char path[512];
 
 	if (!tree_path(&d->node, path, sizeof path))
-		save(d->node.object, path, text, n, 0600, request, code);
-	else if (request)
-		fuse_reply_err(request, ENAMETOOLONG);
+		save(d->node.object, path, text, n, 0600, awaiting, code);
+	else if (awaiting.request)
+		fuse_reply_err(awaiting.request, ENAMETOOLONG);
 }
 
 /* The last writer has closed. */
@@ -159,22 +159,22 @@ static void put_into_force(struct document *d)
 		supervise_poke(mount_supervisor(), d->node.object->kind, d->node.object->serial);
 }
 
-void document_put(const struct node *node, const char *text, size_t n, fuse_req_t request)
+void document_put(const struct node *node, const char *text, size_t n, struct awaiting awaiting)
 {
 	struct document *d;
 	int code;
 
 	if (node->row->kind == FILE_INBOX) {
-		fuse_reply_err(request, inbox_put(node, text, n));
+		inbox_put(node, text, n, awaiting.request);
 		return;
 	}
 	d = document_of(node);
 	if (!d) {
-		fuse_reply_err(request, ENOMEM);
+		fuse_reply_err(awaiting.request, ENOMEM);
 		return;
 	}
 	code = decide(d, text, n);
-	store(d, d->text, d->length, request, code);
+	store(d, d->text, d->length, awaiting, code);
 	if (!d->writers)
 		put_into_force(d);
 	settle(d);
@@ -222,7 +222,7 @@ static void judge_written(struct handle *h, struct document *d, fuse_req_t reque
 		w->code = decide(d, h->text.data, h->text.length);
 	}
 	w->dirty = false;
-	store(d, h->text.data, h->text.length, request, w->code);
+	store(d, h->text.data, h->text.length, (struct awaiting){ request, 0 }, w->code);
 }
 
 static void document_flush(struct handle *h, fuse_req_t request)

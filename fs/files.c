@@ -424,7 +424,7 @@ int node_read(const struct node *node, struct buffer *out, struct error *err)
 }
 
 struct saving {
-	fuse_req_t request;
+	struct awaiting awaiting;
 	struct object *object;
 	int folder, verdict;
 	mode_t mode;
@@ -475,8 +475,10 @@ static void save_finish(void *data, int result, const struct error *error)
 	if (result)
 		refuse(s->object, error);
 	tree_changed(s->object, s->path);
-	if (s->request)
-		fuse_reply_err(s->request, result ? error->code : s->verdict);
+	if (s->awaiting.truncated && !result && !s->verdict)
+		reply_attributes(s->awaiting.request, s->awaiting.truncated, NULL);
+	else if (s->awaiting.request)
+		fuse_reply_err(s->awaiting.request, result ? error->code : s->verdict);
 	object_unpin(s->object);
 	(void)close(s->folder);
 	free(s->text);
@@ -484,13 +486,13 @@ static void save_finish(void *data, int result, const struct error *error)
 }
 
 void save(struct object *object, const char *path, const char *text, size_t n, mode_t mode,
-	  fuse_req_t request, int verdict)
+	  struct awaiting awaiting, int verdict)
 {
 	int folder = object ? object_folder_fd(object) : objects_state()->fd, code = errno;
 	struct saving *s = calloc(1, sizeof *s);
 
 	if (s)
-		*s = (struct saving){ .request = request, .object = object, .verdict = verdict, .mode = mode,
+		*s = (struct saving){ .awaiting = awaiting, .object = object, .verdict = verdict, .mode = mode,
 				      .length = n, .text = malloc(n + 1), .folder = -1 };
 	if (s && s->text && folder >= 0) {
 		memcpy(s->text, n ? text : "", n);
@@ -499,7 +501,7 @@ void save(struct object *object, const char *path, const char *text, size_t n, m
 		code = errno;
 		object_pin(object);
 		if (s->folder >= 0 && !in_storage(save_work, save_finish, s)) {
-			if (!request) {
+			if (!awaiting.request) {
 				s->next = unawaited;
 				unawaited = s;
 				tree_changed(object, path);
@@ -510,8 +512,8 @@ void save(struct object *object, const char *path, const char *text, size_t n, m
 		if (s->folder >= 0)
 			(void)close(s->folder);
 	}
-	if (request)
-		fuse_reply_err(request, s && s->text ? code : ENOMEM);
+	if (awaiting.request)
+		fuse_reply_err(awaiting.request, s && s->text ? code : ENOMEM);
 	if (s)
 		free(s->text);
 	free(s);

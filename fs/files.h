@@ -87,6 +87,7 @@ int node_of(fuse_ino_t inode, struct node *node, struct named **named);
 /* Opens a node for CREATE and OPEN: the handle, or NULL with err. */
 struct handle *open_node(const struct node *node, struct named *named, int flags, fuse_req_t request,
 			 struct error *err);
+void reply_attributes(fuse_req_t request, fuse_ino_t inode, const struct fuse_file_info *fi);
 extern const struct fuse_lowlevel_ops mount_operations;
 
 void listed_stat(const struct named *named, struct stat *st); /* value.c */
@@ -120,9 +121,15 @@ void document_hide(const struct node *node);
 void document_appear(const struct node *node);
 void document_forget(const struct object *object);      /* it was removed */
 bool document_is_open(const struct node *node);
+/* Who waits for a text to be on the disk. */
+struct awaiting {
+	fuse_req_t request;   /* NULL: nobody */
+	fuse_ino_t truncated; /* the inode, where the request is a truncate(2), which gets its attributes */
+};
+
 /* The whole text at once, by rename or truncate: judged, kept, and in force if it may be. Replies
- * its verdict by `request`. */
-void document_put(const struct node *node, const char *text, size_t n, fuse_req_t request);
+ * its verdict. */
+void document_put(const struct node *node, const char *text, size_t n, struct awaiting awaiting);
 bool row_takes_text(const struct row *row);           /* a document or an inbox */
 
 /* Something that a node shows has changed: its open files are told, pollers woken. */
@@ -165,10 +172,10 @@ bool caller_is_killed(fuse_req_t request);
 int node_read(const struct node *node, struct buffer *out, struct error *err);
 
 /* Replaces a file of the object's folder (the state directory, for NULL) durably in the storage
- * thread, then replies verdict, or the disk's errno, to the request (NULL: nobody waits). The
- * text is copied. Submits in any case, so that what is submitted later comes later. */
+ * thread, then replies verdict, or the disk's errno, to who waits. The text is copied. Submits in
+ * any case, so that what is submitted later comes later. */
 void save(struct object *object, const char *path, const char *text, size_t n, mode_t mode,
-	  fuse_req_t request, int verdict);
+	  struct awaiting awaiting, int verdict);
 /* The text that is on its way to a node's file without anybody waiting for it (`: > config` has closed
  * it already): whoever reads now reads this. Borrowed until the loop goes on. */
 bool save_is_coming(const struct node *node, const char **text, size_t *n);

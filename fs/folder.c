@@ -289,7 +289,7 @@ static void unlink_document(fuse_req_t request, const struct node *document)
 	if (row->fields || (row->judge && row->judge(document, "", 0, true, &err) < 0))
 		fuse_reply_err(request, 0); /* on rm -r's way, where it could not be emptied */
 	else
-		document_put(document, "", 0, request);
+		document_put(document, "", 0, (struct awaiting){ request, 0 });
 }
 
 void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
@@ -393,7 +393,7 @@ static void rename_to_document(fuse_req_t request, struct named *named, const st
 {
 	document_appear(document);
 	named_open(named); /* stays while document_put looks at its text */
-	document_put(document, named->text.data, named->text.length, request);
+	document_put(document, named->text.data, named->text.length, (struct awaiting){ request, 0 });
 	if (named->opens > 1 || named->lookups)
 		named_become(named, document);
 	else

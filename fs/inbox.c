@@ -89,9 +89,9 @@ static cJSON *message_json(const char *text, size_t n)
 	return json;
 }
 
-static int message(struct object *object, const char *text, size_t n)
+static void message_kept(void *data, int result, const struct error *error)
 {
-	return object_message(object, message_json(text, n), NULL, NULL) < 0 ? ENOMEM : 0;
+	fuse_reply_err(data, result ? error->code : 0);
 }
 
 /* A close that returns 0 is a promise: the text is on the disk before, and becomes a message when the
@@ -100,50 +100,63 @@ static void keep(struct handle *h, fuse_req_t request)
 {
 	static unsigned long count;
 	struct writing *w = h->data;
-	int folder = object_folder_fd(h->node.object);
 	cJSON *json = message_json(h->text.data, h->text.length);
+	int folder = object_folder_fd(h->node.object);
 	char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-	struct error err;
+	struct error err = { .code = text ? errno : ENOMEM };
 
 	cJSON_Delete(json);
 	if (!text || folder < 0 || file_make_folder(folder, "inbox", 0700, &err) < 0) {
-		fuse_reply_err(request, text ? ENOENT : ENOMEM);
+		w->refused = err.code; /* nor does it become one when the open ends */
+		fuse_reply_err(request, err.code);
 	} else {
 		if (!w->kept[0])
 			(void)snprintf(w->kept, sizeof w->kept, MESSAGE_KEPT "%d-%lu", (int)getpid(), ++count);
 		w->dirty = false;
-		save(h->node.object, w->kept, text, strlen(text), 0600, request, 0);
+		save(h->node.object, w->kept, text, strlen(text), 0600, (struct awaiting){ request, 0 }, 0);
 	}
 	free(text);
 }
 
-int inbox_put(const struct node *node, const char *text, size_t n)
+/* The final verdict about a whole text; what is refused is told. */
+static int decide(const struct node *node, const char *text, size_t n)
 {
 	struct verdict v = { .code = 0 };
 	int code;
 
-	if (!n || !node->object || node->object->removed)
-		return 0;
 	config_judge(node, text, n, &v);
-	code = v.code;
-	if (!code && !node->row->call && !config_exists(node->object)) {
+	if (!v.code && !node->row->call && !config_exists(node->object)) {
 		(void)error_set(&v.error, EINVAL, "%s: write its config first", node->row->name);
-		code = EINVAL;
+		v.code = EINVAL;
 	}
-	if (code) {
+	code = v.code;
+	if (code)
 		refuse(node->object, &v.error);
-	} else {
-		accept_again(node->object);
-		code = node->row->call ? call(node, text, n) : message(node->object, text, n);
-	}
 	verdict_clear(&v);
 	return code;
+}
+
+void inbox_put(const struct node *node, const char *text, size_t n, fuse_req_t request)
+{
+	int code = 0;
+
+	if (n && node->object && !node->object->removed && !(code = decide(node, text, n))) {
+		accept_again(node->object);
+		if (node->row->call)
+			code = call(node, text, n);
+		else if (!object_message(node->object, message_json(text, n), request ? message_kept : NULL, request))
+			return;
+		else
+			code = ENOMEM;
+	}
+	if (request)
+		fuse_reply_err(request, code);
 }
 
 static void inbox_flush(struct handle *h, fuse_req_t request)
 {
 	struct writing *w = h->data;
-	struct verdict v = { .code = 0 };
+	int code;
 
 	if (w->kept[0] && caller_is_killed(request))
 		w->refused = EINTR; /* half a text is no message, though its first half was kept */
@@ -151,20 +164,13 @@ static void inbox_flush(struct handle *h, fuse_req_t request)
 		fuse_reply_err(request, w->refused);
 		return;
 	}
-	config_judge(&h->node, h->text.data, h->text.length, &v);
-	if (!v.code && !h->node.row->call && !config_exists(h->node.object)) {
-		v.code = EINVAL;
-		(void)error_set(&v.error, EINVAL, "%s: write its config first", h->node.row->name);
-	}
-	if (v.code)
-		refuse(h->node.object, &v.error);
+	code = decide(&h->node, h->text.data, h->text.length);
 	if (caller_is_killed(request))
-		v.code = w->refused = EINTR; /* half a text is no message */
-	if (v.code || h->node.row->call)
-		fuse_reply_err(request, v.code);
+		code = w->refused = EINTR; /* half a text is no message */
+	if (code || h->node.row->call)
+		fuse_reply_err(request, code);
 	else
 		keep(h, request);
-	verdict_clear(&v);
 }
 
 static void inbox_release(struct handle *h)
@@ -180,7 +186,7 @@ static void inbox_release(struct handle *h)
 		if (w->kept[0])
 			(void)unlinkat(object_folder_fd(h->node.object), w->kept, 0);
 		if (w->written && !w->refused)
-			(void)inbox_put(&h->node, h->text.data, h->text.length);
+			inbox_put(&h->node, h->text.data, h->text.length, NULL);
 	}
 	free(w);
 	h->data = NULL;

@@ -111,29 +111,16 @@ void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info 
 /* Of an entry whose inode only a LOOKUP makes. Not 0: glibc's readdir(3) passes over such entries. */
 #define INODE_UNKNOWN 0xffffffffu
 
-/* The entry as readdirplus tells it: what needs a LOOKUP of its own has no inode here. */
-static void entry_of_item(const struct listing_snapshot *s, const struct item *item,
-			  struct fuse_entry_param *entry)
+/* Whether an item still has the name that the snapshot gives it: the kernel would keep another's. */
+static bool is_there(const struct node *directory, const struct node *child, const char *name)
 {
-	struct node child = { .row = item->row, .index = item->index };
-
-	memset(entry, 0, sizeof *entry);
-	entry->attr.st_ino = INODE_UNKNOWN;
-	if (item->scratch || item->listed) {
-		entry->attr.st_mode = S_IFREG;
-		return;
-	}
-	if (item->serial)
-		child.object = s->freed == objects_freed() ? item->object : objects_by_serial(item->serial);
-	if (item->serial && !child.object) {
-		entry->attr.st_mode = S_IFDIR;
-		return;
-	}
-	entry_of(&child, entry);
-	if (item->row->kind == FILE_CTL || item->row->kind == FILE_TREE)
-		entry->ino = 0;
+	if (document_hidden(child))
+		return false;
+	return child->object == directory->object ||
+	       (child->object && !child->object->removed && !strcmp(child->object->name, name));
 }
 
+/* As readdir tells it. */
 static void attributes_of_item(const struct item *item, struct stat *st)
 {
 	struct object none = { .serial = item->serial };
@@ -151,6 +138,32 @@ static void attributes_of_item(const struct item *item, struct stat *st)
 		st->st_mode = S_IFLNK;
 }
 
+/* As readdirplus tells it: what needs a LOOKUP of its own, or has gone, has no inode here. */
+static void entry_of_item(const struct listing_snapshot *s, const struct node *directory, const struct item *item,
+			  struct fuse_entry_param *entry)
+{
+	struct node child = { .row = item->row, .index = item->index };
+
+	memset(entry, 0, sizeof *entry);
+	if (!item->scratch && !item->listed) {
+		if (item->serial)
+			child.object = s->freed == objects_freed() ? item->object : objects_by_serial(item->serial);
+		if (is_there(directory, &child, s->names.data + item->name) && item->row->kind != FILE_CTL &&
+		    item->row->kind != FILE_TREE) {
+			entry_of(&child, entry);
+			return;
+		}
+	}
+	attributes_of_item(item, &entry->attr);
+}
+
+/* The folder itself and the one above it. */
+static void entry_of_dots(fuse_ino_t inode, size_t i, struct fuse_entry_param *entry)
+{
+	entry->attr.st_ino = i ? INODE_UNKNOWN : inode;
+	entry->attr.st_mode = S_IFDIR;
+}
+
 static void read_listing(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
 			 struct fuse_file_info *fi, bool plus)
 {
@@ -159,7 +172,6 @@ static void read_listing(fuse_req_t request, fuse_ino_t inode, size_t size, off_
 	char *out = s ? malloc(size) : NULL;
 	size_t used = 0;
 
-	(void)inode;
 	if (!out) {
 		fuse_reply_err(request, s ? ENOMEM : EBADF);
 		return;
@@ -181,16 +193,16 @@ static void read_listing(fuse_req_t request, fuse_ino_t inode, size_t size, off_
 			if (item)
 				attributes_of_item(item, &entry.attr);
 			else
-				entry.attr.st_mode = S_IFDIR;
+				entry_of_dots(inode, i, &entry);
 			n = fuse_add_direntry(request, out + used, room, name, &entry.attr, (off_t)i + 1);
 		} else {
 			/* Its size first: an entry that does not fit must not be noted as known. */
 			n = fuse_add_direntry_plus(request, NULL, 0, name, NULL, 0);
 			if (n <= room) {
 				if (item)
-					entry_of_item(s, item, &entry);
+					entry_of_item(s, &h->node, item, &entry);
 				else
-					entry.attr.st_mode = S_IFDIR;
+					entry_of_dots(inode, i, &entry);
 				n = fuse_add_direntry_plus(request, out + used, room, name, &entry, (off_t)i + 1);
 			}
 		}

@@ -299,15 +299,19 @@ static void unmounted_here(void)
 static int open_session(struct error *err)
 {
 	const struct mount_options *o = &mounted.options;
-	cleanup_free char *names = NULL;
+	cleanup_free char *source = NULL;
+	cleanup_free char *options = NULL;
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r;
 
-	if (asprintf(&names, "-ofsname=%s,subtype=interpfs%s", o->source, o->read_only ? ",ro" : "") < 0) {
-		names = NULL;
+	if (asprintf(&source, "fsname=%s", o->source) < 0) {
+		source = NULL;
 		return error_memory(err);
 	}
-	r = fuse_opt_add_arg(&args, "interpfs") || fuse_opt_add_arg(&args, names) ||
+	/* Escaped: what follows a comma in it would be an option. */
+	r = fuse_opt_add_opt_escaped(&options, source) || fuse_opt_add_opt(&options, "subtype=interpfs") ||
+	    (o->read_only && fuse_opt_add_opt(&options, "ro")) || fuse_opt_add_arg(&args, "interpfs") ||
+	    fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, options) ||
 	    (o->debug && fuse_opt_add_arg(&args, "-d"));
 	if (!r)
 		mounted.session = fuse_session_new(&args, &mount_operations, sizeof mount_operations, NULL);

@@ -382,6 +382,17 @@ static int load_name(void *context, const char *name, uint64_t serial)
 	return 0;
 }
 
+/* When a name last came, went or changed: its folder says so, also to the next mount. */
+static struct timespec names_changed(const struct state *state, enum object_kind kind)
+{
+	struct stat st = { .st_mtim = { 0, 0 } };
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "%s/names", object_folder[kind]);
+	(void)fstatat(state->fd, path, &st, 0);
+	return st.st_mtim;
+}
+
 int objects_load(struct state *state, struct error *err)
 {
 	all.state = state;
@@ -393,6 +404,7 @@ int objects_load(struct state *state, struct error *err)
 			return error_memory(err);
 		if (r < 0)
 			return error_wrap(err, "%s", object_folder[kind]);
+		all.kinds[kind].changed = names_changed(state, k);
 	}
 	return 0;
 }

@@ -85,6 +85,23 @@ static int take_option(struct mount_options *o, const char *option, struct error
 	return error_set(err, EINVAL, "unknown option '%s'; known: state=DIR, env_file=FILE, runtime=NAME, ro", option);
 }
 
+/* Cuts off the first of a list, as libfuse's own options are cut: a backslash stands before a comma or a
+ * backslash that belongs to a value. */
+static char *next_option(char **list)
+{
+	char *option = *list, *to = option;
+
+	for (char *from = option;; from++) {
+		if (*from == ',' || !*from) {
+			*list = *from ? from + 1 : NULL;
+			*to = '\0';
+			return option;
+		}
+		from += *from == '\\' && (from[1] == ',' || from[1] == '\\');
+		*to++ = *from;
+	}
+}
+
 static int take_options(struct mount_options *o, const char *list, struct error *err)
 {
 	cleanup_free char *copy = strdup(list);
@@ -93,7 +110,7 @@ static int take_options(struct mount_options *o, const char *list, struct error 
 	if (!copy)
 		return error_memory(err);
 	while (at) {
-		char *option = strsep(&at, ",");
+		char *option = next_option(&at);
 
 		if (take_option(o, option, err) < 0)
 			return -1;

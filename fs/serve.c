@@ -183,7 +183,7 @@ static void op_forget_multi(fuse_req_t request, size_t count, struct fuse_forget
 	fuse_reply_none(request);
 }
 
-static void reply_attributes(fuse_req_t request, fuse_ino_t inode, const struct fuse_file_info *fi)
+void reply_attributes(fuse_req_t request, fuse_ino_t inode, const struct fuse_file_info *fi)
 {
 	struct handle *h = fi ? handle_of(fi->fh) : NULL;
 	struct named *named;
@@ -214,19 +214,19 @@ static void op_getattr(fuse_req_t request, fuse_ino_t inode, struct fuse_file_in
 	reply_attributes(request, inode, fi);
 }
 
-static void truncate_node(fuse_req_t request, const struct node *node, off_t size)
+static void truncate_node(fuse_req_t request, fuse_ino_t inode, const struct node *node, off_t size)
 {
 	struct buffer text = BUFFER(DOCUMENT_MAX);
 	struct error err;
 
-	if (node_read(node, &text, &err) < 0)
-		fuse_reply_err(request, err.code);
-	else if ((size_t)size == text.length)
-		reply_attributes(request, tree_inode(node), NULL);
-	else if ((size_t)size > text.length)
-		fuse_reply_err(request, EFBIG);
+	int code = size < 0 || (size_t)size > text.limit ? EFBIG : node_read(node, &text, &err) < 0 ? err.code : 0;
+
+	if (!code && (size_t)size == text.length)
+		reply_attributes(request, inode, NULL);
+	else if (code || (code = text_resize(&text, (size_t)size)))
+		fuse_reply_err(request, code);
 	else
-		document_put(node, text.data, (size_t)size, request);
+		document_put(node, text.data, text.length, (struct awaiting){ request, inode });
 	buffer_free(&text);
 }
 
@@ -250,7 +250,7 @@ static void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat *st, in
 		else if (named && !named->listed)
 			code = scratch_resize(named, st->st_size);
 		else if (!named && node.row->kind == FILE_DOCUMENT) {
-			truncate_node(request, &node, st->st_size);
+			truncate_node(request, inode, &node, st->st_size);
 			return;
 		} else if (named || !(node.row->mode & 0200)) {
 			struct stat now;

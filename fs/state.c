@@ -264,7 +264,8 @@ int state_check_name(const char *name, struct error *err)
 			return error_set(err, EINVAL, "a name must be UTF-8");
 		if (name[i] == '/')
 			return error_set(err, EINVAL, "a name must not contain '/'");
-		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+		if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f ||
+		    ((unsigned char)name[i] == 0xc2 && (unsigned char)name[i + 1] < 0xa0))
 			return error_set(err, EINVAL, "a name must not contain control characters");
 	}
 	return 0;

@@ -56,7 +56,7 @@ int state_lock(struct state *state, const char *mount_point, struct error *err);
 
 /* Makes an object: its folder, `want` 0 and status draft, then its name; durable when it returns.
  * EEXIST when the name is taken, EINVAL for a name that is none (empty, over 255 bytes, '/',
- * a control character, a leading dot). */
+ * a control character, a leading dot), no UTF-8. */
 int state_add(struct state *state, enum object_kind kind, const char *name, uint64_t *serial,
 	      struct error *err);
 int state_check_name(const char *name, struct error *err);

@@ -21,7 +21,8 @@ int writing_open(struct handle *h, struct error *err);
 void writing_write(struct handle *h, fuse_req_t request, const char *data, size_t n, off_t offset);
 int writing_truncate(struct handle *h, off_t size);
 
-/* inbox.c: a whole text at once. 0 or an errno; `error` says why. */
-int inbox_put(const struct node *node, const char *text, size_t n);
+/* inbox.c: a whole text at once; replies the verdict (request NULL: nobody waits), and 0 when a message
+ * is on the disk. */
+void inbox_put(const struct node *node, const char *text, size_t n, fuse_req_t request);
 
 #endif

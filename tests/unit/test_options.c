@@ -40,6 +40,17 @@ START_TEST(subcommand)
 }
 END_TEST
 
+START_TEST(commas)
+{
+	ck_assert_int_eq(PARSE("mount", "-o", "state=/a\\,b\\\\c\\d,ro,,env_file=/e", "/mnt"), 0);
+	ck_assert_str_eq(options.state, "/a,b\\c\\d");
+	ck_assert_str_eq(options.env_file, "/e");
+	ck_assert(options.read_only);
+	ck_assert_int_eq(PARSE("mount", "-o", "state=/a\\", "/mnt"), 0);
+	ck_assert_str_eq(options.state, "/a\\");
+}
+END_TEST
+
 START_TEST(helper)
 {
 	/* As util-linux calls it for fstab's "user,noauto,nofail,_netdev,x-systemd.automount". */
@@ -87,6 +98,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(t, subcommand);
+	tcase_add_test(t, commas);
 	tcase_add_test(t, helper);
 	tcase_add_test(t, relative);
 	tcase_add_test(t, refused);

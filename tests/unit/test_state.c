@@ -132,6 +132,9 @@ START_TEST(names)
 	bad(state_add(&s, OBJECT_SANDBOX, ".hidden", &found, &err), EINVAL);
 	bad(state_add(&s, OBJECT_SANDBOX, "a/b", &found, &err), EINVAL);
 	bad(state_add(&s, OBJECT_SANDBOX, "a\nb", &found, &err), EINVAL);
+	bad(state_add(&s, OBJECT_SANDBOX, "a\xc2\x9b" "31mb", &found, &err), EINVAL); /* a terminal's CSI */
+	bad(state_add(&s, OBJECT_SANDBOX, "a\xff", &found, &err), EINVAL);
+	bad(state_add(&s, OBJECT_SANDBOX, "a\xc3", &found, &err), EINVAL);
 	state_close(&s);
 }
 END_TEST
