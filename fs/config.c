@@ -269,6 +269,10 @@ static void step_finish(void *data, int result, const struct error *error)
 
 	if (result) {
 		refuse(object, error);
+		if (s->spec) { /* what is in force is on the disk */
+			free(object->sha);
+			object->sha = NULL;
+		}
 		if (s->what != WANT_NOTHING)
 			object->want.generation--; /* it never came to be */
 		files_object_changed(object);

@@ -398,7 +398,8 @@ void accept_again(struct object *object)
 		object->call_refused = false;
 	free(*unstored);
 	*unstored = NULL;
-	if ((folder < 0 || unlinkat(folder, path, 0) < 0) && !told)
+	/* Looked at first: even a removal of nothing waits for a disk that is busy. */
+	if ((folder < 0 || faccessat(folder, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(folder, path, 0) < 0) && !told)
 		return;
 	if (object)
 		(void)clock_gettime(CLOCK_REALTIME, &object->told);

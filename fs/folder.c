@@ -164,7 +164,10 @@ static int mkdir_work(void *data, struct error *err)
 	if (c->above->child->made) {
 		cleanup_close int folder = object_open(objects_state(), c->kind, c->serial, err);
 
-		return folder < 0 ? -1 : c->above->child->made(folder, err);
+		if (folder < 0 || c->above->child->made(folder, err) < 0) {
+			supervise_undo(objects_state(), c->kind, c->name, c->serial);
+			return -1;
+		}
 	}
 	return 0;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/coming.h"
 #include "fs/files.h"
 #include "fs/named.h"
 
@@ -81,6 +82,12 @@ static int take(struct listing_snapshot *s, const struct node *directory)
 	return 0;
 }
 
+static void opendir_again(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi)
+{
+	(void)name;
+	folder_opendir(request, inode, fi);
+}
+
 void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	struct listing_snapshot *s;
@@ -92,6 +99,8 @@ void folder_opendir(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info 
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
+	if (coming_holds(&node, request, inode, NULL, fi, opendir_again))
+		return;
 	s = calloc(1, sizeof *s);
 	h = s ? handle_make(file_kinds[FILE_DIRECTORY], &node, 0, request) : NULL;
 	if (!h) {

@@ -1,5 +1,8 @@
 /* sessions/new: a config written here becomes the next number, which a read on the same descriptor
- * answers. Read or closed, whichever comes first, makes it; a refused config makes nothing. */
+ * answers. Read or closed, whichever comes first, makes it, once; a refused config makes nothing.
+ *
+ *      WRITE ... -> READ: making, the read is parked -> made: its number, then the end of file
+ *                -> RELEASE: making; who looks for sessions meanwhile is held back (coming.h) */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "fs/coming.h"
 #include "fs/config.h"
 #include "fs/mount.h"
 #include "fs/notify.h"
@@ -21,8 +25,7 @@
 struct making {
 	enum object_kind kind;
 	struct node directory;
-	struct handle *handle; /* whose read waits; NULL when it was closed */
-	fuse_req_t request;
+	struct handle *handle; /* NULL when it was closed */
 	char name[24];
 	uint64_t serial;
 	char *text;
@@ -76,9 +79,10 @@ static int make(void *data, struct error *err)
 	    state_add(objects_state(), m->kind, m->name, &m->serial, err) < 0)
 		return -1;
 	folder = object_open(objects_state(), m->kind, m->serial, err);
-	if (folder < 0)
-		return -1;
-	return file_replace(folder, CONFIG, m->text, m->length, 0600, true, err);
+	if (folder >= 0 && file_replace(folder, CONFIG, m->text, m->length, 0600, true, err) == 0)
+		return 0;
+	supervise_undo(objects_state(), m->kind, m->name, m->serial);
+	return -1;
 }
 
 static void reply_number(struct handle *h, fuse_req_t request, size_t size)
@@ -88,6 +92,28 @@ static void reply_number(struct handle *h, fuse_req_t request, size_t size)
 	n = n < size ? n : size;
 	fuse_reply_buf(request, h->text.data + h->position, n);
 	h->position += (off_t)n;
+}
+
+/* Its open is told, and whoever reads there. */
+static void tell(struct handle *h, const struct making *m, int code)
+{
+	struct writing *w = h->data;
+
+	w->making = NULL;
+	w->made = true;
+	w->refused = code;
+	buffer_clear(&h->text);
+	if (!code && buffer_format(&h->text, "%s\n", m->name) < 0)
+		w->refused = ENOMEM;
+	while (h->parked) {
+		size_t size = h->parked->size;
+		fuse_req_t request = unpark(h->parked);
+
+		if (w->refused)
+			fuse_reply_err(request, w->refused);
+		else
+			reply_number(h, request, size);
+	}
 }
 
 static void made(void *data, int result, const struct error *error)
@@ -103,32 +129,24 @@ static void made(void *data, int result, const struct error *error)
 	} else if (result) {
 		refuse(NULL, error);
 	}
-	if (m->handle) {
-		struct handle *h = m->handle;
-		struct writing *w = h->data;
-
-		if (w)
-			w->made = h; /* it was tried, once */
-		buffer_clear(&h->text);
-		if (object && buffer_format(&h->text, "%s\n", m->name) == 0)
-			reply_number(h, m->request, 64);
-		else
-			fuse_reply_err(m->request, result ? error->code : ENOMEM);
-	}
+	if (m->handle)
+		tell(m->handle, m, object ? 0 : result ? error->code : ENOMEM);
+	coming_end(m->kind);
 	free(m->text);
 	verdict_clear(&m->verdict);
 	free(m);
 }
 
 /* Judges the whole text and, if it is right, begins to make the object. 0 or an errno. */
-static int begin(struct handle *h, fuse_req_t request)
+static int begin(struct handle *h)
 {
+	struct writing *w = h->data;
 	struct making *m = calloc(1, sizeof *m);
 	int code;
 
 	if (!m)
 		return ENOMEM;
-	*m = (struct making){ .kind = h->node.row->objects, .handle = request ? h : NULL, .request = request,
+	*m = (struct making){ .kind = h->node.row->objects, .handle = h,
 			      .text = malloc(h->text.length + 1), .length = h->text.length };
 	m->directory.row = &root_row;
 	for (struct row *row = root_row.rows; row->name; row++)
@@ -147,8 +165,11 @@ static int begin(struct handle *h, fuse_req_t request)
 	if (!code) {
 		next_number(m);
 		accept_again(NULL);
-		if (!in_storage(make, made, m))
+		if (!in_storage(make, made, m)) {
+			w->making = m;
+			coming_begin(m->kind);
 			return 0;
+		}
 		code = ENOMEM;
 	}
 	free(m->text);
@@ -165,27 +186,27 @@ static int new_open(struct handle *h, struct error *err)
 static void new_read(struct handle *h, fuse_req_t request, size_t size, off_t offset)
 {
 	struct writing *w = h->data;
-	int code;
 
 	(void)offset;
-	if (w && w->made) {
-		reply_number(h, request, size);
-	} else if (!w || !h->text.length) {
+	if (!w || (!w->made && !w->making && !h->text.length)) {
 		fuse_reply_buf(request, NULL, 0);
-	} else {
-		code = w->refused ? w->refused : begin(h, request);
-		if (code) {
-			w->refused = code;
-			fuse_reply_err(request, code);
-		}
+		return;
 	}
+	if (!w->made && !w->making && !w->refused)
+		w->refused = begin(h);
+	if (w->refused)
+		fuse_reply_err(request, w->refused);
+	else if (w->made)
+		reply_number(h, request, size);
+	else
+		(void)park(request, h, size, -1, NULL, NULL);
 }
 
 static void new_write(struct handle *h, fuse_req_t request, const char *data, size_t n, off_t offset)
 {
 	struct writing *w = h->data;
 
-	if (w->made)
+	if (w->made || w->making)
 		fuse_reply_err(request, EBUSY);
 	else
 		writing_write(h, request, data, n, offset);
@@ -196,7 +217,7 @@ static void new_flush(struct handle *h, fuse_req_t request)
 	struct writing *w = h->data;
 	struct verdict v = { .code = 0 };
 
-	if (!w->made && !w->refused && w->dirty && h->text.length && caller_group(request) == h->opener) {
+	if (!w->made && !w->making && !w->refused && w->dirty && h->text.length && caller_group(request) == h->opener) {
 		config_judge(&h->node, h->text.data, h->text.length, &v);
 		if (v.code)
 			refuse(NULL, &v.error);
@@ -211,10 +232,10 @@ static void new_release(struct handle *h)
 
 	if (!w)
 		return;
-	if (!w->made && w->written && !w->refused && h->text.length) {
-		(void)begin(h, NULL);
-		storage_drain(); /* the next command sees it: rare, and as long as one disk write */
-	}
+	if (!w->made && !w->making && w->written && !w->refused && h->text.length)
+		(void)begin(h);
+	if (w->making)
+		((struct making *)w->making)->handle = NULL;
 	free(w);
 	h->data = NULL;
 }

@@ -100,7 +100,7 @@ static struct row inside_row = {
 
 static struct row root_rows[] = {
 	{ .name = "README", .kind = FILE_VALUE, .render = show_readme, .help = "this page" },
-	{ .name = "status", .kind = FILE_VALUE, .render = show_status, .measure = measure_status,
+	{ .name = "status", .kind = FILE_VALUE, .render = show_status, .measure = measure_status, .lists = true,
 	  .help = "a line an object: kind, name, state, since when, what it uses, what it costs" },
 	{ .name = "log", .kind = FILE_LOG, .help = "what interpfs itself did" },
 	{ .name = "error", .kind = FILE_VALUE, .render = show_refusal, .measure = measure_refusal,

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "fs/coming.h"
 #include "fs/files.h"
 #include "fs/named.h"
 #include "fs/treefile.h"
@@ -118,6 +119,14 @@ static void reply_named(fuse_req_t request, struct named *named)
 		named_forget(named->inode, 1);
 }
 
+static void op_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);
+
+static void lookup_again(fuse_req_t request, fuse_ino_t parent, const char *name, struct fuse_file_info *fi)
+{
+	(void)fi;
+	op_lookup(request, parent, name);
+}
+
 static void op_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
 	struct fuse_entry_param entry;
@@ -133,6 +142,8 @@ static void op_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
+	if (coming_holds(&directory, request, parent, name, NULL, lookup_again))
+		return;
 	named = named_find(&directory, name);
 	if (named && !named->listed) {
 		reply_named(request, named);
@@ -340,6 +351,14 @@ struct handle *open_node(const struct node *node, struct named *named, int flags
 	return h;
 }
 
+static void op_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi);
+
+static void open_again(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi)
+{
+	(void)name;
+	op_open(request, inode, fi);
+}
+
 static void op_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	struct error err = { .code = ENOENT };
@@ -348,8 +367,11 @@ static void op_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info 
 	struct node node;
 
 	TREE(inode, open, request, inode, fi)
-	if (!node_of(inode, &node, &named))
+	if (!node_of(inode, &node, &named)) {
+		if (coming_holds(&node, request, inode, NULL, fi, open_again))
+			return;
 		h = open_node(&node, named, fi->flags, request, &err);
+	}
 	if (!h) {
 		fuse_reply_err(request, err.code);
 		return;

@@ -72,7 +72,8 @@ void storage_submit(struct storage_job *job)
 	pthread_mutex_unlock(&storage.lock);
 }
 
-void storage_drain(void)
+/* Waits until everything submitted is done, and calls done of it. */
+static void drain(void)
 {
 	pthread_mutex_lock(&storage.lock);
 	while (storage.running && (storage.first || storage.busy))
@@ -89,7 +90,7 @@ void storage_stop(void)
 		return;
 	do { /* what is done may ask for more */
 		submitted = storage.submitted;
-		storage_drain();
+		drain();
 	} while (submitted != storage.submitted);
 	pthread_mutex_lock(&storage.lock);
 	storage.stop = true;

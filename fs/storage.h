@@ -18,9 +18,6 @@ struct storage_job {
 
 int storage_start(struct error *err);
 void storage_submit(struct storage_job *job); /* the caller owns job and keeps it until done */
-/* Waits until everything submitted is done, and calls done of it. For the rare request that must
- * be whole before the next one is looked at, from the loop. */
-void storage_drain(void);
 void storage_stop(void);                      /* finishes what was submitted; done is called */
 
 #endif

@@ -68,6 +68,9 @@ int supervise_want(const struct state *state, enum object_kind kind, uint64_t se
 int supervise_remove(struct state *state, enum object_kind kind, const char *name, uint64_t serial,
 		     struct error *err);
 
+/* Any thread. Takes back an object that was just made and could not be furnished. */
+void supervise_undo(struct state *state, enum object_kind kind, const char *name, uint64_t serial);
+
 /* A change of want is on its way to the disk, and supervise_poke will follow: a call that comes in
  * between waits for it, so that it sees every write that was closed before it. */
 void supervise_expect(struct supervisor *s, enum object_kind kind, uint64_t serial);

@@ -51,3 +51,11 @@ int supervise_remove(struct state *state, enum object_kind kind, const char *nam
 	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[kind], serial);
 	return file_remove_tree(state->fd, path, err);
 }
+
+void supervise_undo(struct state *state, enum object_kind kind, const char *name, uint64_t serial)
+{
+	struct error ignored;
+
+	/* What even this leaves, the next mount shows as a draft. */
+	(void)supervise_remove(state, kind, name, serial, &ignored);
+}

@@ -101,6 +101,7 @@ struct row {
 	/* What it renders depends on its own object's status and files alone, so the kernel may keep it
 	 * until the object changes. */
 	bool own;
+	bool lists;            /* what it renders tells of all objects: fs/coming.h */
 	/* Size and time of what render would append, where rendering costs more than a stat may.
 	 * NULL: it is rendered. */
 	void (*measure)(const struct node *node, struct stat *st);

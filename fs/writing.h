@@ -13,7 +13,8 @@ struct writing {
 	size_t tail;      /* bytes of the refused write that came last */
 	off_t tail_offset; /* at which its writer had it */
 	char kept[64];    /* inbox: where the text is on the disk already, "" when it is not */
-	void *made;       /* new: what became of it */
+	void *making;     /* new: what is being made */
+	bool made;        /* new: it was, or could not be */
 };
 
 /* Sets handle->data; the text as it is stored unless O_TRUNC. */

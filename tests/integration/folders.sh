@@ -103,14 +103,14 @@ def code(f, *a):
     except OSError as e: return errno.errorcode[e.errno]
     return 0
 for name, expected in ((b"x" * 256, "ENAMETOOLONG"), (b".hidden", "EINVAL"), (b"a\nb", "EINVAL"), (b"a\x7f", "EINVAL"),
-                       (b"a\xc2\x9b31m", "EINVAL"), (b"\xff", "EINVAL"), (b"a\xc3", "EILSEQ"), (b"..", "EEXIST")):
+                       (b"a\xc2\x9b31m", "EINVAL"), (b"\xff", "EINVAL"), (b"a\xc3", "EINVAL"), (b"..", "EEXIST")):
     got = code(os.mkdir, top + name)
     assert got == expected, (name, got, expected)
     assert name in (b"x" * 256, b"..") or os.path.getsize(top + b"../error"), name
     os.mkdir(top + b"good") if not os.path.exists(top + b"good") else None
     if name != b"..":
         got = code(os.rename, top + b"good", top + name)
-        assert got == expected, (name, got, expected)
+        assert got == expected.replace("EINVAL", "EPERM"), (name, got) # mv takes EINVAL for a move into itself
 for name in (b"y" * 255, b"-x", b"a b", b"*", b"a~", "ü \u2028".encode()):
     os.mkdir(top + name); assert name in os.listdir(top); os.rmdir(top + name)
 PY

@@ -46,3 +46,50 @@ same "it has stopped" stopped "$(cat "$M/sandboxes/a/state")"
 dd if=/dev/zero of="$M/workspace/files/more" bs=512 2>/dev/null
 rmdir "$M/sandboxes/a" "$M/sandboxes/b" || fail "rmdir: $(cat "$M/error")"
 for i in $folders; do eventually 5 test ! -e "$i"; done
+
+# Full at each step of making something, one after the other: nothing is half there, its name is free again, and
+# `error` says why though the disk did not take the sentence.
+unmount_it
+eventually 5 umount "$S"
+mount -t tmpfs -o size=4m,nr_inodes=300,mode=0700 tmpfs "$S" || fail "a disk of few files"
+export INTERPFS_SELFTEST=1
+mount_it
+mkdir "$M/sandboxes/a" "$S/filler"
+fill() { local i=$RANDOM$RANDOM; while touch "$S/filler/$i"; do i=$((i + 1)); done 2>/dev/null; }
+free() { ls "$S/filler" | head -n "$1" | sed "s,^,$S/filler/," | xargs -r rm; }
+made=0 full=0
+for n in $(seq 0 16); do
+	fill; free "$n"
+	before=$(ls "$M/workspaces" "$M/sessions")
+	if mkdir "$M/workspaces/w$n" 2>"$T/why"; then made=$((made + 1)); else
+		full=$((full + 1))
+		grep -q 'No space left' "$T/why" && grep -q 'No space left' "$M/error" || fail "step $n: $(cat "$T/why" "$M/error")"
+		same "step $n of mkdir" "$before" "$(ls "$M/workspaces" "$M/sessions")"
+		free 40
+		mkdir "$M/workspaces/w$n" || fail "step $n of mkdir: its name is not free again"
+		same "no error any more" "" "$(cat "$M/error")"
+	fi
+	rmdir "$M/workspaces/w$n" || fail "rmdir"
+	fill; free "$n"
+	before=$(ls "$M/sessions")
+	exec 3<>"$M/sessions/new"; echo 'sandbox: a' >&3
+	if { read -r number <&3; } 2>/dev/null; then rmdir "$M/sessions/$number" || fail "rmdir"; else
+		same "step $n of a session" "$before" "$(ls "$M/sessions")"
+	fi
+	{ exec 3>&-; } 2>/dev/null
+done
+[ "$made" -gt 0 ] && [ "$full" -gt 5 ] || fail "$made made, $full not: the steps were not met"
+# A config that was kept and could not be put into force: the same bytes, when there is room, do it.
+mkdir "$M/sessions/late"
+fill; free 1
+echo 'sandbox: a' >"$M/sessions/late/config" || fail "its text has room"
+eventually 5 grep -q 'No space left' "$M/sessions/late/error"
+free 40
+echo 'sandbox: a' >"$M/sessions/late/config" || fail "the same bytes"
+eventually 5 grep -q '"sandbox"' "$(ls -d "$S"/sessions/[0-9]* | tail -n 1)/spec.json"
+same "no error any more" "" "$(cat "$M/sessions/late/error")"
+rm -r "$S/filler"
+there=$(ls "$M/workspaces" "$M/sessions")
+unmount_it
+eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
+same "after a remount" "$there" "$(ls "$M/workspaces" "$M/sessions")"

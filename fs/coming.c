@@ -1,0 +1,79 @@
+/* See coming.h. */
+#include "fs/coming.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct held {
+	fuse_req_t request;
+	fuse_ino_t inode;
+	char *name;
+	struct fuse_file_info fi;
+	void (*again)(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi);
+	struct held *next;
+};
+
+static struct {
+	unsigned count[OBJECT_KINDS];
+	struct held *held, **last; /* of all kinds, in the order in which they came */
+} coming;
+
+void coming_begin(enum object_kind kind)
+{
+	coming.count[kind]++;
+}
+
+void coming_end(enum object_kind kind)
+{
+	struct held *held = coming.held;
+
+	if (--coming.count[kind])
+		return;
+	coming.held = NULL;
+	while (held) {
+		struct held *next = held->next;
+
+		held->again(held->request, held->inode, held->name, &held->fi); /* may be held once more */
+		free(held->name);
+		free(held);
+		held = next;
+	}
+}
+
+/* What shows objects: their folder, and the root's status. */
+static bool shows(const struct node *node, enum object_kind kind)
+{
+	if (node->row->kind == FILE_DIRECTORY)
+		return node->row->listing == LIST_OBJECTS && node->row->objects == kind;
+	return node->row->lists;
+}
+
+bool coming_holds(const struct node *node, fuse_req_t request, fuse_ino_t inode, const char *name,
+		  const struct fuse_file_info *fi,
+		  void (*again)(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi))
+{
+	bool waits = false;
+	struct held *held;
+
+	for (int kind = 0; kind < OBJECT_KINDS; kind++)
+		waits = waits || (coming.count[kind] && shows(node, (enum object_kind)kind));
+	if (!waits)
+		return false;
+	held = calloc(1, sizeof *held);
+	if (!held || (name && !(held->name = strdup(name)))) {
+		free(held);
+		fuse_reply_err(request, ENOMEM);
+		return true;
+	}
+	held->request = request;
+	held->inode = inode;
+	held->again = again;
+	if (fi)
+		held->fi = *fi;
+	if (!coming.held)
+		coming.last = &coming.held;
+	*coming.last = held;
+	coming.last = &held->next;
+	return true;
+}
