@@ -1,6 +1,5 @@
 /* Fuzzes the judge. What is refused early must be refused at the end: a refusal is only given for
  * what no continuation can mend, so a prefix of a right text is never refused. */
-// sources: fs/judge.c fs/yaml.c fs/fields.c fs/words.c base/error.c base/buffer.c
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

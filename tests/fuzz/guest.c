@@ -6,7 +6,6 @@
  * really run, killed or connected to: those three calls are replaced.
  * The runner's end: each operation ends exactly once, what is not asked for is closed, and the
  * same is told however the bytes were cut. */
-// sources: backend/sandbox/guest.c backend/sandbox/guest_tunnel.c base/passing.c base/buffer.c base/error.c base/frame.c
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,5 @@
 /* Fuzzes the line reader and the parser of JSON-RPC. The first byte says in how large pieces the
  * bytes arrive; what is parsed is printed and must parse again to the same kind. */
-// sources: mcp/jsonrpc.c mcp/text.c base/buffer.c base/error.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,4 @@
 /* A kernel's messages: the frame, the routing by headers, and what is copied out of content. */
-// sources: backend/kernel/wire.c backend/kernel/json.c base/buffer.c base/error.c
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,6 @@
 /* What a sandbox says to its proxy: the heads and bodies of requests, a TLS hello, names of hosts.
  * The first byte says how the rest is cut into pieces; however it is cut, the server gets the same,
  * and what it gets is read again as the very same request. */
-// sources: backend/proxy/request.c backend/proxy/hello.c base/hosts.c base/buffer.c base/error.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
 /* SSE parser and the assembly of Claude's answers. The first byte says how the rest is cut into
  * pieces; however it is cut, the same events must come out. */
-// sources: backend/llm/sse.c backend/llm/claude_stream.c backend/llm/retry.c backend/llm/answer.c base/buffer.c base/error.c
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* Fuzzes what a process of interpfs reads that another one, or a power cut, has left: want, status,
  * run/pid, the torn tails of logs, and the frames on both sides of a runner's socket. The first
  * byte of the input says which. What parses is written again and must read the same. */
-// sources: base/error.c base/buffer.c base/frame.c base/file.c base/talk.c base/failpoint.c fs/state.c fs/object.c backend/runner.c backend/runner_files.c backend/runner_socket.c backend/runner_conversation.c backend/runner_run.c
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
