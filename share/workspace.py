@@ -4,23 +4,43 @@ Usage: python3 -I workspace.py LIBRARIES SKILLS
 
 Prints one JSON object: "entries", each with name, kind, where, and why it failed (null when it is
 fine), and "docs", Markdown made of docstrings and signatures.
+
+What lies there may come from anybody: only ordinary files are read, no link that leads out of the
+folder is followed (a sandbox could not follow it either), and memory is bounded.
 """
 import ast
 import json
 import os
+import resource
+import stat
 import sys
 
 LONGEST = 4 << 20  # bytes of a file that is looked at
+MEMORY = 4 << 30   # bytes of address space
 SKIPPED = ("__pycache__",)
 
 
-def problem(path):
+def leads_out(path, top):
+    return not os.path.realpath(path).startswith(os.path.realpath(top) + os.sep)
+
+
+def source_of(path):
+    """The file's bytes; None when it is too long to be looked at."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is no ordinary file")
+        source = file.read(LONGEST + 1)
+    return source if len(source) <= LONGEST else None
+
+
+def problem(path, top):
     """Why the file is no Python, with line and column; None when it is."""
+    if leads_out(path, top):
+        return "it leads out of the folder"
     try:
-        if os.path.getsize(path) > LONGEST:
+        source = source_of(path)
+        if source is None:
             return None
-        with open(path, "rb") as file:
-            source = file.read()
         compile(source, os.path.basename(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         place = ""
@@ -40,9 +60,11 @@ def python_files(folder):
                 yield os.path.join(here, name)
 
 
-def package_problem(folder):
+def package_problem(folder, top):
+    if leads_out(folder, top):
+        return "it leads out of the folder"
     for path in python_files(folder):
-        why = problem(path)
+        why = problem(path, top)
         if why:
             return os.path.relpath(path, folder) + ": " + why
     return None
@@ -73,8 +95,7 @@ def section(level, title, node):
 def document(name, path):
     """Markdown for one module: its docstring, its public functions and classes."""
     try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read(LONGEST))
+        tree = ast.parse(source_of(path) or b"")
     except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):
         return []
     text = section(2, name, tree)
@@ -95,18 +116,18 @@ def library(folder, name):
     path = os.path.join(folder, name)
     if os.path.isdir(path):
         if os.path.isfile(os.path.join(path, "__init__.py")):
-            return "package", package_problem(path), name, os.path.join(path, "__init__.py")
+            return "package", package_problem(path, folder), name, os.path.join(path, "__init__.py")
         if os.path.isfile(os.path.join(path, "code.py")):
             module = name.replace("-", "_")
-            why = package_problem(path)
+            why = package_problem(path, folder)
             if not module.isidentifier():
                 why = "'%s' is no name that Python can import" % module
             return "skill", why, module, os.path.join(path, "code.py")
-        return "folder", package_problem(path), name, None
+        return "folder", package_problem(path, folder), name, None
     if not os.path.exists(path):
         return "link", "it leads nowhere", name, None
     if name.endswith(".py"):
-        why = problem(path)
+        why = problem(path, folder)
         if not why and not name[:-3].isidentifier():
             why = "'%s' is no name that Python can import" % name[:-3]
         return "module", why, name[:-3], path
@@ -133,12 +154,16 @@ def main(libraries, skills):
             docs += document(module, path)
     for name in entries_of(skills):
         why = None
-        if not os.path.isfile(os.path.join(skills, name, "SKILL.md")):
+        text = os.path.join(skills, name, "SKILL.md")
+        if not os.path.isfile(text):
             why = "there is no %s/SKILL.md" % name
+        elif leads_out(text, skills):
+            why = "%s/SKILL.md leads out of the folder" % name
         entries.append({"name": name, "kind": "skill", "where": "/workspace/skills/" + name, "why": why, "module": None})
     text = "\n".join(["# Libraries", ""] + docs) if docs else ""
     json.dump({"entries": entries, "docs": text}, sys.stdout)
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     main(sys.argv[1], sys.argv[2])
