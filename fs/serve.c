@@ -548,6 +548,12 @@ OPERATION(releasedir, struct fuse_file_info *fi)
 	folder_releasedir(request, inode, fi);
 }
 
+OPERATION(fsyncdir, int data_only, struct fuse_file_info *fi)
+{
+	TREE(inode, fsyncdir, request, inode, data_only, fi)
+	fuse_reply_err(request, 0); /* what mkdir, rename and rmdir acknowledged is on the disk */
+}
+
 OPERATION(fallocate, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
 {
 	TREE(inode, fallocate, request, inode, mode, offset, length, fi)
@@ -571,5 +577,5 @@ const struct fuse_lowlevel_ops mount_operations = {
 	.rename = op_rename, .link = op_link, .create = op_create, .open = op_open, .read = op_read,
 	.write = op_write, .flush = op_flush, .fsync = op_fsync, .release = op_release, .poll = op_poll,
 	.opendir = op_opendir, .readdir = op_readdir, .readdirplus = op_readdirplus,
-	.releasedir = op_releasedir, .statfs = op_statfs, .fallocate = op_fallocate,
+	.releasedir = op_releasedir, .fsyncdir = op_fsyncdir, .statfs = op_statfs, .fallocate = op_fallocate,
 };

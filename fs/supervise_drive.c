@@ -38,7 +38,8 @@ void supervise_say_changed(struct supervisor *s, struct object *o, const char *p
 		s->callbacks.changed(s->context, o->kind, o->serial, path, size, mtime_ns);
 }
 
-/* Where no runner lives, the mount writes in its place. */
+/* Where no runner lives, the mount writes in its place. Not synced, for this is the loop: what a power cut
+ * takes back is decided once more, from the other files. */
 static void write_for_runner(struct supervisor *s, struct object *o, int folder, const char *state,
 			     const char *failure)
 {
@@ -51,8 +52,8 @@ static void write_for_runner(struct supervisor *s, struct object *o, int folder,
 	next.since = (double)now.tv_sec + (double)(now.tv_nsec / 1000000) / 1000;
 	(void)snprintf(next.state, sizeof next.state, "%s", state);
 	if (buffer_format(&b, "%s\n", failure) < 0 ||
-	    file_replace(folder, "failure", b.data, b.length, 0600, true, &err) < 0 ||
-	    status_write(folder, &next, true, &err) < 0)
+	    file_replace(folder, "failure", b.data, b.length, 0600, false, &err) < 0 ||
+	    status_write(folder, &next, false, &err) < 0)
 		supervise_log(s, o, "its state could not be written: %s", b.data ? err.text : "out of memory");
 	supervise_say_changed(s, o, NULL, 0, 0);
 	supervise_set_status(s, o, &next);

@@ -35,6 +35,7 @@ int tree_work_mknod(struct tree_job *job)
 		return -EPERM;
 	if (mknodat(folder, job->name, job->mode, 0) < 0)
 		return -errno;
+	tree_touched(job->node);
 	return tree_reply_entry(job, folder, job->name);
 }
 

@@ -31,6 +31,12 @@ rm "$W/libraries/broken.py"
 echo wait >"$W/ctl"
 same "gone again" 1 "$(wc -l <"$W/installed")"
 
+# what is made without being opened
+python3 -c "import os; os.mknod('$W/libraries/bare.py')" && echo wait >"$W/ctl" || fail "mknod"
+same "mknod is seen" 1 "$(grep -c '^bare.py module installed' "$W/installed")"
+rm "$W/libraries/bare.py"
+echo wait >"$W/ctl"
+
 # a package and a skill; bytecode is dropped
 mkdir -p "$T/pack/sub" "$T/steering-hook"
 echo 'from . import sub' >"$T/pack/__init__.py"; echo 'a = 1' >"$T/pack/sub/__init__.py"; (cd "$T" && python3 -m compileall -q pack)
