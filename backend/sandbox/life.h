@@ -62,6 +62,7 @@ int life_pump(struct life *s, int timeout_ms, struct error *err);
 
 /* life_guest.c */
 double life_now(void);                   /* CLOCK_BOOTTIME */
+double life_real(double at);             /* the same moment on CLOCK_REALTIME */
 extern const struct guest_callbacks life_quiet; /* for requests whose answer nobody needs */
 int life_attach(struct life *s, struct guest *guest, struct error *err);
 void life_detach(struct life *s, int code, const char *reason);
@@ -72,6 +73,8 @@ int life_keep_deadline(struct life *s, struct error *err);
 void life_read_deadline(struct life *s);
 /* Gives the guest a new deadline. 0: none. */
 int life_set_deadline(struct life *s, double deadline, struct error *err);
+/* info.json: what the backend says of it, and its deadline. */
+int life_write_info(struct life *s, struct error *err);
 void life_open_samples(struct life *s);
 void life_close_samples(struct life *s);
 /* Gives the guest the idle_timeout of the config in force. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static int host_watch(void *context, int fd, short events, void (*ready)(void *, short), void *ready_context,
 		      struct error *err)
@@ -85,30 +86,43 @@ static void follow_config(struct life *s)
 		runner_log(s->runner, "timeout: %.0f seconds", timeout);
 }
 
+static void log_extension(struct life *s, unsigned long seconds)
+{
+	time_t at = (time_t)life_real(s->deadline);
+	char when[32] = "";
+	struct tm tm;
+
+	if (gmtime_r(&at, &tm))
+		(void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	runner_log(s->runner, "extended by %lu seconds, until %s", seconds, when);
+}
+
 static void run_command(struct life *s, struct conversation *c, const char *line)
 {
+	size_t word = strcspn(line, " \t");
+	const char *number = line + word + strspn(line + word, " \t");
 	struct error err;
 	unsigned long seconds;
 	char *end;
 
-	if (strncmp(line, "extend ", 7)) {
+	if (word != 6 || strncmp(line, "extend", 6)) {
 		conversation_end(c, EINVAL, 0, "unknown command '%.64s'; known: extend SECONDS", line);
 		return;
 	}
 	errno = 0;
-	seconds = strtoul(line + 7, &end, 10);
-	if (errno || end == line + 7 || *end || !seconds || seconds > 366ul * 86400) {
+	seconds = strtoul(number, &end, 10);
+	if (errno || end == number || *end || !seconds || seconds > 366ul * 86400) {
 		conversation_end(c, EINVAL, 0, "extend takes a number of seconds, as in: extend 600");
-		return;
-	}
-	if (!s->guest)
+	} else if (!s->guest) {
 		conversation_end(c, ENOTCONN, 0, "the sandbox does not run");
-	else if (!s->deadline)
+	} else if (!s->deadline) {
 		conversation_end(c, 0, 0, "%s", "");
-	else if (life_set_deadline(s, s->deadline + (double)seconds, &err))
+	} else if (life_set_deadline(s, s->deadline + (double)seconds, &err)) {
 		conversation_end(c, err.code, 0, "%s", err.text);
-	else
+	} else {
+		log_extension(s, seconds);
 		conversation_end(c, 0, 0, "%s", "");
+	}
 }
 
 static void dispatch(struct life *s, const struct runner_event *event)

@@ -23,6 +23,14 @@ double life_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+double life_real(double at)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9 + at - life_now();
+}
+
 static void guest_ready(void *context, short revents)
 {
 	struct life *s = context;
@@ -95,7 +103,7 @@ int life_set_deadline(struct life *s, double deadline, struct error *err)
 	    life_watch_guest(s, err))
 		return -1;
 	s->deadline = deadline;
-	return life_keep_deadline(s, err);
+	return life_keep_deadline(s, err) || life_write_info(s, err) ? -1 : 0;
 }
 
 int life_set_idle(struct life *s, struct error *err)

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,12 +167,15 @@ static int choose_backend(struct life *s, struct error *err)
 	return open_backend(s, wanted_backend(s), err);
 }
 
-static int write_info(struct life *s, struct error *err)
+int life_write_info(struct life *s, struct error *err)
 {
 	cJSON *info = cJSON_CreateObject();
 	cleanup_free char *text = NULL;
 	int result = info ? s->backend->describe(&s->sandbox, info, err) : error_memory(err);
 
+	/* Milliseconds, as `since` has them. */
+	if (!result && s->deadline > 0 && !cJSON_AddNumberToObject(info, "deadline", round(life_real(s->deadline) * 1000) / 1000))
+		result = error_memory(err);
 	if (!result) {
 		text = cJSON_Print(info);
 		result = text ? runner_set_text(s->runner, "info.json", text, err) : error_memory(err);
@@ -229,7 +233,7 @@ static int start(struct life *s, struct error *err)
 	s->started = life_now();
 	s->deadline = sandbox_number(&s->sandbox, "timeout", 0);
 	s->deadline += s->deadline > 0 ? s->started : 0;
-	if (life_attach(s, guest, err) || wait_for_gate(s, err) || write_info(s, err) || life_keep_deadline(s, err) ||
+	if (life_attach(s, guest, err) || wait_for_gate(s, err) || life_write_info(s, err) || life_keep_deadline(s, err) ||
 	    (!kept && keep_backend(s, true, err)) ||
 	    runner_set_state(s->runner, "ready", err))
 		return -1;

@@ -35,7 +35,19 @@ case $(cat "$M/sandboxes/short/error") in *"timeout of 2 seconds was reached"*) 
 same "containers" 0 "$(guests)"
 echo restart >"$M/sandboxes/short/ctl" || fail "restart"
 same "error after a restart" "" "$(cat "$M/sandboxes/short/error")"
+ends() { jq .deadline "$M/sandboxes/short/info.json"; }
+about() { awk -v a="$2" -v b="$3" 'BEGIN { exit !(a > b - 2 && a < b + 2) }' || fail "$1: $2, not $3"; }
+before=$(ends)
+about "the deadline" "$before" "$(($(date +%s) + 2))"
 echo 'extend 300' >"$M/sandboxes/short/ctl" || fail "extend"
+about "the deadline after extend" "$(ends)" "$(awk -v t="$before" 'BEGIN { printf "%.3f", t + 300 }')"
+grep -q 'extended by 300 seconds, until 2' "$M/sandboxes/short/log" || fail "log: $(cat "$M/sandboxes/short/log")"
+for wrong in extend 'extend soon' 'extend -5'; do
+	fails "$wrong" sh -c "echo '$wrong' >$M/sandboxes/short/ctl"
+	same "error of '$wrong'" "extend takes a number of seconds, as in: extend 600" "$(cat "$M/sandboxes/short/error")"
+done
+printf 'network: none\ntimeout: 900\n' >"$M/sandboxes/short/config" || fail "a longer timeout: $(cat "$M/sandboxes/short/error")"
+eventually 5 sh -c "[ \"\$(jq '.deadline | floor' $M/sandboxes/short/info.json)\" -gt $(($(date +%s) + 800)) ]"
 rmdir "$M/sandboxes/short"
 
 # A killed guest.
