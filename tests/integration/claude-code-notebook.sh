@@ -37,6 +37,21 @@ same "the cell's source" "1 / 1" "$(cat "$M/notebooks/probe/cells/2/source")"
 same "its output" 1.0 "$(cat "$M/notebooks/probe/cells/2/output")"
 same "the text cell" "# Better" "$(cat "$M/notebooks/probe/cells/3/source")"
 
+echo "several cells in one answer, and one that takes longer than the client waits"
+jq -n '{content: ([1, 2, 3] | map({tool: "mcp__probe__execute_code", input: {code: "print(\"cell\", \(.))"}}))}' >"$T/step"
+api_steps "$(cat "$T/step")" '{"tool": "mcp__probe__execute_code", "input": {"code": "import time; time.sleep(4); print(\"late\")"}}' \
+	'{"tool": "mcp__probe__interrupt"}' '{"text": "Enough."}'
+CLAUDE_ENV=MCP_TOOL_TIMEOUT=1500
+claude_code "$M/notebooks/probe/mcp.json" "Three at once." || fail "Claude Code: $? $(cat "$T/claude.err")"
+CLAUDE_ENV=
+same "refusals" "" "$(refusals)"
+for i in 1 2 3; do same "cell $i" "cell $i" "$(sed -n 1p "$M/notebooks/probe/cells/$((i + 3))/output")"; done
+api_log 'select(.event == "request") | .body.messages[].content[]? | objects | select(.is_error) | .content' | grep -q 'timed out after' ||
+	fail "the model was not told that it timed out"
+grep -q KeyboardInterrupt "$M/notebooks/probe/cells/7/output" || fail "cell 7: $(cat "$M/notebooks/probe/cells/7/output")"
+# Its servers end with it.
+eventually 10 sh -c "! ps -eo args | grep -v grep | grep -q 'interpfs mcp $S/'"
+
 echo "when the mount has ended"
 cp "$M/notebooks/probe/mcp.json" "$T/mcp.json" || fail "cp"
 unmount_it
@@ -45,4 +60,4 @@ claude_code "$T/mcp.json" "Still there?" || fail "Claude Code: $? $(cat "$T/clau
 same "refusals" "" "$(refusals)"
 returned | grep -q c3RpbGwgaGVyZQ== || fail "the model was told: $(returned | cut -c1-500)"
 mount_it
-same "what the next mount shows" c3RpbGwgaGVyZQ== "$(cat "$M/notebooks/probe/cells/4/output")"
+same "what the next mount shows" c3RpbGwgaGVyZQ== "$(cat "$M/notebooks/probe/cells/8/output")"
