@@ -179,6 +179,21 @@ void http_close(struct http *h)
 	free(h);
 }
 
+/* The authorities that the user trusts, as curl's own tool finds them: the library does not look. */
+static CURLcode set_authorities(CURL *easy)
+{
+	const char *file = getenv("CURL_CA_BUNDLE"), *folder = getenv("SSL_CERT_DIR");
+	CURLcode rc = CURLE_OK;
+
+	if (!file || !*file)
+		file = getenv("SSL_CERT_FILE");
+	if (file && *file)
+		rc = curl_easy_setopt(easy, CURLOPT_CAINFO, file);
+	if (!rc && folder && *folder)
+		rc = curl_easy_setopt(easy, CURLOPT_CAPATH, folder);
+	return rc;
+}
+
 int http_post(struct http *h, const char *url, const char *const *headers, const void *body, size_t n,
 	      struct error *err)
 {
@@ -223,6 +238,7 @@ int http_post(struct http *h, const char *url, const char *const *headers, const
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, h);
 #undef SET
+	rc = rc ? rc : set_authorities(h->easy);
 	if (rc)
 		return error_set(err, EINVAL, "%s: %s", url, curl_easy_strerror(rc));
 	if (curl_multi_add_handle(h->multi, h->easy))

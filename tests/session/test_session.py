@@ -518,33 +518,80 @@ class Wire(Case):
             self.assertIn(text, s.failure())
             self.assertEqual(s.events("retry"), [], "it was tried again")
 
-    def tls(self):
-        """A server whose certificate nobody has signed."""
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                        "-subj", "/CN=localhost", "-keyout", self.tmp + "/tls", "-out", self.tmp + "/tls"], check=True,
-                       stderr=subprocess.DEVNULL)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.tmp + "/tls")
+    def serve(self, speak):
+        """Has speak(connection) in a thread for each connection to the port that it returns."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
 
-        def serve():
+        def talk(connection):
             try:
-                context.wrap_socket(listener.accept()[0], server_side=True)
+                speak(connection)
+            except OSError:
+                pass
+            connection.close()
+
+        def accept():
+            try:
+                while True:
+                    threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
             except OSError:
                 pass
 
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=accept, daemon=True).start()
         return listener.getsockname()[1]
+
+    @staticmethod
+    def pump(one, other):
+        def copy(source, sink):
+            try:
+                for piece in iter(lambda: source.recv(65536), b""):
+                    sink.sendall(piece)
+                sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+
+        threading.Thread(target=copy, args=(one, other), daemon=True).start()
+        copy(other, one)
+
+    def tls(self):
+        """A TLS server before the API whose certificate nobody has signed; it is in self.tmp/tls."""
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", self.tmp + "/key",
+                        "-out", self.tmp + "/tls"], check=True, stderr=subprocess.DEVNULL)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.tmp + "/tls", self.tmp + "/key")
+        host, port = self.api.url.removeprefix("http://").split(":")
+        return self.serve(lambda c: self.pump(context.wrap_socket(c, server_side=True), socket.create_connection((host, port))))
+
+    def test_proxy_and_authority(self):
+        """As behind a company's wall. What the proxy says is not what the server says."""
+        asked = []
+
+        def proxy(connection):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(1)
+            asked.append(head.split()[:2])
+            host, port = head.split()[1].decode().split(":")
+            connection.sendall(b"HTTP/1.1 200 Connected\r\nretry-after: 600\r\ncontent-type: text/html\r\n\r\n")
+            self.pump(connection, socket.create_connection((host, port)))
+
+        port = self.tls()
+        self.env.update(https_proxy=f"http://127.0.0.1:{self.serve(proxy)}", no_proxy="",
+                        CURL_CA_BUNDLE="", SSL_CERT_FILE=self.tmp + "/tls")
+        self.secrets["ANTHROPIC_BASE_URL"] = f"https://127.0.0.1:{port}"
+        self.api.steps({"status": 529}, {"text": "It is two."})
+        s = self.session()
+        s.run("go")
+        self.done(s)
+        self.assertLess(s.events("retry")[0]["delay"], 1)
+        self.assertEqual(asked[0], [b"CONNECT", f"127.0.0.1:{port}".encode()])
 
     def test_slow_line(self):
         """A large request on a line so slow that sending takes longer than a silence may."""
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listener.close)
         asked = []
 
-        def serve():
-            connection = listener.accept()[0]
+        def read_slowly(connection):
             asked.append(1)
             data = b""
             while b"\r\n\r\n" not in data:
@@ -556,10 +603,8 @@ class Wire(Case):
                 left -= len(connection.recv(65536))
             body = json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": "all of it came"}}).encode()
             connection.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            connection.close()
 
-        threading.Thread(target=serve, daemon=True).start()
-        self.secrets["ANTHROPIC_BASE_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.secrets["ANTHROPIC_BASE_URL"] = f"http://127.0.0.1:{self.serve(read_slowly)}"
         self.env["INTERPFS_STALL_SECONDS"] = "5"
         s = self.session(retry={"attempts": 0, "seconds": 900})
         s.run("x" * (24 << 20))
