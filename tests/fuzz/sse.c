@@ -1,13 +1,36 @@
 /* SSE parser and the assembly of Claude's answers. The first byte says how the rest is cut into
- * pieces; however it is cut, the same events must come out. */
+ * pieces; however it is cut, the same events must come out. An answer's content is a line of JSON,
+ * and what its tools get is what goes back. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/llm/claude_stream.h"
 #include "backend/llm/sse.h"
+#include "mcp/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(const struct answer *a)
+{
+	cJSON *content = cJSON_Parse(a->content), *again;
+	const cJSON *block;
+	size_t i = 0;
+
+	if (!cJSON_IsArray(content) || strpbrk(a->content, "\n\r") || !text_is_utf8(a->content, strlen(a->content)))
+		abort();
+	cJSON_ArrayForEach(block, content) {
+		const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(block, "type"));
+		const cJSON *input = cJSON_GetObjectItemCaseSensitive(block, "input");
+
+		if (!type || strcmp(type, "tool_use") != 0)
+			continue;
+		again = a->calls[i].arguments;
+		if (i++ >= a->count || !cJSON_IsObject(input) || (again && !cJSON_Compare(input, again, true)))
+			abort();
+	}
+	cJSON_Delete(content);
+}
 
 static uint64_t run(const uint8_t *data, size_t size, size_t piece)
 {
@@ -30,10 +53,12 @@ static uint64_t run(const uint8_t *data, size_t size, size_t piece)
 		while ((got = sse_take(&sse, at == size, &event, &err)) > 0) {
 			for (size_t i = 0; i <= event.length; i++)
 				sum = (sum ^ (uint8_t)event.data[i]) * 1099511628211u;
-			if (claude_stream_event(&stream, event.data, event.length, &p) == PIECE_ANSWER)
+			if (claude_stream_event(&stream, event.data, event.length, &p) == PIECE_ANSWER) {
+				check(&p.answer);
 				answer_free(&p.answer);
-			else if (p.kind == PIECE_TROUBLE)
+			} else if (p.kind == PIECE_TROUBLE) {
 				cJSON_Delete(p.usage);
+			}
 #ifdef PLANTED
 			if (stream.count > 1 && stream.stop_reason[0])
 				__builtin_trap();

@@ -63,6 +63,16 @@ class Turns(Case):
         self.assertEqual(self.api.refusals(), [])
         self.assertGreater(json.loads(s.read("usage"))["cache_read_tokens"], 0)
 
+    def test_texts_that_are_none(self):
+        """Bytes that are no UTF-8 in what becomes the system prompt would spoil every request."""
+        s = self.with_notebook()
+        for name, data in ((f"{self.state}/notebooks/101/model_info.md", b"caf\xe9 \xe2\x82"), (s.folder + "/prompt", b"\xff!\n")):
+            with open(name, "wb") as f:
+                f.write(data)
+        s.run("go")
+        self.done(s)
+        self.assertEqual(self.api.bodies()[0]["system"][0]["text"], "caf? ??\n\n?!")
+
     def test_queue(self):
         self.api.steps({"text": "One."}, {"text": "Two."})
         s = self.session()
@@ -732,6 +742,31 @@ class Interrupts(Case):
         s.command("interrupt")
         self.assertEqual(s.end(), "interrupted")
         self.assertEqual(s.failure(), "")
+
+    def test_at_any_moment(self):
+        """At random: it ends soon and in order, the conversation stays right, the next message has its turn."""
+        chance = random.Random(os.environ.get("SEED"))
+        s = self.with_notebook()
+        for n in range(12):
+            self.api.steps({**CALL, "delay": 0.01}, {"status": 529, "retry_after_ms": 200},
+                           {"content": [{"tool": "execute_code", "input": {"code": "second value"}}] * 2, "delay": 0.01},
+                           {"text": "It is a long answer.", "delay": 0.05, "chunk": 5})
+            s.say(f"go {n}")
+            s.start()
+            time.sleep(chance.random() * 1.5)
+            try:
+                s.command("interrupt")
+            except OSError:
+                pass  # it has ended
+            begun = time.monotonic()
+            self.assertIn(s.end(), ("interrupted", "done"))
+            self.assertLess(time.monotonic() - begun, 8)
+            self.check(s)
+        self.api.steps({"text": "Yes."})
+        s.run("Still there?")
+        self.done(s)
+        self.assertEqual((s.read("result"), self.api.refusals()), ("Yes.\n", []))
+        self.assertEqual(len([e for e in s.events("user") if not e.get("note")]), 13)
 
     def test_message_in_the_queue_comes_next(self):
         self.api.steps({"text": "It is a long answer of many words.", "delay": 0.2, "chunk": 5}, {"text": "Two."})
