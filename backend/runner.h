@@ -111,6 +111,9 @@ void *conversation_data(const struct conversation *c);
  * cut after its last whole line, "log" and "messages" get a line "[interrupted]", any other file
  * is left as it is. */
 int runner_set_state(struct runner *r, const char *state, struct error *err); /* durable */
+/* The same before it is on the disk: the story syncs the file "status" (syncing.h) before it says
+ * anything more. */
+int runner_show_state(struct runner *r, const char *state, struct error *err);
 int runner_set_failure(struct runner *r, const char *text, struct error *err); /* "" removes it */
 int runner_set_value(struct runner *r, const char *path, const void *data, size_t n, mode_t mode,
 		     struct error *err);

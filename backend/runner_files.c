@@ -109,7 +109,7 @@ int runner_set_text(struct runner *r, const char *path, const char *text, struct
 	return runner_set_value(r, path, text, strlen(text), 0600, err);
 }
 
-int runner_set_state(struct runner *r, const char *state, struct error *err)
+static int set_state(struct runner *r, const char *state, bool wait, struct error *err)
 {
 	struct status next = { .generation = r->want.generation };
 	struct timespec now;
@@ -127,13 +127,23 @@ int runner_set_state(struct runner *r, const char *state, struct error *err)
 	if (!strcmp(r->status.state, state) && r->status.since > 0)
 		next.since = r->status.since;
 	/* Between idle and busy there is nothing that a power cut would leave: it ends the process. */
-	durable = next.generation != r->status.generation || status_resting(r->kind, state) ||
-		  status_resting(r->kind, r->status.state);
+	durable = wait && (next.generation != r->status.generation || status_resting(r->kind, state) ||
+			   status_resting(r->kind, r->status.state));
 	if (status_write(r->folder, &next, durable, err) < 0)
 		return -1;
 	r->status = next;
 	runner_changed(r, "status");
 	return 0;
+}
+
+int runner_set_state(struct runner *r, const char *state, struct error *err)
+{
+	return set_state(r, state, true, err);
+}
+
+int runner_show_state(struct runner *r, const char *state, struct error *err)
+{
+	return set_state(r, state, false, err);
 }
 
 int runner_set_failure(struct runner *r, const char *text, struct error *err)

@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/syncing.h"
 
 #define QUIT_MS 2000
 #define SECRETS_MS 10000
@@ -104,28 +105,35 @@ static int clear_away(struct life *s, const char *reason, struct error *err)
 	return bring_down(s, reason, &kind, why, err);
 }
 
-/* "NAME", and " kept" once it was ready: from then on its files are there, and it stays. */
-static int keep_backend(struct life *s, bool kept, struct error *err)
+/* The file BACKEND says on which it is: "NAME", "NAME begun" while it starts there for the first time,
+ * "NAME kept" once it was ready: from then on its files are there, and it stays. "begun" is on the
+ * disk before it is ready, and nobody waits for "kept": after a power cut one counts as the other. */
+enum place { PLACE_NAMED, PLACE_BEGUN, PLACE_KEPT };
+
+static const char *const place_words[] = { "", " begun", " kept" };
+
+static int keep_backend(struct life *s, enum place place, struct error *err)
 {
 	char text[64];
-	int n = snprintf(text, sizeof text, "%s%s\n", s->backend->name, kept ? " kept" : "");
+	int n = snprintf(text, sizeof text, "%s%s\n", s->backend->name, place_words[place]);
 
-	return file_replace(runner_folder(s->runner), BACKEND, text, (size_t)n, 0600, true, err);
+	return file_replace(runner_folder(s->runner), BACKEND, text, (size_t)n, 0600, false, err);
 }
 
-static void read_backend(struct life *s, char name[32], bool *kept)
+static enum place read_backend(struct life *s, char name[32])
 {
 	cleanup_buffer struct buffer text = BUFFER(64);
 	struct error ignored;
 	size_t n;
 
 	name[0] = '\0';
-	*kept = false;
 	if (file_read(runner_folder(s->runner), BACKEND, &text, &ignored) || !text.length)
-		return;
+		return PLACE_NAMED;
 	n = strcspn(text.data, " \n");
 	(void)snprintf(name, 32, "%.*s", (int)n, text.data);
-	*kept = !strcmp(text.data + n, " kept\n");
+	if (!strcmp(text.data + n, " kept\n"))
+		return PLACE_KEPT;
+	return strcmp(text.data + n, " begun\n") ? PLACE_NAMED : PLACE_BEGUN;
 }
 
 static const char *wanted_backend(const struct life *s)
@@ -154,12 +162,16 @@ static int open_backend(struct life *s, const char *name, struct error *err)
 static int choose_backend(struct life *s, struct error *err)
 {
 	char recorded[32];
-	bool kept;
+	enum place place = read_backend(s, recorded);
 
-	read_backend(s, recorded, &kept);
 	if (open_backend(s, *recorded ? recorded : wanted_backend(s), err))
 		return -1;
-	if (kept || !strcmp(s->backend->name, wanted_backend(s)) || runner_want(s->runner)->what != WANT_RUN)
+	if (place == PLACE_BEGUN && rebooted(s)) {
+		place = PLACE_KEPT;
+		if (keep_backend(s, place, err))
+			return -1;
+	}
+	if (place == PLACE_KEPT || !strcmp(s->backend->name, wanted_backend(s)) || runner_want(s->runner)->what != WANT_RUN)
 		return 0;
 	if (clear_away(s, "the sandbox moves to another backend", err) || s->backend->remove(&s->sandbox, err))
 		return -1;
@@ -205,38 +217,59 @@ static int wait_for_gate(struct life *s, struct error *err)
 	return ready < 0 ? -1 : 0;
 }
 
+/* From a backend that is prepared to a sandbox that is ready. What is to be on the disk by then is
+ * synced meanwhile. */
+static int bring_up(struct life *s, enum place place, struct error *err)
+{
+	struct syncing disk = { .folder = runner_folder(s->runner), .names = { "status", "boot", BACKEND } };
+	struct guest *guest = NULL;
+	struct error ignored;
+	int result;
+
+	if ((place != PLACE_KEPT && keep_backend(s, PLACE_BEGUN, err)) || runner_show_state(s->runner, "starting", err))
+		return -1;
+	syncing_begin(&disk);
+	failpoint("sandbox-starting");
+	link_pid(s);
+	result = s->backend->start(&s->sandbox, &guest, err);
+	failpoint("sandbox-running");
+	if (syncing_end(&disk, result ? &ignored : err))
+		result = -1;
+	if (guest && life_attach(s, guest, result ? &ignored : err))
+		result = -1;
+	if (result)
+		return -1;
+	s->started = life_now();
+	s->deadline = sandbox_number(&s->sandbox, "timeout", 0);
+	s->deadline += s->deadline > 0 ? s->started : 0;
+	if (wait_for_gate(s, err) || life_write_info(s, err) || life_keep_deadline(s, err) ||
+	    (place != PLACE_KEPT && keep_backend(s, PLACE_KEPT, err)))
+		return -1;
+	return runner_set_state(s->runner, "ready", err);
+}
+
 static int start(struct life *s, struct error *err)
 {
-	struct guest *guest = NULL;
 	const cJSON *secrets = sandbox_field(&s->sandbox, "secrets");
 	char recorded[32];
-	bool kept;
+	enum place place = read_backend(s, recorded);
+	struct error ignored;
 
-	read_backend(s, recorded, &kept);
 	if (strcmp(wanted_backend(s), s->backend->name) != 0)
 		return error_set(err, EBUSY, "its files are on the backend %s, and it stays there: make another sandbox for %s",
 				 s->backend->name, wanted_backend(s));
-	if (!kept && keep_backend(s, false, err))
+	if (place != PLACE_KEPT && keep_backend(s, PLACE_NAMED, err))
 		return -1;
 	if (cJSON_GetArraySize(secrets) && runner_secrets(s->runner, secrets, SECRETS_MS, err))
 		return -1;
 	if (s->backend->prepare(&s->sandbox, err))
 		return -1;
 	failpoint("sandbox-prepared");
-	if (runner_set_state(s->runner, "starting", err))
+	if (bring_up(s, place, err)) {
+		if (place != PLACE_KEPT)
+			(void)keep_backend(s, PLACE_NAMED, &ignored);
 		return -1;
-	failpoint("sandbox-starting");
-	link_pid(s);
-	if (s->backend->start(&s->sandbox, &guest, err))
-		return -1;
-	failpoint("sandbox-running");
-	s->started = life_now();
-	s->deadline = sandbox_number(&s->sandbox, "timeout", 0);
-	s->deadline += s->deadline > 0 ? s->started : 0;
-	if (life_attach(s, guest, err) || wait_for_gate(s, err) || life_write_info(s, err) || life_keep_deadline(s, err) ||
-	    (!kept && keep_backend(s, true, err)) ||
-	    runner_set_state(s->runner, "ready", err))
-		return -1;
+	}
 	failpoint("sandbox-ready");
 	life_sample(s);
 	return 0;
