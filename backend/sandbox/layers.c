@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "backend/sandbox/build.h"
@@ -76,6 +77,13 @@ static int run(struct build *b, int *status, struct error *err, const char *a0, 
 	return commands_run(&b->commands, argv, status, err);
 }
 
+static bool has_room(const struct state *state)
+{
+	struct statvfs disk;
+
+	return fstatvfs(state->fd, &disk) < 0 || (double)disk.f_bavail * (double)disk.f_frsize > 16e6;
+}
+
 static int make_base(struct build *b, const struct python *python, bool uv, struct error *err)
 {
 	int status;
@@ -94,6 +102,10 @@ static int make_base(struct build *b, const struct python *python, bool uv, stru
 		if (commands_run(&b->commands, uv ? from_uv : from_host, &status, err))
 			return -1;
 	}
+	/* A layer is kept for every sandbox to come: without pip only where there is none. */
+	if (status && !has_room(b->commands.sandbox->state))
+		return error_set(err, ENOSPC, "there is no room for a Python environment on the disk of %s",
+				 b->commands.sandbox->state->path);
 	if (status) {
 		static const char text[] = "pip is not available inside: install python3-venv or python3-pip on this machine\n";
 

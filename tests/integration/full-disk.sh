@@ -34,11 +34,18 @@ same "installed" "$listed" "$(cat "$M/workspace/installed")"
 unmount_it; mount_it
 same "after a remount" "lab second" "$(ls "$M/sandboxes" | xargs)"
 
+# Without room for a Python environment a sandbox has none and says so, and the next is not given half of one.
+mkdir "$M/sandboxes/a" && echo 'timeout: 900' >"$M/sandboxes/a/config" && echo wait >"$M/sandboxes/a/ctl" || fail "a"
+grep -q 'there is no room for a Python environment' "$M/sandboxes/a/log" || fail "its log: $(cat "$M/sandboxes/a/log")"
+rmdir "$M/sandboxes/a" && mount -o remount,size=64m "$S" || fail "a larger disk"
+
 # What runs can be stopped and removed on a full disk, which is how room is made.
 for i in a b; do
 	mkdir "$M/sandboxes/$i" && echo 'timeout: 900' >"$M/sandboxes/$i/config" && echo wait >"$M/sandboxes/$i/ctl" || fail "$i"
 done
 folders=$(readlink -f "$S/sandboxes/names/a" "$S/sandboxes/names/b")
+"$INTERPFS" exec "$M/sandboxes/a" -- python -m pip --version >/dev/null || fail "no pip, with room for it"
+dd if=/dev/zero of="$M/workspace/files/most" bs=64k 2>/dev/null
 dd if=/dev/zero of="$M/workspace/files/rest" bs=512 2>/dev/null
 fails "mkdir without room" mkdir "$M/sandboxes/c"
 echo stop >"$M/sandboxes/a/ctl" || fail "stop: $(cat "$M/sandboxes/a/error")"
