@@ -31,7 +31,7 @@
 #include "fs/config.h"
 #include "fs/files.h"
 #include "fs/mountpoint.h"
-#include "fs/notebooks.h"
+#include "fs/ipynb.h"
 #include "fs/notify.h"
 #include "fs/objects.h"
 #include "fs/options.h"
@@ -103,7 +103,7 @@ static void runner_changed(void *context, enum object_kind kind, uint64_t serial
 	if (!object)
 		return;
 	if (kind == OBJECT_NOTEBOOK)
-		notebook_changed(object, path, size);
+		ipynb_changed(object, path, size);
 	if (path && !strcmp(path, "failure")) {
 		if (size >= 0)
 			accept_again(object); /* `error` tells what went wrong last */

@@ -65,7 +65,7 @@ double cache_time(const struct node *node)
 	case FILE_HOLD:
 		return CACHED;
 	case FILE_VALUE:
-		if (row->render && !(row->own && row->bit))
+		if (row->assemble || (row->render && !(row->own && row->bit)))
 			return 0; /* it may depend on more than its object's changes tell */
 		return node->object ? CACHED : 0;
 	case FILE_LOG:

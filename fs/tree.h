@@ -98,6 +98,9 @@ struct row {
 
 	/* Value and link: appends the content (a value's newline included). NULL: the backing file. */
 	int (*render)(const struct node *node, struct buffer *out, struct error *err);
+	/* Value, instead of render, where it may be long: writes the content to a file. Its object's folder
+	 * is a descriptor; in a thread of the pool, so nothing of the mount's memory may be touched. */
+	int (*assemble)(int folder, int out, struct error *err);
 	/* What it renders depends on its own object's status and files alone, so the kernel may keep it
 	 * until the object changes. */
 	bool own;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/assembly.h"
 #include "fs/files.h"
 #include "fs/named.h"
 
@@ -64,6 +65,8 @@ static int value_open(struct handle *h, struct error *err)
 	h->text.limit = VALUE_MAX;
 	if (handle_caches(h))
 		return 0; /* rendered when it is read */
+	if (!h->named && h->node.row->assemble)
+		return assembly_open(h, err);
 	if (!h->named && h->node.row->render)
 		return h->node.row->render(&h->node, &h->text, err);
 	if (folder < 0 || backing_path(&h->node, h->named, path, sizeof path) < 0)
@@ -74,12 +77,23 @@ static int value_open(struct handle *h, struct error *err)
 	return 0;
 }
 
-static void value_read(struct handle *h, fuse_req_t request, size_t size, off_t offset)
+static void reply_from_file(struct handle *h, fuse_req_t request, size_t size, off_t offset)
 {
 	struct fuse_bufvec out = FUSE_BUFVEC_INIT(size);
+
+	out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+	out.buf[0].fd = h->fd;
+	out.buf[0].pos = offset;
+	fuse_reply_data(request, &out, FUSE_BUF_NO_SPLICE);
+}
+
+static void value_read(struct handle *h, fuse_req_t request, size_t size, off_t offset)
+{
 	struct error err;
 	size_t n;
 
+	if (h->node.row->assemble && assembly_parks(h, request, size, offset))
+		return;
 	if (handle_caches(h)) {
 		buffer_clear(&h->text);
 		if (h->node.row->render(&h->node, &h->text, &err) < 0) {
@@ -88,14 +102,17 @@ static void value_read(struct handle *h, fuse_req_t request, size_t size, off_t 
 		}
 	}
 	n = (size_t)offset < h->text.length ? h->text.length - (size_t)offset : 0;
-	if (h->fd < 0) {
+	if (h->fd < 0)
 		fuse_reply_buf(request, n ? h->text.data + offset : NULL, n < size ? n : size);
-		return;
-	}
-	out.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	out.buf[0].fd = h->fd;
-	out.buf[0].pos = offset;
-	fuse_reply_data(request, &out, FUSE_BUF_NO_SPLICE);
+	else
+		reply_from_file(h, request, size, offset);
 }
 
-struct kind value_kind = { .mode = 0444, .stat = value_stat, .open = value_open, .read = value_read };
+static void value_release(struct handle *h)
+{
+	if (h->node.row->assemble && h->data)
+		assembly_close(h);
+}
+
+struct kind value_kind = { .mode = 0444, .stat = value_stat, .open = value_open, .read = value_read,
+			   .release = value_release };
