@@ -105,12 +105,25 @@ int tree_work_rename(struct tree_job *job)
 	return 0;
 }
 
-static int set_size(struct tree_job *job, const char *path)
+/* 0 or -errno. Without an open file it is opened, and not truncated by its name: truncate(2) would
+ * wait for somebody's lease on it (fcntl(2)), and this thread with it. */
+static int set_size(struct tree_job *job)
 {
-	int code = job->has_fi ? ftruncate((int)job->fi.fh, job->st.st_size) : truncate(path, job->st.st_size);
+	cleanup_close int opened = -1;
+	struct stat st;
+	int fd = (int)job->fi.fh;
 
+	if (!job->has_fi) {
+		fd = opened = node_open(job->node, O_WRONLY | O_NONBLOCK | O_NOCTTY);
+		if (fd < 0)
+			return fd;
+		if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+			return -EINVAL;
+	}
+	if (ftruncate(fd, job->st.st_size) < 0)
+		return -errno;
 	job->node->dirty = true;
-	return code;
+	return 0;
 }
 
 static int set_times(struct tree_job *job, int fd)
@@ -134,6 +147,7 @@ int tree_work_setattr(struct tree_job *job)
 	const struct tree *tree = node_tree(job->node);
 	cleanup_close int fd = -1;
 	char path[32];
+	int code;
 
 	if (tree->read_only)
 		return -EROFS;
@@ -150,8 +164,8 @@ int tree_work_setattr(struct tree_job *job)
 	    && fchownat(fd, "", job->set & FUSE_SET_ATTR_UID ? job->st.st_uid : (uid_t)-1,
 			job->set & FUSE_SET_ATTR_GID ? job->st.st_gid : (gid_t)-1, AT_EMPTY_PATH) < 0)
 		return -errno;
-	if (job->set & FUSE_SET_ATTR_SIZE && set_size(job, path) < 0)
-		return -errno;
+	if (job->set & FUSE_SET_ATTR_SIZE && (code = set_size(job)) < 0)
+		return code;
 	if (job->set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)
 	    && set_times(job, fd) < 0)
 		return -errno;

@@ -8,11 +8,16 @@
 #include "backend/sandbox/seccomp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+
+#ifndef F_SETDELEG
+#define F_SETDELEG 1040 /* of Linux 6.19 */
+#endif
 
 static const char *const refused[] = {
 	/* mounts and namespaces */
@@ -53,6 +58,9 @@ static const struct conditional {
 	{ "clone", EPERM, { HAS(0, CLONE_NEWUSER) }, 1 },
 	{ "ioctl", EPERM, { IS(1, TIOCSTI) }, 1 },     /* typing into a terminal that is not its own */
 	{ "ioctl", EPERM, { IS(1, TIOCLINUX) }, 1 },
+	/* What has a lease or a delegation on a file holds up whoever opens, truncates or renames it. */
+	{ "fcntl", EINVAL, { IS(1, F_SETLEASE) }, 1 },
+	{ "fcntl", EINVAL, { IS(1, F_SETDELEG) }, 1 },
 	/* A socket that lingers holds up whoever closes it last. Sent along with bytes for the host, that is
 	 * whoever receives them, whether it takes descriptors or not. As if it had been set. */
 	{ "setsockopt", 0, { IS(1, SOL_SOCKET), IS(2, SO_LINGER) }, 2 },

@@ -111,6 +111,10 @@ s, two = socket.socket(), bytes([1, 0, 0, 0, 60, 0, 0, 0])
 s.setsockopt(1, 13, two)
 c.syscall(ctypes.c_long(54), ctypes.c_long(s.fileno()), ctypes.c_long(1 | 1 << 32), ctypes.c_long(13 | 1 << 40), two, ctypes.c_long(8))
 if any(s.getsockopt(1, 13, 8)): print("OUT")'
+python "a lease that holds up who writes" '
+f = os.open("/tmp/leased", os.O_RDONLY | os.O_CREAT)
+for call in 1024, 1040, 1024 | 1 << 32:
+    if c.syscall(ctypes.c_long(72), ctypes.c_long(f), ctypes.c_long(call), ctypes.c_long(0)) >= 0: print("OUT", call)'
 python "the calls of other machines" '
 import mmap
 m = mmap.mmap(-1, 4096, prot=7)

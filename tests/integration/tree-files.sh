@@ -114,6 +114,22 @@ with open(sys.argv[1], "w+b") as f:
 assert open(sys.argv[1], "rb").read()[4096:4100] == b"here"
 PY
 
+# Somebody's lease on a file holds up nobody who wants another, and who wants it is told.
+: >"$F/leased"
+timeout 60 python3 - "$F/leased" "$(find "$S"/workspaces/[0-9]*/files -name leased)" <<'PY' || fail "a lease holds up"
+import errno, fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[2], os.O_RDONLY)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+began = time.monotonic()
+for change in lambda: os.truncate(sys.argv[1], 0), lambda: open(sys.argv[1], "w"), lambda: open(sys.argv[1], "a"):
+    try: change()
+    except OSError as e: assert e.errno == errno.EAGAIN, e
+    else: assert False, "it was changed"
+assert time.monotonic() - began < 10
+PY
+rm "$F/leased"
+
 # after another mount all is as it was
 sum=$(cd "$F" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
 unmount_it; mount_it
