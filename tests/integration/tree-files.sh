@@ -114,6 +114,28 @@ with open(sys.argv[1], "w+b") as f:
 assert open(sys.argv[1], "rb").read()[4096:4100] == b"here"
 PY
 
+# A folder of any size costs the mount nothing to begin with; who goes back finds what was there.
+mkdir "$F/huge"
+python3 - "$F/huge" "$(find "$S"/workspaces/[0-9]*/files -name huge)" "$(cut -d' ' -f1 "$S/lock")" <<'PY' || fail "a huge folder"
+import ctypes, os, sys
+for i in range(100000): os.mknod(f"{sys.argv[2]}/{'n' * 150}{i}")
+def rss(): return int(next(l for l in open(f"/proc/{sys.argv[3]}/status") if l.startswith("VmRSS")).split()[1])
+before = rss()
+with os.scandir(sys.argv[1]) as names: next(names)
+assert rss() - before < 6000, (before, rss())
+c = ctypes.CDLL(None); c.opendir.restype = c.readdir.restype = ctypes.c_void_p; c.telldir.restype = ctypes.c_long
+d = ctypes.c_void_p(c.opendir(sys.argv[1].encode()))
+def name(): return ctypes.string_at(c.readdir(d) + 19)
+first = [name() for i in range(700)]
+place = c.telldir(d)
+after = [name() for i in range(900)]
+c.seekdir(d, ctypes.c_long(place))
+assert [name() for i in range(900)] == after
+c.rewinddir(d)
+assert [name() for i in range(700)] == first
+PY
+find "$S"/workspaces/[0-9]*/files/huge -delete
+
 # Somebody's lease on a file holds up nobody who wants another, and who wants it is told.
 : >"$F/leased"
 timeout 60 python3 - "$F/leased" "$(find "$S"/workspaces/[0-9]*/files -name leased)" <<'PY' || fail "a lease holds up"
