@@ -139,7 +139,7 @@ static bool next_of_clients(struct runner *r, struct runner_event *event)
 		if (c->role != ROLE_CALL && c->role != ROLE_COMMAND)
 			continue;
 		event->conversation = c;
-		if (c->complete && !c->told && !c->ended && !c->closed) {
+		if (c->complete && !c->told && !c->ended && !c->closed && !(r->holding && c->role == ROLE_CALL)) {
 			c->told = true;
 			event->kind = c->role == ROLE_CALL ? RUNNER_CALL : RUNNER_COMMAND;
 			event->text = c->name;
@@ -171,6 +171,8 @@ static bool leaves_it_to_a_newer(const struct runner *r)
 	return (r->kind == OBJECT_SANDBOX || r->kind == OBJECT_NOTEBOOK) && r->want.what == WANT_RUN &&
 	       r->want.generation > r->status.generation && program_was_replaced();
 }
+
+void runner_hold_calls(struct runner *r, bool hold) { r->holding = hold; }
 
 int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err)
 {

@@ -91,6 +91,10 @@ struct runner_event {
 /* Waits for the next event. timeout_ms -1: for ever. -1 only when the runner itself cannot go on. */
 int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err);
 
+/* While a story brings something to its end it takes no new calls: they wait for the one that begins
+ * next, or end with the runner, with a sentence on how the object is. */
+void runner_hold_calls(struct runner *r, bool hold);
+
 /* Lets runner_next report a descriptor (poll(2) events; changing them is calling it again). */
 int runner_watch(struct runner *r, int fd, short events, struct error *err);
 void runner_unwatch(struct runner *r, int fd);

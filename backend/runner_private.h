@@ -72,6 +72,7 @@ struct runner {
 	struct open_log logs[OPEN_LOGS];
 	unsigned log_clock;
 	bool poked, terminated, deaf; /* deaf: no descriptor for another client now */
+	bool holding;                 /* new calls wait */
 	bool rebooted;
 	int64_t looked;               /* ms, when its folder was seen */
 	bool removed;                 /* the folder is gone: nothing may be written any more */

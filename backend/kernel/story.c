@@ -402,12 +402,14 @@ static void release(struct story *s)
 {
 	struct error ignored;
 
+	runner_hold_calls(s->runner, true);
 	s->release_deadline = story_now() + RELEASE_SECONDS;
 	if (s->sandbox && !s->token && *s->session)
 		(void)kernel_find_server(s, &ignored);
 	kernel_release(s);
 	kernel_disconnect(s);
 	s->release_deadline = 0;
+	runner_hold_calls(s->runner, false);
 	(void)unlinkat(s->notebook.folder, "kernel.json", 0);
 }
 

@@ -24,7 +24,12 @@ $1" >"$T/answer" 2>&1 & caller=$!
 # died WORDS: that cell, the notebook and the caller have died, with these words as the reason
 died() {
 	local n; n=$(cells)
+	# From that moment on a call is refused, and makes no cell that would never run.
 	eventually 40 is died
+	for _ in 1 2 3 4 5; do
+		( exec 9<>"$nb/exec"; echo 1 >&9; cat <&9 ) >"$T/after" 2>&1 && fail "a call to what has died: $(cat "$T/after")"
+	done
+	same "cells after calls to what has died" "$n" "$(cells)"
 	wait "$caller"
 	same "the caller's first line" go "$(head -n 1 "$T/answer")"
 	same "the caller's last line" '[error DeadKernelError]' "$(tail -n 1 "$T/answer")"
@@ -33,7 +38,6 @@ died() {
 	grep -q "$1" "$nb/error" || fail "error does not say '$1': $(cat "$nb/error")"
 	grep -q "$1" "$T/answer" || fail "the caller is not told '$1': $(cat "$T/answer")"
 	fails "wait for what has died" sh -c "echo wait >'$nb/ctl'"
-	( exec 9<>"$nb/exec"; echo 1 >&9; cat <&9 ) >"$T/after" 2>&1 && fail "a call to what has died: $(cat "$T/after")"
 	python3 -c 'import json, sys; n = json.load(open(sys.argv[1])); assert n["cells"][-1]["outputs"][-1]["ename"] == "DeadKernelError"' \
 		"$nb/notebook.ipynb" || fail "the notebook does not say so"
 }
@@ -80,12 +84,13 @@ again
 echo "the sandbox's timeout"
 mkdir "$M/sandboxes/short"
 echo shutdown >"$nb/ctl" || fail shutdown
-printf 'network: none\ntimeout: 8\n' >"$M/sandboxes/short/config"
+printf 'network: none\ntimeout: 600\n' >"$M/sandboxes/short/config"
 echo 'sandbox: short' >"$nb/config"
 echo wait >"$nb/ctl" || fail "wait: $(cat "$nb/error")"
 begins 'time.sleep(600)'
+printf 'network: none\ntimeout: 1\n' >"$M/sandboxes/short/config" || fail "a shorter timeout: $(cat "$M/sandboxes/short/error")"
 died 'sandbox short has .*timeout'
-echo restart >"$M/sandboxes/short/ctl" || fail "restart: $(cat "$M/sandboxes/short/error")"
+printf 'network: none\ntimeout: 600\n' >"$M/sandboxes/short/config" && echo wait >"$M/sandboxes/short/ctl" || fail "restart: $(cat "$M/sandboxes/short/error")"
 again
 
 echo "a sandbox that cannot be started"
