@@ -102,7 +102,7 @@ stop_engine() {
 
 # The root of an image, from this machine's own files: found once, kept for later tests.
 root_tar() {
-	local tar=$LAYER_CACHE/root-2.tar python root=$T/root f l programs=()
+	local tar=$LAYER_CACHE/root-3.tar python root=$T/root f l programs=()
 	[ -e "$tar" ] && { echo "$tar"; return; }
 	python=$(readlink -f /usr/bin/python3)
 	for f in sh bash dash cat ls mkdir rm cp mv ln chmod chown sleep env id pwd echo true false head tail wc sort grep sed touch stat dd \
@@ -117,6 +117,7 @@ root_tar() {
 		printf '%s\n' "${programs[@]}"
 		for f in "${programs[@]}" /usr/lib/"${python##*/}"/lib-dynload/*.so; do ldd "$f" 2>/dev/null; done | grep -o '/[^ ]*' |
 			sort -u | while read -r l; do echo "$l"; readlink -f "$l"; done
+		dpkg -L libc6 libstdc++6 libgcc-s1 2>/dev/null | grep '\.so' # what wheels are linked with
 		printf '%s\n' "/usr/lib/${python##*/}" /usr/lib/python3/dist-packages/{pip,pip-*,setuptools,setuptools-*,pkg_resources,wheel,wheel-*} \
 			/usr/lib/locale/C.utf8 /etc/{passwd,group,nsswitch.conf,alternatives} /etc/ssl/certs/ca-certificates.crt
 	} | sed 's,^/\(lib\|lib64\|bin\|sbin\)/,/usr/\1/,' | sort -u | while read -r f; do [ -e "$f" ] && echo "${f#/}"; done >"$T/root.list"

@@ -66,13 +66,20 @@ int commands_attach(struct commands *c, struct guest *guest, struct error *err)
 	return watch(c, err);
 }
 
+void commands_release(struct commands *c)
+{
+	c->sandbox->host->unwatch(c->sandbox->host->context, guest_fd(c->guest));
+	c->guest = NULL;
+}
+
 void commands_detach(struct commands *c)
 {
-	if (!c->guest)
+	struct guest *guest = c->guest;
+
+	if (!guest)
 		return;
-	c->sandbox->host->unwatch(c->sandbox->host->context, guest_fd(c->guest));
-	guest_detach(c->guest);
-	c->guest = NULL;
+	commands_release(c);
+	guest_detach(guest);
 }
 
 void commands_close(struct commands *c)

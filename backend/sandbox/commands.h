@@ -29,6 +29,8 @@ void commands_open(struct commands *commands, struct sandbox *sandbox);
 /* Takes the guest. */
 int commands_attach(struct commands *commands, struct guest *guest, struct error *err);
 void commands_detach(struct commands *commands);
+/* The guest is its owner's again. */
+void commands_release(struct commands *commands);
 void commands_close(struct commands *commands);
 
 /* Runs a command to its end; 0 whatever its exit status, which is in *exit. The package

@@ -8,11 +8,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/sandbox/python.h"
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 
-#define START_MS 120000
+#define CALL_MS 120000
 #define ANSWER_MS 10000
 #define KILL_MS 20000
 #define RECORD "engine" /* in the sandbox's folder: the address at which its container is */
@@ -56,18 +57,11 @@ static bool is_recorded(const struct sandbox *s)
 int docker_call(const struct sandbox *s, const char *method, const char *path, cJSON *body,
 		struct engine_answer *answer, struct error *err)
 {
-	struct engine_request request = { .method = method, .path = path, .body = body, .timeout_ms = START_MS };
+	struct engine_request request = { .method = method, .path = path, .body = body, .timeout_ms = CALL_MS };
 	int result = engine_call(docker_own(s)->engine, &request, answer, err);
 
 	cJSON_Delete(body);
 	return result;
-}
-
-char *docker_path(const struct sandbox *s, const char *rest)
-{
-	char *path = NULL;
-
-	return asprintf(&path, "/containers/%s%s", s->id, rest) < 0 ? NULL : path;
 }
 
 static int docker_probe(struct state *state, char *told, struct error *err)
@@ -98,6 +92,7 @@ static void docker_close(struct sandbox *s)
 	if (!d)
 		return;
 	engine_close(d->engine);
+	free(d->base);
 	free(d->image);
 	free(d->guest);
 	free(d);
@@ -106,22 +101,12 @@ static void docker_close(struct sandbox *s)
 
 /* ---- the start ---- */
 
-static int remove_container(struct sandbox *s, struct error *err)
-{
-	cleanup_free char *path = docker_path(s, "?force=1&v=1");
-	struct engine_request request = { .method = "DELETE", .path = path, .timeout_ms = START_MS, .uncancelled = true };
-
-	if (!path)
-		return error_memory(err);
-	return engine_call(docker_own(s)->engine, &request, NULL, err) && err->code != ENOENT ? -1 : 0;
-}
-
 static int make_container(struct sandbox *s, struct error *err)
 {
 	char config[MAKING_HASH_SIZE];
 	cJSON *body;
 
-	if (docker_find_image(s, err) || docker_fill_store(s, false, err) || record_engine(s, err))
+	if (docker_find_image(s, err) || docker_fill_store(s, false, err) || record_engine(s, err) || docker_layers(s, err))
 		return -1;
 	body = docker_body(s, config, err);
 	if (!body || docker_create(s, body, docker_own(s)->image, err))
@@ -130,17 +115,9 @@ static int make_container(struct sandbox *s, struct error *err)
 	return docker_copy_files(s, err);
 }
 
-/* Its image need not be there any more, nor where it came from. */
 static int use_container(struct sandbox *s, const struct docker_found *found, struct error *err)
 {
-	const char *image = cJSON_GetStringValue(docker_member(found->json, "Image", NULL));
-	struct docker *d = docker_own(s);
-
-	free(d->image);
-	d->image = strdup(image ? image : "");
-	if (!d->image)
-		return error_memory(err);
-	return docker_fill_store(s, false, err) ? -1 : docker_change(s, found, err);
+	return docker_use_base(s, found, err) || docker_fill_store(s, false, err) || docker_change(s, found, err) ? -1 : 0;
 }
 
 static int docker_prepare(struct sandbox *s, struct error *err)
@@ -151,25 +128,25 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 	    docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
 	/* What was to be copied in may not be there. */
-	if (found.state == DOCKER_NEW && remove_container(s, err))
+	if (found.state == DOCKER_NEW && docker_delete(s, s->id, err))
 		return error_wrap(err, "docker");
 	if (found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err))
 		return error_wrap(err, "docker");
 	return 0;
 }
 
-static void log_errors(void *context, const char *text, size_t n)
+/* A container that never ran holds nothing, and may be what cannot be started. */
+static void leave_nothing(struct sandbox *s)
 {
-	const struct sandbox *s = context;
+	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	struct error ignored;
 
-	s->host->log(s->host->context, text, n);
-}
-
-static int answers(struct guest *guest, struct error *err)
-{
-	struct guest_answer answer = { false, 0 };
-
-	return guest_ping(guest, &guest_answer_callbacks, &answer, err) ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
+	if (docker_inspect(s, true, &found, &ignored))
+		return;
+	if (found.state == DOCKER_RUNNING)
+		(void)docker_kill(s, s->id, &ignored);
+	else if (found.state == DOCKER_NEW)
+		(void)docker_delete(s, s->id, &ignored);
 }
 
 static int set_deadline(const struct sandbox *s, struct guest *guest, struct error *err)
@@ -210,136 +187,49 @@ static int set_environment(const struct sandbox *s, struct guest *guest, struct 
 	return result;
 }
 
-/* Its standard input and output become the guest's link. */
-static int attach(struct sandbox *s, struct guest **guest, struct error *err)
+/* The deadline is the guest's own from here on. */
+static int configure(const struct sandbox *s, struct guest *guest, struct error *err)
 {
-	cleanup_free char *path = docker_path(s, "/attach?stream=1&stdin=1&stdout=1&stderr=1");
+	return set_deadline(s, guest, err) || set_environment(s, guest, err) ? -1 : 0;
+}
 
-	if (!path)
-		return error_memory(err);
-	if (engine_hijack(docker_own(s)->engine, path, NULL, log_errors, s, guest, err))
-		return -1;
-	if (!answers(*guest, err) && !set_deadline(s, *guest, err) && !set_environment(s, *guest, err))
+/* What an image has cannot be chosen. */
+static int check_python(struct sandbox *s, struct guest *guest, struct error *err)
+{
+	static const char *const ask[] = { "python3", "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])", NULL };
+	const char *version = sandbox_text(s, "python_version"), *image = sandbox_text(s, "image");
+	struct commands c;
+	int result, status = 127;
+
+	if (!version || !image)
 		return 0;
-	guest_detach(*guest);
-	*guest = NULL;
-	return -1;
-}
-
-static int start_container(struct sandbox *s, struct error *err)
-{
-	cleanup_free char *path = docker_path(s, "/start");
-
-	return path ? docker_call(s, "POST", path, NULL, NULL, err) : error_memory(err);
-}
-
-/* One that is not there is not waited for. */
-static int await(struct sandbox *s, const char *what, int timeout_ms, struct error *err)
-{
-	cleanup_free char *path = docker_path(s, what);
-	struct engine_request request = { .method = "POST", .path = path, .timeout_ms = timeout_ms, .uncancelled = true };
-
-	if (!path)
-		return error_memory(err);
-	return engine_call(docker_own(s)->engine, &request, NULL, err) && err->code != ENOENT ? -1 : 0;
-}
-
-static int kill_container(struct sandbox *s, struct error *err)
-{
-	/* One that has ended meanwhile cannot be killed any more. */
-	if (await(s, "/kill", KILL_MS, err) && err->code != EEXIST && err->code != EIO)
-		return -1;
-	return await(s, "/wait", KILL_MS, err);
-}
-
-/* A container that never ran holds nothing, and may be what cannot be started. */
-static void leave_nothing(struct sandbox *s)
-{
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
-	struct error ignored;
-
-	if (docker_inspect(s, true, &found, &ignored))
-		return;
-	if (found.state == DOCKER_RUNNING)
-		(void)kill_container(s, &ignored);
-	else if (found.state == DOCKER_NEW)
-		(void)remove_container(s, &ignored);
+	commands_open(&c, s);
+	c.quiet = true;
+	result = commands_attach(&c, guest, err) || commands_run(&c, ask, &status, err) ? -1 : 0;
+	while (c.printed.length && c.printed.data[c.printed.length - 1] == '\n')
+		c.printed.data[--c.printed.length] = '\0';
+	if (!result && (status || !python_version_fits(c.printed.data ? c.printed.data : "", version)))
+		result = error_set(err, ENOENT, "the image %s has %s%.40s, not Python %s: leave python_version out, or use another image",
+				   image, status ? "no Python" : "Python ", status ? "" : c.printed.data, version);
+	commands_release(&c);
+	commands_close(&c);
+	return result;
 }
 
 static int docker_start(struct sandbox *s, struct guest **guest, struct error *err)
 {
 	*guest = NULL;
 	failpoint("sandbox-runtime");
-	if (start_container(s, err)) {
-		/* The volume is gone, or the guest in it: somebody tidied up. */
-		if (!strstr(err->text, docker_own(s)->guest) || docker_fill_store(s, true, err) || start_container(s, err)) {
-			leave_nothing(s);
-			return error_wrap(err, "docker");
-		}
-	}
-	failpoint("sandbox-started");
-	if (!attach(s, guest, err))
+	if (!docker_run_guest(s, s->id, guest, err) && !configure(s, *guest, err) &&
+	    !check_python(s, *guest, err))
 		return 0;
+	guest_detach(*guest);
+	*guest = NULL;
 	leave_nothing(s);
 	return error_wrap(err, "docker");
 }
 
 /* ---- finding it again ---- */
-
-static cJSON *connect_body(const char *guest)
-{
-	cJSON *body = cJSON_CreateObject(), *command = cJSON_AddArrayToObject(body, "Cmd");
-	const char *const words[] = { guest, "connect" };
-	bool good = cJSON_AddTrueToObject(body, "AttachStdin") && cJSON_AddTrueToObject(body, "AttachStdout") &&
-		    cJSON_AddTrueToObject(body, "AttachStderr") && cJSON_AddStringToObject(body, "User", "0:0") &&
-		    cJSON_AddStringToObject(body, "WorkingDir", "/");
-
-	for (size_t i = 0; good && i < 2; i++) {
-		cJSON *word = cJSON_CreateString(words[i]);
-
-		good = cJSON_AddItemToArray(command, word);
-		if (!good)
-			cJSON_Delete(word);
-	}
-	if (good)
-		return body;
-	cJSON_Delete(body);
-	return NULL;
-}
-
-/* Has the engine run `guest connect` in it, whose standard input and output become the link. */
-static int connect_again(struct sandbox *s, const char *program, struct guest **guest, struct error *err)
-{
-	cleanup_answer struct engine_answer answer = { 0, NULL };
-	cleanup_free char *path = docker_path(s, "/exec"), *start = NULL;
-	cJSON *body = connect_body(program);
-	const char *id;
-	int result;
-
-	if (!path || !body) {
-		cJSON_Delete(body);
-		return error_memory(err);
-	}
-	if (docker_call(s, "POST", path, body, &answer, err))
-		return -1;
-	id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer.json, "Id"));
-	if (!id || asprintf(&start, "/exec/%s/start", id) < 0)
-		return error_set(err, EPROTO, "the engine does not tell what it runs");
-	body = cJSON_CreateObject();
-	if (!cJSON_AddFalseToObject(body, "Detach") || !cJSON_AddFalseToObject(body, "Tty")) {
-		cJSON_Delete(body);
-		return error_memory(err);
-	}
-	result = engine_hijack(docker_own(s)->engine, start, body, log_errors, s, guest, err);
-	cJSON_Delete(body);
-	if (result)
-		return -1;
-	if (!answers(*guest, err))
-		return 0;
-	guest_detach(*guest);
-	*guest = NULL;
-	return -1;
-}
 
 static int docker_adopt(struct sandbox *s, struct guest **guest, struct error *err)
 {
@@ -352,7 +242,7 @@ static int docker_adopt(struct sandbox *s, struct guest **guest, struct error *e
 		return error_wrap(err, "docker");
 	if (found.state != DOCKER_RUNNING)
 		return 0;
-	return connect_again(s, found.guest, guest, err) ? error_wrap(err, "docker") : 1;
+	return docker_connect_guest(s, s->id, found.guest, guest, err) ? error_wrap(err, "docker") : 1;
 }
 
 static int docker_ended(const struct sandbox *s)
@@ -391,7 +281,7 @@ static int await_end(struct sandbox *s, int timeout_ms, struct error *err)
 {
 	struct error late;
 
-	return timeout_ms > 0 && !await(s, "/wait", timeout_ms, &late) ? 0 : kill_container(s, err);
+	return timeout_ms > 0 && !docker_await(s, s->id, "/wait", timeout_ms, &late) ? 0 : docker_kill(s, s->id, err);
 }
 
 static int docker_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *kind, char why[256], struct error *err)
@@ -411,7 +301,7 @@ static int docker_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *
 	}
 	if (found.removing) {
 		docker_found_free(&found);
-		if (await(s, "/wait?condition=removed", KILL_MS, err) || docker_inspect(s, true, &found, err))
+		if (docker_await(s, s->id, "/wait?condition=removed", KILL_MS, err) || docker_inspect(s, true, &found, err))
 			return error_wrap(err, "docker");
 	}
 	*kind = tell_end(&found, why);
@@ -422,17 +312,10 @@ static int docker_remove(struct sandbox *s, struct error *err)
 {
 	if (!is_recorded(s))
 		return 0;
-	if (find_engine(s, err) || docker_recover(s, err) || remove_container(s, err) || docker_remove_images(s, err))
+	if (find_engine(s, err) || docker_recover(s, err) || docker_delete(s, s->id, err) || docker_remove_images(s, err))
 		return error_wrap(err, "docker");
 	(void)unlinkat(s->folder, RECORD, 0);
 	return 0;
-}
-
-static int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err)
-{
-	(void)s;
-	(void)jupyter;
-	return error_set(err, ENOTSUP, "docker: notebooks are not supported by this version");
 }
 
 const struct sandbox_backend sandbox_docker = {

@@ -1,10 +1,14 @@
 /* What the files of the backend `docker` share:
  *
  *      docker.c            the backend: start, adopt, end
+ *      docker_run.c        one container's start, link and end
  *      docker_container.c  what a container is made of, and what the engine says of it
  *      docker_change.c     a container that is there already, and a config that has changed
  *      docker_files.c      the user's files that are copied in
  *      docker_image.c      finding and fetching an image
+ *      docker_build.c      a container in which something is made
+ *      docker_layers.c     setup and packages as images above the config's
+ *      docker_jupyter.c    Jupyter Server
  *      docker_store.c      what interpfs itself puts into every container: the guest
  *
  * A sandbox is the container that is named by its id, "interpfs-STATE-SERIAL". The guest is its process
@@ -15,16 +19,19 @@
  * Everything made on an engine has labels, by which it is found again and never mistaken:
  *
  *      io.interpfs.state   the state directory's id
- *      io.interpfs.kind    sandbox, store
+ *      io.interpfs.kind    sandbox, build, store
  *      io.interpfs.serial  of the sandbox
  *      io.interpfs.name    the sandbox's, when its container was made
  *      io.interpfs.image   the image as the config named it
+ *      io.interpfs.layers  the hash of its packages and setup
+ *      io.interpfs.base    the id of the image below them
  *      io.interpfs.config  the hash of what else its container was made from
  *      io.interpfs.files   "kept": its container was made of another's files, and is never thrown away */
 #ifndef INTERPFS_BACKEND_SANDBOX_DOCKER_H
 #define INTERPFS_BACKEND_SANDBOX_DOCKER_H
 
 #include "backend/sandbox/backend.h"
+#include "backend/sandbox/commands.h"
 #include "backend/sandbox/engine.h"
 #include "backend/sandbox/making.h"
 
@@ -33,13 +40,17 @@
 #define DOCKER_SERIAL "io.interpfs.serial"
 #define DOCKER_NAME "io.interpfs.name"
 #define DOCKER_IMAGE "io.interpfs.image"
+#define DOCKER_LAYERS "io.interpfs.layers"
+#define DOCKER_BASE "io.interpfs.base"
 #define DOCKER_CONFIG "io.interpfs.config"
 #define DOCKER_FILES "io.interpfs.files"
 #define DOCKER_STORE "/opt/interpfs"     /* where the volume is inside */
 
 struct docker {
 	struct engine *engine;        /* NULL until it is needed */
-	char *image;                  /* the id of the image that it is made of; after docker_find_image */
+	char image_name[64];          /* the image's name, where the config has none */
+	char *base;                   /* the id of the config's image; after docker_find_image */
+	char *image;                  /* the id of the image that it is made of; after docker_layers */
 	char *guest;                  /* the guest's program inside; after docker_fill_store */
 };
 
@@ -50,8 +61,22 @@ struct docker *docker_own(const struct sandbox *s);
 int docker_call(const struct sandbox *s, const char *method, const char *path, cJSON *body,
 		struct engine_answer *answer, struct error *err);
 
-/* A path of the sandbox's container: "/containers/NAME" + rest. Owned; NULL without memory. */
-char *docker_path(const struct sandbox *s, const char *rest);
+/* docker_run.c: a container by its name. */
+/* "/containers/NAME" + rest. Owned; NULL without memory. */
+char *docker_path(const char *container, const char *rest);
+/* Starts it; the guest has answered when it returns. A store that somebody removed is filled again. */
+int docker_run_guest(struct sandbox *s, const char *container, struct guest **guest, struct error *err);
+/* One that runs: has the engine run `program connect` in it, whose input and output become a link. */
+int docker_connect_guest(struct sandbox *s, const char *container, const char *program, struct guest **guest,
+			 struct error *err);
+/* The id in an answer: owned by the caller, NULL where there is none. */
+char *docker_id(const cJSON *answer);
+/* Its files as an image, "interpfs-STATE:TAG"; *id is the caller's. */
+int docker_commit(struct sandbox *s, const char *container, const char *tag, const char *kind, char **id, struct error *err);
+/* These wait whatever the sandbox is wanted to be; a container that is not there is fine. */
+int docker_await(struct sandbox *s, const char *container, const char *what, int timeout_ms, struct error *err);
+int docker_kill(struct sandbox *s, const char *container, struct error *err);
+int docker_delete(struct sandbox *s, const char *container, struct error *err);
 
 /* docker_container.c */
 /* New: it was never started, and holds nothing. */
@@ -76,6 +101,9 @@ const char *docker_label(const struct docker_found *found, const char *label);
 /* object[a][b], or object[a] without b; NULL where there is none. */
 const cJSON *docker_member(const cJSON *object, const char *a, const char *b);
 
+/* A container with the guest as process 1, its rights, its mounts (taken) and its labels (taken): what every one
+ * of ours has. NULL with err. */
+cJSON *docker_guest_body(const struct sandbox *s, cJSON *mounts, cJSON *labels, struct error *err);
 /* What a container for the config is made of, but its image; and the hash of what of that cannot change.
  * The store is there. Owned by the caller; NULL with err. */
 cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struct error *err);
@@ -96,9 +124,39 @@ int docker_copy_files(struct sandbox *s, struct error *err);
 /* Images that were made of the sandbox. */
 int docker_remove_images(const struct sandbox *s, struct error *err);
 
+/* docker_build.c: a container that is there only while something is made in it. */
+struct docker_build {
+	struct sandbox *sandbox;
+	char name[96];
+	struct commands commands;
+};
+/* Makes it of an image and starts it; `hash` is of what is made, and what an earlier one of the same name left
+ * is removed. writable: the store is. The caller closes it, also after a failure. */
+int docker_build_open(struct docker_build *b, struct sandbox *s, const char *hash, const char *image, bool writable,
+		      struct error *err);
+/* Ends it and makes an image of it, "interpfs-STATE:TAG"; *id is the caller's. */
+int docker_build_commit(struct docker_build *b, const char *tag, char **id, struct error *err);
+void docker_build_close(struct docker_build *b);
+/* Held by whoever makes that; waits for another. A descriptor, or -1. */
+int docker_lock(struct sandbox *s, const char *hash, struct error *err);
+
+/* docker_layers.c: own->image becomes the image with the config's packages and setup in it. */
+int docker_layers(struct sandbox *s, struct error *err);
+/* The hash of what docker_layers would make, whatever the image; "" when nothing. */
+int docker_layers_hash(const struct sandbox *s, char out[MAKING_HASH_SIZE], struct error *err);
+/* The same above an image that is nobody else's: *image (owned) is replaced. */
+int docker_layers_above(struct sandbox *s, char **image, struct error *err);
+
+/* docker_jupyter.c */
+int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);
+
 /* docker_image.c: the config's image, fetched with progress in the log when it is not there. */
 int docker_find_image(struct sandbox *s, struct error *err);
 const char *docker_image_name(const struct sandbox *s); /* borrowed */
+/* The image that a container was made of; where that is not there any more, what it is made of now. */
+int docker_use_base(struct sandbox *s, const struct docker_found *found, struct error *err);
+/* The id of what the engine calls by a name, owned by the caller; NULL with err, ENOENT when there is none. */
+char *docker_image_id(const struct sandbox *s, const char *name, struct error *err);
 
 /* docker_store.c: the volume with the guest in it. again: it was there once, and is not any more. */
 int docker_fill_store(struct sandbox *s, bool again, struct error *err);

@@ -15,17 +15,6 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 
-#define COMMIT_MS 1800000
-
-static int remove_container(const struct sandbox *s, const char *suffix, struct error *err)
-{
-	cleanup_free char *path = NULL;
-
-	if (asprintf(&path, "/containers/%s%s?force=1&v=1", s->id, suffix) < 0)
-		return error_memory(err);
-	return docker_call(s, "DELETE", path, NULL, NULL, err) && err->code != ENOENT ? -1 : 0;
-}
-
 static int rename_container(const struct sandbox *s, const char *from, const char *to, struct error *err)
 {
 	cleanup_free char *path = NULL;
@@ -35,9 +24,16 @@ static int rename_container(const struct sandbox *s, const char *from, const cha
 	return docker_call(s, "POST", path, NULL, NULL, err);
 }
 
+static int remove_old(struct sandbox *s, struct error *err)
+{
+	cleanup_free char *name = NULL;
+
+	return asprintf(&name, "%s.old", s->id) < 0 ? error_memory(err) : docker_delete(s, name, err);
+}
+
 int docker_recover(struct sandbox *s, struct error *err)
 {
-	cleanup_free char *path = docker_path(s, ".old/json");
+	cleanup_free char *path = docker_path(s->id, ".old/json");
 	struct error why;
 
 	if (!path)
@@ -46,7 +42,7 @@ int docker_recover(struct sandbox *s, struct error *err)
 		*err = why;
 		return why.code == ENOENT ? 0 : -1;
 	}
-	return remove_container(s, "", err) || rename_container(s, ".old", "", err) ? -1 : 0;
+	return docker_delete(s, s->id, err) || rename_container(s, ".old", "", err) ? -1 : 0;
 }
 
 /* ---- limits ---- */
@@ -64,7 +60,7 @@ static int move_limits(struct sandbox *s, const struct docker_found *found, stru
 	const cJSON *host = docker_member(found->json, "HostConfig", NULL);
 	double memory = sandbox_number(s, "memory", 0), cpu = sandbox_number(s, "cpu", 0) * 1e9;
 	bool good = true;
-	cleanup_free char *path = docker_path(s, "/update");
+	cleanup_free char *path = docker_path(s->id, "/update");
 	struct error why;
 	cJSON *body;
 
@@ -87,46 +83,21 @@ static int move_limits(struct sandbox *s, const struct docker_found *found, stru
 
 /* ---- a new container of the same files ---- */
 
-/* Its files as an image, whose id is the caller's. */
-static char *commit(struct sandbox *s, struct error *err)
-{
-	cleanup_answer struct engine_answer answer = { 0, NULL };
-	cleanup_free char *path = NULL;
-	const char *serial = strrchr(s->id, '-'), *id;
-	cJSON *body = cJSON_CreateObject();
-	struct engine_request request = { .method = "POST", .body = body, .timeout_ms = COMMIT_MS };
-	char *copy = NULL;
-
-	if (!cJSON_AddItemToObject(body, "Labels", docker_labels(s, "sandbox")) ||
-	    asprintf(&path, "/commit?container=%s&repo=interpfs-%s&tag=sandbox%s&pause=0", s->id, s->state->id,
-		     serial ? serial : "") < 0) {
-		(void)error_memory(err);
-	} else {
-		request.path = path;
-		if (!engine_call(docker_own(s)->engine, &request, &answer, err)) {
-			id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer.json, "Id"));
-			copy = id ? strdup(id) : NULL;
-			if (!copy)
-				(void)error_set(err, EPROTO, "the engine does not tell the id of what it committed");
-		}
-	}
-	cJSON_Delete(body);
-	return copy;
-}
-
-static int make_anew(struct sandbox *s, cJSON *body, struct error *err)
+static int make_anew(struct sandbox *s, cJSON *body, bool layers, struct error *err)
 {
 	static const char text[] = "its config has changed: its container is made anew, with its files\n";
+	const char *serial = strrchr(s->id, '-');
 	cleanup_free char *image = NULL;
 	struct error ignored;
+	char tag[64];
 
 	s->host->log(s->host->context, text, sizeof text - 1);
 	if (!cJSON_AddStringToObject(cJSON_GetObjectItemCaseSensitive(body, "Labels"), DOCKER_FILES, "kept")) {
 		cJSON_Delete(body);
 		return error_memory(err);
 	}
-	image = commit(s, err);
-	if (!image || rename_container(s, "", ".old", err)) {
+	(void)snprintf(tag, sizeof tag, "sandbox%s", serial ? serial : "");
+	if (docker_commit(s, s->id, tag, "sandbox", &image, err) || (layers && docker_layers_above(s, &image, err)) || rename_container(s, "", ".old", err)) {
 		cJSON_Delete(body);
 		return -1;
 	}
@@ -136,25 +107,29 @@ static int make_anew(struct sandbox *s, cJSON *body, struct error *err)
 		return -1;
 	}
 	failpoint("docker-remade");
-	return remove_container(s, ".old", err);
+	return remove_old(s, err);
 }
 
 int docker_change(struct sandbox *s, const struct docker_found *found, struct error *err)
 {
 	const char *image = docker_label(found, DOCKER_IMAGE);
-	char config[MAKING_HASH_SIZE];
+	char config[MAKING_HASH_SIZE], layers[MAKING_HASH_SIZE];
 	cJSON *body;
+	bool other;
 	int result;
 
 	if (strcmp(image, docker_image_name(s)) != 0)
 		return error_set(err, EBUSY, "its files stand on the image %s, and it stays there: make another sandbox for %s",
 				 image, docker_image_name(s));
+	if (docker_layers_hash(s, layers, err))
+		return -1;
+	other = strcmp(layers, docker_label(found, DOCKER_LAYERS)) != 0;
 	body = docker_body(s, config, err);
 	if (!body)
 		return -1;
-	result = strcmp(config, found->config) ? 1 : move_limits(s, found, err);
+	result = other || strcmp(config, found->config) ? 1 : move_limits(s, found, err);
 	if (result > 0)
-		return make_anew(s, body, err);
+		return make_anew(s, body, other, err);
 	cJSON_Delete(body);
 	return result;
 }

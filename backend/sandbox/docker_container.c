@@ -73,9 +73,9 @@ static cJSON *bind_mount(const char *source, const char *target)
 	return NULL;
 }
 
-static int add_mounts(cJSON *host, const struct sandbox *s, struct error *err)
+static cJSON *make_mounts(const struct sandbox *s, struct error *err)
 {
-	cJSON *mounts = cJSON_AddArrayToObject(host, "Mounts");
+	cJSON *mounts = cJSON_CreateArray();
 	bool good = append(mounts, docker_store_mount(s, false));
 
 	for (size_t i = 0; good && i < SANDBOX_WORKSPACE_PARTS; i++) {
@@ -83,11 +83,17 @@ static int add_mounts(cJSON *host, const struct sandbox *s, struct error *err)
 		const char *inside;
 		int found = sandbox_workspace(s, i, &path, &inside, err);
 
-		if (found < 0)
-			return -1;
+		if (found < 0) {
+			cJSON_Delete(mounts);
+			return NULL;
+		}
 		good = !found || append(mounts, bind_mount(path, inside));
 	}
-	return good ? 0 : error_memory(err);
+	if (good)
+		return mounts;
+	cJSON_Delete(mounts);
+	(void)error_memory(err);
+	return NULL;
 }
 
 static bool add_limits(cJSON *host, const struct sandbox *s)
@@ -96,8 +102,7 @@ static bool add_limits(cJSON *host, const struct sandbox *s)
 
 	return (memory <= 0 || (add_number(host, "Memory", memory) && add_number(host, "MemorySwap", memory))) &&
 	       (cpu <= 0 || add_number(host, "NanoCpus", cpu * 1e9)) &&
-	       add_number(host, "ShmSize", memory > 0 ? memory : (double)SHARED_MEMORY) &&
-	       add_number(host, "PidsLimit", BUNDLE_PIDS);
+	       add_number(host, "ShmSize", memory > 0 ? memory : (double)SHARED_MEMORY);
 }
 
 static bool add_rights(cJSON *host)
@@ -111,32 +116,45 @@ static bool add_rights(cJSON *host)
 	return good;
 }
 
-/* What the container is; its image and its labels come later. A place for GPUs is here: HostConfig's
- * DeviceRequests (Docker), or the devices of Podman's own create call. */
-static cJSON *make_body(const struct sandbox *s, struct error *err)
+static bool put(cJSON *object, const char *name, cJSON *item)
+{
+	if (item && cJSON_AddItemToObject(object, name, item))
+		return true;
+	cJSON_Delete(item);
+	return false;
+}
+
+cJSON *docker_guest_body(const struct sandbox *s, cJSON *mounts, cJSON *labels, struct error *err)
 {
 	const struct docker *d = docker_own(s);
-	const char *network = sandbox_text(s, "network");
 	cJSON *body = cJSON_CreateObject(), *host = cJSON_AddObjectToObject(body, "HostConfig");
 	cJSON *entry = cJSON_AddArrayToObject(body, "Entrypoint"), *check = cJSON_AddObjectToObject(body, "Healthcheck");
 	cJSON *log = cJSON_AddObjectToObject(host, "LogConfig");
+	bool good = put(host, "Mounts", mounts);
+
+	good = put(body, "Labels", labels) && good && append_text(entry, d->guest) && append_text(entry, "engine") &&
+	       add_text(body, "User", "0:0") && add_text(body, "WorkingDir", "/") && add_flag(body, "OpenStdin", true) &&
+	       add_flag(body, "StdinOnce", true) && add_flag(body, "Tty", false) &&
+	       append_text(cJSON_AddArrayToObject(check, "Test"), "NONE") &&
+	       add_text(log, "Type", "none") && /* frames are nothing for a log */
+	       add_number(host, "PidsLimit", BUNDLE_PIDS) && add_rights(host);
+	if (good)
+		return body;
+	cJSON_Delete(body);
+	(void)error_memory(err);
+	return NULL;
+}
+
+/* A place for GPUs is here: HostConfig's DeviceRequests (Docker), or the devices of Podman's own create call. */
+static bool add_config(cJSON *body, const struct sandbox *s)
+{
+	cJSON *host = cJSON_GetObjectItemCaseSensitive(body, "HostConfig");
+	const char *network = sandbox_text(s, "network");
 	char hostname[64];
 
 	sandbox_hostname(s->name, hostname);
-	if (append_text(entry, d->guest) && append_text(entry, "engine") && add_text(body, "User", "0:0") &&
-	    add_text(body, "WorkingDir", "/") && add_text(body, "Hostname", hostname) && add_flag(body, "OpenStdin", true) &&
-	    add_flag(body, "StdinOnce", true) && add_flag(body, "Tty", false) &&
-	    append_text(cJSON_AddArrayToObject(check, "Test"), "NONE") &&
-	    add_text(log, "Type", "none") && /* frames are nothing for a log */
-	    (!network || strcmp(network, "none") || add_text(host, "NetworkMode", "none")) &&
-	    add_rights(host) && add_limits(host, s)) {
-		if (!add_mounts(host, s, err))
-			return body;
-	} else {
-		(void)error_memory(err);
-	}
-	cJSON_Delete(body);
-	return NULL;
+	return add_text(body, "Hostname", hostname) && add_limits(host, s) &&
+	       (!network || strcmp(network, "none") || add_text(host, "NetworkMode", "none"));
 }
 
 /* The hash of all that cannot change in a container once it is made, and is not only a name. */
@@ -161,17 +179,28 @@ static int hash_body(const struct sandbox *s, const cJSON *body, char out[MAKING
 
 cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struct error *err)
 {
-	cJSON *body = make_body(s, err), *labels = docker_labels(s, "sandbox");
+	cJSON *mounts = make_mounts(s, err), *body = NULL, *labels;
+	char layers[MAKING_HASH_SIZE];
 
-	if (body && labels && !hash_body(s, body, config, err)) {
-		if (add_text(labels, DOCKER_CONFIG, config) && add_text(labels, DOCKER_IMAGE, docker_image_name(s)) &&
-		    add_text(labels, DOCKER_NAME, s->name) && cJSON_AddItemToObject(body, "Labels", labels))
-			return body;
+	if (!mounts || docker_layers_hash(s, layers, err)) {
+		cJSON_Delete(mounts);
+		return NULL;
+	}
+	body = docker_guest_body(s, mounts, cJSON_CreateObject(), err);
+	if (!body)
+		return NULL;
+	if (!add_config(body, s)) {
 		(void)error_memory(err);
-	} else if (body && !labels) {
+	} else if (!hash_body(s, body, config, err)) {
+		labels = docker_labels(s, "sandbox");
+		if (add_text(labels, DOCKER_CONFIG, config) && add_text(labels, DOCKER_IMAGE, docker_image_name(s)) &&
+		    add_text(labels, DOCKER_LAYERS, layers) && add_text(labels, DOCKER_NAME, s->name) &&
+		    add_text(labels, DOCKER_BASE, docker_own(s)->base ? docker_own(s)->base : "") &&
+		    cJSON_ReplaceItemInObjectCaseSensitive(body, "Labels", labels))
+			return body;
+		cJSON_Delete(labels);
 		(void)error_memory(err);
 	}
-	cJSON_Delete(labels);
 	cJSON_Delete(body);
 	return NULL;
 }
@@ -205,7 +234,7 @@ const char *docker_label(const struct docker_found *found, const char *label)
 
 int docker_inspect(const struct sandbox *s, bool uncancelled, struct docker_found *found, struct error *err)
 {
-	cleanup_free char *path = docker_path(s, "/json");
+	cleanup_free char *path = docker_path(s->id, "/json");
 	struct engine_request request = { .method = "GET", .path = path, .uncancelled = uncancelled };
 	struct engine_answer answer;
 	struct error why;

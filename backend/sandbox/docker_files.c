@@ -56,7 +56,7 @@ static int add(struct sandbox *s, struct tar *tar, const char *field, bool folde
 int docker_copy_files(struct sandbox *s, struct error *err)
 {
 	cleanup_tar struct tar *tar = tar_new(err);
-	cleanup_free char *path = docker_path(s, "/archive?path=/");
+	cleanup_free char *path = docker_path(s->id, "/archive?path=/");
 	struct engine_request request = { .method = "PUT", .path = path, .read = tar_read, .context = tar };
 	int folders = tar ? add(s, tar, "local_dirs", true, err) : -1, files = folders < 0 ? -1 : add(s, tar, "local_files", false, err);
 

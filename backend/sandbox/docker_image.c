@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-#define DEFAULT_IMAGE "python:3.12-slim"
+#define DEFAULT_PYTHON "3.12"
 #define PULL_SILENT_MS 600000
 #define LAYERS_MAX 128
 #define TELL_MS 1000
@@ -108,41 +108,66 @@ static int pull(struct sandbox *s, const char *image, struct error *err)
 	return 0;
 }
 
-static int look_up(struct sandbox *s, const char *image, struct error *err)
+char *docker_image_id(const struct sandbox *s, const char *name, struct error *err)
 {
-	struct docker *d = docker_own(s);
 	cleanup_answer struct engine_answer answer = { 0, NULL };
-	cleanup_free char *escaped = engine_escape(image), *path = NULL;
-	const char *id;
+	cleanup_free char *escaped = engine_escape(name), *path = NULL;
+	char *id;
 
-	if (!escaped || asprintf(&path, "/images/%s/json", escaped) < 0)
-		return error_memory(err);
+	if (!escaped || asprintf(&path, "/images/%s/json", escaped) < 0) {
+		(void)error_memory(err);
+		return NULL;
+	}
 	if (docker_call(s, "GET", path, NULL, &answer, err))
-		return -1;
-	id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer.json, "Id"));
+		return NULL;
+	id = docker_id(answer.json);
 	if (!id)
-		return error_set(err, EPROTO, "the engine does not tell the id of image %s", image);
-	free(d->image);
-	d->image = strdup(id);
-	return d->image ? 0 : error_memory(err);
+		(void)error_set(err, EPROTO, "the engine does not tell the id of image %s", name);
+	return id;
 }
 
 const char *docker_image_name(const struct sandbox *s)
 {
-	const char *image = sandbox_text(s, "image");
+	const char *image = sandbox_text(s, "image"), *version = sandbox_text(s, "python_version");
+	struct docker *d = docker_own(s);
 
-	return image ? image : DEFAULT_IMAGE;
+	if (image)
+		return image;
+	(void)snprintf(d->image_name, sizeof d->image_name, "python:%.16s-slim", version ? version : DEFAULT_PYTHON);
+	return d->image_name;
 }
 
 int docker_find_image(struct sandbox *s, struct error *err)
 {
 	const char *image = docker_image_name(s);
+	struct docker *d = docker_own(s);
 	struct error why;
 
-	if (!look_up(s, image, &why))
+	free(d->base);
+	d->base = docker_image_id(s, image, &why);
+	if (d->base)
 		return 0;
 	*err = why;
-	if (why.code != ENOENT || (!pull(s, image, err) && !look_up(s, image, err)))
-		return why.code != ENOENT ? -1 : 0;
-	return error_wrap(err, "image %s", image);
+	if (why.code == ENOENT && !pull(s, image, err))
+		d->base = docker_image_id(s, image, err);
+	return d->base ? 0 : error_wrap(err, "image %s", image);
+}
+
+int docker_use_base(struct sandbox *s, const struct docker_found *found, struct error *err)
+{
+	const char *base = docker_label(found, DOCKER_BASE);
+	const char *image = cJSON_GetStringValue(docker_member(found->json, "Image", NULL));
+	struct docker *d = docker_own(s);
+	struct error why;
+
+	free(d->base);
+	d->base = *base ? docker_image_id(s, base, &why) : NULL;
+	if (d->base)
+		return 0;
+	if (*base && why.code != ENOENT) {
+		*err = why;
+		return -1;
+	}
+	d->base = strdup(image ? image : "");
+	return d->base ? 0 : error_memory(err);
 }

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "backend/sandbox/tar.h"
@@ -23,7 +22,6 @@
 #include "base/program.h"
 
 #define GUEST_MAX (64u << 20)
-#define LOCK_POLL_MS 50
 
 static void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
 #define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
@@ -64,22 +62,13 @@ static int make_filler(const struct sandbox *s, const char *name, struct error *
 	if (!cJSON_AddItemToArray(mounts, docker_store_mount(s, true)) ||
 	    !cJSON_AddItemToArray(command, cJSON_CreateString("/never/started")) ||
 	    !cJSON_AddStringToObject(host, "NetworkMode", "none") ||
-	    !cJSON_AddStringToObject(body, "Image", docker_own(s)->image) ||
+	    !cJSON_AddStringToObject(body, "Image", docker_own(s)->base) ||
 	    !cJSON_AddItemToObject(body, "Labels", docker_labels(s, "store")) ||
 	    asprintf(&path, "/containers/create?name=%s", name) < 0) {
 		cJSON_Delete(body);
 		return error_memory(err);
 	}
 	return docker_call(s, "POST", path, body, NULL, err);
-}
-
-static int remove_filler(const struct sandbox *s, const char *name, struct error *err)
-{
-	cleanup_free char *path = NULL;
-
-	if (asprintf(&path, "/containers/%s?force=1&v=0", name) < 0)
-		return error_memory(err);
-	return docker_call(s, "DELETE", path, NULL, NULL, err) && err->code != ENOENT ? -1 : 0;
 }
 
 static int unpack(const struct sandbox *s, const char *name, struct tar *tar, struct error *err)
@@ -93,7 +82,7 @@ static int unpack(const struct sandbox *s, const char *name, struct tar *tar, st
 	return engine_call(docker_own(s)->engine, &request, NULL, err);
 }
 
-static int fill(const struct sandbox *s, const char *guest, const char *hash, struct error *err)
+static int fill(struct sandbox *s, const char *guest, const char *hash, struct error *err)
 {
 	cleanup_tar struct tar *tar = tar_new(err);
 	char filler[96], file[96], link[64], target[64];
@@ -107,27 +96,12 @@ static int fill(const struct sandbox *s, const char *guest, const char *hash, st
 	if (!tar || tar_add_file(tar, guest, file, 0755, err) || tar_add_link(tar, target, link, err))
 		return -1;
 	/* One that died in the middle may have left its own. */
-	if (remove_filler(s, filler, err) || make_volume(s, err) || make_filler(s, filler, err))
+	if (docker_delete(s, filler, err) || make_volume(s, err) || make_filler(s, filler, err))
 		return -1;
 	result = unpack(s, filler, tar, err);
-	if (remove_filler(s, filler, result ? &ignored : err))
+	if (docker_delete(s, filler, result ? &ignored : err))
 		result = -1;
 	return result;
-}
-
-static int lock(const struct sandbox *s, int folder, struct error *err)
-{
-	int fd = openat(folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return error_errno(err, "cannot lock the engine's store");
-	while (flock(fd, LOCK_EX | LOCK_NB))
-		if ((errno != EWOULDBLOCK && errno != EINTR) ? error_errno(err, "cannot lock the engine's store")
-							      : s->host->pump(s->host->context, LOCK_POLL_MS, err)) {
-			(void)close(fd);
-			return -1;
-		}
-	return fd;
 }
 
 int docker_fill_store(struct sandbox *s, bool again, struct error *err)
@@ -158,7 +132,7 @@ int docker_fill_store(struct sandbox *s, bool again, struct error *err)
 		(void)unlinkat(folder, marker, 0);
 	if (!faccessat(folder, marker, F_OK, 0))
 		return 0;
-	held = lock(s, folder, err);
+	held = docker_lock(s, "store", err);
 	if (held < 0)
 		return -1;
 	if (!faccessat(folder, marker, F_OK, 0))
