@@ -10,6 +10,7 @@
  * them will not. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -89,6 +90,9 @@ static void check_helper(struct finding *f)
 	else if (geteuid() && (stat(path, &st) < 0 || !(st.st_mode & S_ISUID) || st.st_uid))
 		find(f, MISSING, "sudo chown root /usr/bin/fusermount3 && sudo chmod u+s /usr/bin/fusermount3",
 		     "%s is not setuid root: ordinary users cannot mount", path);
+	else if (geteuid() && !getpwuid(geteuid()))
+		find(f, MISSING, "sudo useradd --uid \"$(id -u)\" NAME",
+		     "user %u has no name on this machine, without which %s does nothing", (unsigned)geteuid(), path);
 	else
 		find(f, OK, "", "%s", path);
 }

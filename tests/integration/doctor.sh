@@ -26,6 +26,15 @@ doctor env PATH="$T/bin" >"$T/said" && fail "a broken runtime, and it exits with
 line runtime | grep -q "^missing .*the moon is in the wrong phase" || fail "a broken runtime: $(cat "$T/said")"
 same "left behind" "" "$(ls -A "$T/home")"
 
+# Somebody of whom the machine knows a number alone.
+if [ "$(id -u)" = 0 ]; then
+	chmod 755 "$T" && cp "$INTERPFS" "$(dirname "$INTERPFS")/interpfs-guest" "$T/home/" && chmod 777 "$T/home"
+	setpriv --reuid=64999 --regid=64999 --clear-groups env XDG_STATE_HOME="$T/home" ASAN_OPTIONS= "$T/home/interpfs" doctor >"$T/said" &&
+		fail "a user without a name, and it exits with 0"
+	line fusermount3 | grep -q "^missing .*64999 has no name" || fail "a user without a name: $(cat "$T/said")"
+	rm "$T/home/interpfs" "$T/home/interpfs-guest"
+fi
+
 # A place where nothing can be made.
 XDG_STATE_HOME=/proc/1/nowhere "$INTERPFS" doctor >"$T/said" && fail "no place for the state, and it exits with 0"
 line state | grep -q "^missing .*/proc/1/nowhere/interpfs" || fail "no place for the state: $(cat "$T/said")"
