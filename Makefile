@@ -7,7 +7,8 @@ CC ?= gcc
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(WERROR)
 HARDEN = -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CFLAGS ?= -O2 -g
-PACKAGES = fuse3 libcurl libcjson libwebsockets openssl yaml-0.1
+# libcurl is loaded when it is needed (base/curl.h); only its header is used here.
+PACKAGES = fuse3 libcjson libwebsockets openssl yaml-0.1
 
 # SANITIZE=address,undefined or thread: pick a BUILD of its own with it.
 ifdef SANITIZE
@@ -17,8 +18,8 @@ LDSAN = -fsanitize=$(SANITIZE)
 endif
 
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -MMD -MP -DFUSE_USE_VERSION=314 $(WARN) $(HARDEN) $(CFLAGS) $(CPPFLAGS)
-PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags libcurl $(PACKAGES) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldl
 
 SOURCES := main.c $(wildcard base/*.c fs/*.c backend/*.c backend/proxy/*.c backend/sandbox/*.c backend/kernel/*.c backend/llm/*.c mcp/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)

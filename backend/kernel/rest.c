@@ -1,6 +1,5 @@
 #include "backend/kernel/rest.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/curl.h"
 
 #define BODY_MAX (4u << 20)
 #define PATIENCE_SECONDS 90L /* a kernel that does not start is told of by Jupyter after a minute */
@@ -49,8 +49,11 @@ static size_t on_body(char *data, size_t size, size_t n, void *context)
 
 struct rest *rest_new(struct error *err)
 {
-	struct rest *h = calloc(1, sizeof *h);
+	struct rest *h;
 
+	if (curl_load(err))
+		return NULL;
+	h = calloc(1, sizeof *h);
 	if (!h || curl_global_init(CURL_GLOBAL_NOTHING) || !(h->multi = curl_multi_init())) {
 		free(h);
 		(void)error_set(err, ENOMEM, "libcurl does not start");

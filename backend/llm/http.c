@@ -1,6 +1,5 @@
 #include "backend/llm/http.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include "backend/runner.h"
 #include "base/cleanup.h"
+#include "base/curl.h"
 
 #define BYTES_MAX (16u << 20)
 
@@ -136,8 +136,11 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 
 int http_open(struct http **http, struct runner *runner, int first_ms, int then_ms, struct error *err)
 {
-	struct http *h = calloc(1, sizeof *h);
+	struct http *h;
 
+	if (curl_load(err))
+		return -1;
+	h = calloc(1, sizeof *h);
 	if (!h)
 		return error_memory(err);
 	h->runner = runner;

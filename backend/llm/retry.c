@@ -1,6 +1,5 @@
 #include "backend/llm/retry.h"
 
-#include <curl/curl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/curl.h"
 #include "mcp/text.h"
 
 bool retry_error_type(const char *type)
@@ -33,13 +33,14 @@ static bool number(const char *text, double *value)
 static double asked_delay(const struct retry_headers *h, double now)
 {
 	double value;
+	struct error ignored;
 	time_t date;
 
 	if (number(h->retry_after_ms, &value))
 		return value / 1000;
 	if (number(h->retry_after, &value))
 		return value;
-	if (h->retry_after[0] && (date = curl_getdate(h->retry_after, NULL)) >= 0)
+	if (h->retry_after[0] && !curl_load(&ignored) && (date = curl_getdate(h->retry_after, NULL)) >= 0)
 		return (double)date > now ? (double)date - now : 0;
 	return -1;
 }

@@ -73,6 +73,8 @@ int engine_open_calls(struct engine *e, struct error *err)
 	e->set = epoll_create1(EPOLL_CLOEXEC);
 	if (e->set < 0)
 		return error_errno(err, "cannot ask an engine");
+	if (curl_load(err))
+		return -1;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) || !(e->multi = curl_multi_init()))
 		return error_set(err, ENOMEM, "libcurl does not start");
 	curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);

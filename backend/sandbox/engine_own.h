@@ -3,9 +3,8 @@
 #ifndef INTERPFS_BACKEND_SANDBOX_ENGINE_OWN_H
 #define INTERPFS_BACKEND_SANDBOX_ENGINE_OWN_H
 
-#include <curl/curl.h>
-
 #include "backend/sandbox/engine.h"
+#include "base/curl.h"
 
 struct engine {
 	const struct sandbox_host *host; /* NULL: none */
