@@ -29,6 +29,7 @@
 #include "backend/sandbox/spawn.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/curl.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/program.h"
@@ -270,6 +271,16 @@ static void check_installer(struct finding *f)
 		     "neither uv nor pip: packages and Jupyter cannot be installed in a sandbox");
 }
 
+static void check_curl(struct finding *f)
+{
+	struct error err;
+
+	if (!curl_load(&err))
+		find(f, OK, "", "libcurl");
+	else
+		find(f, MISSING, "sudo apt-get install -y libcurl4", "%s: no notebooks and no sessions", err.text);
+}
+
 static void check_keys(struct finding *f)
 {
 	if (getenv("ANTHROPIC_API_KEY") || getenv("ANTHROPIC_AUTH_TOKEN"))
@@ -286,7 +297,7 @@ static const struct {
 	{ "fuse", check_device },    { "fusermount3", check_helper }, { "namespaces", check_namespaces },
 	{ "guest", check_guest },    { "state", check_state },        { "runtime", check_runtime },
 	{ "network", check_network }, { "python", check_python },     { "venv", check_venv },
-	{ "installer", check_installer }, { "keys", check_keys },
+	{ "installer", check_installer }, { "libcurl", check_curl }, { "keys", check_keys },
 };
 
 static void forget_tried(void)
