@@ -184,14 +184,16 @@ static void check_state(struct finding *f)
 static void check_runtime(struct finding *f)
 {
 	cleanup_free char *runc = program_find("runc"), *found = NULL;
-	struct error err;
+	struct error passed_over, err;
 
 	if (!tried.state.path) {
 		find(f, ADVICE, "", "not tried, since it needs the state directory");
 		return;
 	}
-	found = runtime_find(&tried.state, &err);
-	if (found)
+	found = runtime_find(&tried.state, &passed_over, &err);
+	if (found && passed_over.code)
+		find(f, OK, "", "%s (this machine does not suit the faster one: %.300s)", found, passed_over.text);
+	else if (found)
 		find(f, OK, "", "%s", found);
 	else
 		find(f, MISSING, runc ? "" : "sudo apt-get install -y runc", "%s", err.text);

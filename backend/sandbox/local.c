@@ -50,7 +50,7 @@ static struct local *own(const struct sandbox *s)
 
 static int local_probe(struct state *state, char *told, struct error *err)
 {
-	cleanup_free char *runtime = runtime_find(state, err);
+	cleanup_free char *runtime = runtime_find(state, NULL, err);
 	struct network network;
 
 	if (!runtime || network_choose("full", &network, err))
@@ -196,7 +196,7 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	cgroup_hurry();
 	if (masks_begin(&l->masks, s->state->path, err))
 		return -1;
-	l->runtime = runtime_find(s->state, err);
+	l->runtime = runtime_find(s->state, NULL, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
 	if (box_make(&l->box, err) || image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"),
@@ -539,7 +539,7 @@ static int local_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, str
 	struct local *l = own(s);
 
 	if (!l->runtime) {
-		l->runtime = runtime_find(s->state, err);
+		l->runtime = runtime_find(s->state, NULL, err);
 		if (!l->runtime)
 			return -1;
 	}

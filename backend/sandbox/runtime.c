@@ -183,7 +183,7 @@ static int probe(const struct state *state, const char *program, const char *gue
 	return result;
 }
 
-char *runtime_find(const struct state *state, struct error *err)
+char *runtime_find(const struct state *state, struct error *passed_over, struct error *err)
 {
 	static const char *const known[] = { "crun", "runc" };
 	cleanup_free char *asked = asked_runtime(state), *guest_program = NULL;
@@ -192,6 +192,8 @@ char *runtime_find(const struct state *state, struct error *err)
 	size_t count = asked ? 1 : sizeof known / sizeof *known, tried = 0;
 	struct error last = { .code = 0 };
 
+	if (passed_over)
+		passed_over->code = 0;
 	if (kept)
 		return kept;
 	guest_program = program_guest();
@@ -210,6 +212,8 @@ char *runtime_find(const struct state *state, struct error *err)
 		tried++;
 		if (!probe(state, program, guest_program, &last)) {
 			keep_answer(state, asked, program);
+			if (passed_over)
+				*passed_over = last;
 			return program;
 		}
 		free(program);

@@ -7,8 +7,10 @@
 #include "fs/state.h"
 
 /* The program's path, owned by the caller. NULL with why none works and what would mend it. The
- * choice is INTERPFS_RUNTIME's, else "runtime" in STATE/options.json, else the first that works. */
-char *runtime_find(const struct state *state, struct error *err);
+ * choice is INTERPFS_RUNTIME's, else "runtime" in STATE/options.json, else the first that works.
+ * passed_over (or NULL): of one that would have been preferred, what it said when it was tried just
+ * now; code 0: of none. */
+char *runtime_find(const struct state *state, struct error *passed_over, struct error *err);
 
 /* Whether the file system of an open folder can hold sandboxes' files; path is what the sentence
  * calls it. 0, or -1 with ENOTSUP. */

@@ -7,7 +7,7 @@ doctor() { XDG_STATE_HOME=$T/home "$@" "$INTERPFS" doctor; }
 line() { grep -A1 "^[a-z]* *$1 " "$T/said"; }
 
 doctor env >"$T/said" || fail "a machine that runs these tests: $(cat "$T/said")"
-for what in fuse fusermount3 namespaces guest state runtime python venv installer; do
+for what in fuse fusermount3 namespaces guest state runtime python venv installer libcurl; do
 	line "$what" | grep -q "^ok " || fail "$what: $(cat "$T/said")"
 done
 same "left behind" "" "$(ls -A "$T/home")"
@@ -24,6 +24,12 @@ printf '#!/bin/sh\necho "the moon is in the wrong phase" >&2\nexit 1\n' >"$T/bin
 chmod +x "$T/bin/crun"
 doctor env PATH="$T/bin" >"$T/said" && fail "a broken runtime, and it exits with 0"
 line runtime | grep -q "^missing .*the moon is in the wrong phase" || fail "a broken runtime: $(cat "$T/said")"
+# Where another one works, that one is passed over, and why is said.
+if runc=$(command -v runc); then
+	ln -s "$runc" "$T/bin/"
+	doctor env PATH="$T/bin:$PATH" >"$T/said" || fail "a broken runtime beside one that works: $(cat "$T/said")"
+	line runtime | grep -q "^ok .*/runc (.*the moon is in the wrong phase" || fail "a broken runtime beside one that works: $(cat "$T/said")"
+fi
 same "left behind" "" "$(ls -A "$T/home")"
 
 # Somebody of whom the machine knows a number alone.
