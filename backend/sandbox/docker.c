@@ -1,5 +1,6 @@
 /* The backend `docker`: containers of an engine (Docker, Podman). docker.h says how it is cut. */
 #include "backend/sandbox/docker.h"
+#include "backend/sandbox/gate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -124,6 +125,8 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 {
 	cleanup_found struct docker_found found = { DOCKER_ABSENT };
 
+	if (gate_is_wanted(s)) /* the mount refuses it, too: never more network than was asked for */
+		return error_set(err, ENOTSUP, "network: a list of hosts works on the backend local only");
 	if (find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || docker_recover(s, err) ||
 	    docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
