@@ -195,6 +195,7 @@ int box_end(struct box *box, int timeout_ms, struct error *err)
 	box->pid = 0;
 	box_close_fd(&box->pidfd);
 	if (program && !run_runtime(box, program, words, &ignored)) {
+		(void)unlinkat(box->ctl, "etc", 0);
 		(void)unlinkat(box->ctl, "pid", 0);
 		(void)unlinkat(box->ctl, "runtime", 0);
 		return 0;
@@ -228,6 +229,7 @@ int box_reap(struct box *box, struct error *err)
 	if (cgroup_remove(box->id, err))
 		return -1;
 	(void)unlinkat(box->folder, "bundle/config.json", 0);
+	(void)unlinkat(box->ctl, "etc", 0);
 	(void)unlinkat(box->ctl, "pid", 0);
 	(void)unlinkat(box->ctl, "runtime", 0);
 	return 0;

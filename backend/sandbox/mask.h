@@ -5,7 +5,8 @@
  * it. A mask is a layer above the host's that has a whiteout (a character device 0:0) for each
  * file and folder that "others" may not read. For an ordinary user it hides the user's own.
  *
- * A mask is made for one sandbox, anew at each start: what became secret meanwhile is hidden. */
+ * A mask is made for one sandbox, anew at each start: what became secret meanwhile is hidden. What
+ * becomes so while it runs is not; etc.h is about that. */
 #ifndef INTERPFS_BACKEND_SANDBOX_MASK_H
 #define INTERPFS_BACKEND_SANDBOX_MASK_H
 

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "backend/sandbox/etc.h"
 #include "backend/sandbox/mask.h"
 #include "base/cleanup.h"
 
@@ -22,13 +24,20 @@ static int64_t now_ms(void)
 }
 
 /* /etc is small and changes a file at a time: it is looked through at each start. */
-static int find(const char *state, const char *name, struct buffer *list, struct error *err)
+static int find(struct masks *m, const char *name, struct buffer *list, struct error *err)
 {
 	cleanup_free char *host = NULL, *cache = NULL, *local = NULL;
+	const char *state = m->state;
 
 	if (asprintf(&host, "/%s", name) < 0 || asprintf(&cache, "%s/mask-%s", state, name) < 0 ||
 	    asprintf(&local, "%s/mask-usr-local", state) < 0)
 		return error_memory(err);
+	if (!strcmp(name, "etc") && !geteuid()) {
+		free(m->etc);
+		m->etc = etc_take(state, host, err);
+		if (m->etc || err->code)
+			return m->etc ? 0 : -1;
+	}
 	if (!strcmp(name, "etc"))
 		return mask_find(host, "", NULL, list, err);
 	if (strcmp(name, "usr") != 0)
@@ -44,7 +53,7 @@ static void *find_all(void *context)
 		struct masks_found *f = &m->found[i];
 
 		f->list = BUFFER(LIST_MAX);
-		f->failed = find(m->state, masks_folders[i], &f->list, &f->err) < 0;
+		f->failed = find(m, masks_folders[i], &f->list, &f->err) < 0;
 	}
 	m->since = now_ms();
 	return NULL;
@@ -89,9 +98,18 @@ const struct buffer *masks_take(struct masks *m, int i, struct error *err)
 	return NULL;
 }
 
+const char *masks_shown(const struct masks *m, int i)
+{
+	static const char *const hosts[MASKS] = { "/usr", "/etc", "/opt" };
+
+	return !strcmp(masks_folders[i], "etc") && m->etc ? m->etc : hosts[i];
+}
+
 void masks_end(struct masks *m)
 {
 	join(m);
+	free(m->etc);
+	m->etc = NULL;
 	for (size_t i = 0; i < MASKS; i++)
 		buffer_free(&m->found[i].list);
 	free(m->state);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/etc.h"
 #include "backend/sandbox/mask.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -160,7 +161,9 @@ static int add_host_folder(struct plan *plan, int i, struct error *err)
 		lowers[n++] = image;
 	if (hidden->length)
 		lowers[n++] = mask;
-	lowers[n++] = host;
+	lowers[n] = masks_shown(plan->masks, i);
+	if (strcmp(lowers[n], host) != 0 && etc_use(plan->box->ctl, lowers[n], err))
+		return -1;
 	return plan_overlay(plan, host, name, lowers, err);
 }
 

@@ -57,6 +57,13 @@ read -r port <&"${SERVER[0]}"
 on_exit "kill $SERVER_PID"
 
 refused "the host's passwords" 'echo TRIED; grep -q . /etc/shadow /etc/gshadow && echo OUT'
+# what the host gets while the sandbox runs
+if [ "$(id -u)" = 0 ]; then
+	on_exit 'rm -rf /etc/interpfs-test-key /etc/interpfs-test'
+	mkdir -p /etc/interpfs-test
+	for f in /etc/interpfs-test-key /etc/interpfs-test/key; do (umask 077; echo "$secret" >"$f"); done
+	refused "the host's new key" "echo TRIED; grep -rs $secret /etc && echo OUT"
+fi
 refused "private keys" 'echo TRIED; grep -rls "PRIVATE KEY" /etc/ssl/private /etc/ssh | grep . && echo OUT'
 refused "the host's file by its name" "echo TRIED; grep -s $secret '$T/secret' && echo OUT"
 refused "the state directory" "echo TRIED; ls '$S' && echo OUT"
@@ -244,6 +251,6 @@ same "the limit inside" "1 1" "$(inside awk '/^Max core/ {print $5, $6}' /proc/s
 # the state directory is nobody else's
 same "the state directory's mode" 700 "$(stat -c %a "$S")"
 # layers are packages that anybody may have; a workspace is bound into sandboxes
-same "modes" "" "$(find "$S" -mindepth 1 -maxdepth 2 -perm /077 ! -type l ! -path "$S/layers*" ! -path "$S/jupyter*" ! -path "$S/workspaces*" -printf '%m %P\n' | head -n 5)"
+same "modes" "" "$(find "$S" -mindepth 1 -maxdepth 2 -perm /077 ! -type l ! -path "$S/etc/*" ! -path "$S/layers*" ! -path "$S/jupyter*" ! -path "$S/workspaces*" -printf '%m %P\n' | head -n 5)"
 same "configurations" "" "$(find "$S" -name config.json -perm /077 -not -path '*/layers/*' -not -path '*/root/*' -printf '%m %P\n' 2>/dev/null | head -n 5)"
 [ "$tried" -ge 42 ] || fail "only $tried attempts"
