@@ -289,7 +289,7 @@ static void check_keys(struct finding *f)
 		find(f, OK, "", "a key for claude is set");
 	else
 		find(f, ADVICE, "export ANTHROPIC_API_KEY=…",
-		     "ANTHROPIC_API_KEY is not set: sessions with `provider: claude` will be refused (replay works)");
+		     "ANTHROPIC_API_KEY is not set: sessions with `provider: claude` will fail (replay works)");
 }
 
 static const struct {
