@@ -91,7 +91,7 @@ int talk_send(struct talk *talk, enum talk_type type, const void *payload, size_
 	return talk_flush(talk, err) < 0 ? -1 : 0;
 }
 
-int talk_put(struct talk *talk, const void *data, size_t n, struct error *err)
+static int put_data(struct talk *talk, const void *data, size_t n, struct error *err)
 {
 	const char *p = data;
 
@@ -103,7 +103,18 @@ int talk_put(struct talk *talk, const void *data, size_t n, struct error *err)
 		p += piece;
 		n -= piece;
 	}
-	return talk_flush(talk, err) < 0 ? -1 : 0;
+	return 0;
+}
+
+int talk_put(struct talk *talk, const void *data, size_t n, struct error *err)
+{
+	return put_data(talk, data, n, err) < 0 || talk_flush(talk, err) < 0 ? -1 : 0;
+}
+
+int talk_ask(struct talk *talk, const char *name, const void *request, size_t n, struct error *err)
+{
+	return put_frame(talk, TALK_CALL, name, strlen(name), err) < 0 || put_data(talk, request, n, err) < 0 ||
+	       put_frame(talk, TALK_GO, NULL, 0, err) < 0 || talk_flush(talk, err) < 0 ? -1 : 0;
 }
 
 /* Receives what is there. 1: something came, 0: nothing now, -1. */
@@ -250,8 +261,7 @@ int talk_call(int folder, const char *name, const void *request, size_t n, int t
 		*passed = -1;
 	if (talk_connect(&talk, folder, err) < 0)
 		return -1;
-	if (talk_send(&talk, TALK_CALL, name, strlen(name), err) < 0 ||
-	    talk_put(&talk, request, n, err) < 0 || talk_send(&talk, TALK_GO, NULL, 0, err) < 0)
+	if (talk_ask(&talk, name, request, n, err) < 0)
 		goto done;
 	for (;;) {
 		int64_t left = end < 0 ? -1 : end - now_ms();

@@ -66,6 +66,8 @@ void talk_close(struct talk *talk); /* closes the connection without saying CLOS
  * cuts it into DATA frames. */
 int talk_send(struct talk *talk, enum talk_type type, const void *payload, size_t n, struct error *err);
 int talk_put(struct talk *talk, const void *data, size_t n, struct error *err);
+/* The whole beginning of a call, in one piece: CALL, its request, GO. */
+int talk_ask(struct talk *talk, const char *name, const void *request, size_t n, struct error *err);
 int talk_flush(struct talk *talk, struct error *err); /* 1: all sent, 0: more later, -1 */
 
 /* Takes the next message that has come. 1: *message is filled in; 0: none yet; -1: the peer is

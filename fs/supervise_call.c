@@ -88,7 +88,6 @@ static void begin(struct supervise_call *call)
 {
 	struct supervisor *s = call->supervisor;
 	struct object *o = call->object;
-	enum talk_type type = call->command ? TALK_COMMAND : TALK_CALL;
 	struct error err;
 	int folder = object_open(s->state, o->kind, o->serial, &err);
 	int result = folder < 0 ? -1 : talk_connect(&call->talk, folder, &err);
@@ -99,11 +98,10 @@ static void begin(struct supervise_call *call)
 	if (result < 0 && err.code == ENOTCONN && o->phase == PHASE_CONNECTED)
 		return;
 	call->begun = true;
-	if (result == 0)
-		result = talk_send(&call->talk, type, call->name, strlen(call->name), &err);
-	if (result == 0 && !call->command)
-		result = talk_put(&call->talk, call->request.data, call->request.length, &err) < 0 ||
-				 talk_send(&call->talk, TALK_GO, NULL, 0, &err) < 0 ? -1 : 0;
+	if (result == 0 && call->command)
+		result = talk_send(&call->talk, TALK_COMMAND, call->name, strlen(call->name), &err);
+	else if (result == 0)
+		result = talk_ask(&call->talk, call->name, call->request.data, call->request.length, &err);
 	buffer_free(&call->request);
 	/* A runner that did not take the request has said why before it closed (EPIPE): that is read. */
 	if (result < 0 && (call->talk.fd < 0 || err.code != EPIPE)) {

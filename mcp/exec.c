@@ -240,8 +240,7 @@ static int run(const struct options *o, int *signalled, struct error *err)
 		status = -1;
 	} else if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (signals = signalfd(-1, &set, SFD_CLOEXEC)) < 0) {
 		status = error_errno(err, "signals");
-	} else if (talk_send(&f.talk, TALK_CALL, "run", 3, err) < 0 || talk_put(&f.talk, request, strlen(request), err) < 0 ||
-		   talk_send(&f.talk, TALK_GO, NULL, 0, err) < 0) {
+	} else if (talk_ask(&f.talk, "run", request, strlen(request), err) < 0) {
 		status = -1;
 	} else {
 		(void)signal(SIGPIPE, SIG_IGN); /* a reader that is gone is an error of write(2) */

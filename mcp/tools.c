@@ -122,11 +122,7 @@ void tool_call_end(struct tool_call *call)
 int tool_ask(struct tool_call *call, const char *name, const char *request, size_t n, struct error *err)
 {
 	talk_close(&call->talk);
-	if (target_connect(call->target, &call->talk, err) < 0 ||
-	    talk_send(&call->talk, TALK_CALL, name, strlen(name), err) < 0 ||
-	    talk_put(&call->talk, request, n, err) < 0 || talk_send(&call->talk, TALK_GO, NULL, 0, err) < 0)
-		return -1;
-	return 0;
+	return target_connect(call->target, &call->talk, err) < 0 || talk_ask(&call->talk, name, request, n, err) < 0 ? -1 : 0;
 }
 
 int tool_command(struct tool_call *call, const char *line, struct error *err)
