@@ -178,6 +178,7 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 {
 	int64_t end = timeout_ms < 0 ? -1 : runner_now_ms() + timeout_ms;
 
+	runner_uncork(r);
 	/* The request of a call was lent until now. */
 	for (struct conversation *c = r->conversations; c; c = c->next)
 		if (c->told)

@@ -95,6 +95,11 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
  * next, or end with the runner, with a sentence on how the object is. */
 void runner_hold_calls(struct runner *r, bool hold);
 
+/* From now until the next runner_next, what is told and answered is gathered, and then sent at once:
+ * each notice once, as the file is by then, before any answer. For a story whose events change many
+ * files; it must not block for long. */
+void runner_cork(struct runner *r);
+
 /* Lets runner_next report a descriptor (poll(2) events; changing them is calling it again). */
 int runner_watch(struct runner *r, int fd, short events, struct error *err);
 void runner_unwatch(struct runner *r, int fd);

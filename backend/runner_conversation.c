@@ -180,6 +180,7 @@ bool runner_add_notice(struct conversation *c, const char *path, long long size,
 	       frame_append(&c->out, 0, TALK_NOTICE, line, (size_t)n) == 0;
 }
 
+/* A notice that cannot be sent now, or shall not be yet. */
 static void remember_stale(struct conversation *c, const char *path)
 {
 	char **more;
@@ -194,18 +195,17 @@ static void remember_stale(struct conversation *c, const char *path)
 		runner_hang_up(c); /* it looks at everything when it comes back */
 	else
 		c->n_stale++;
-	if (c->fd >= 0 && !c->stuck_since)
+	if (c->fd >= 0 && !c->stuck_since && !c->runner->corked)
 		c->stuck_since = runner_now_ms();
 }
 
-/* Notices that found no room, as the files are now. */
-void runner_flush_watcher(struct conversation *c)
+/* Puts the notices that wait into `out`, as the files are now, up to a frame's worth of them. */
+static void gather_stale(struct conversation *c)
 {
-	size_t before = c->out.length + c->n_stale;
+	size_t n = 0;
 
-	runner_flush(c);
-	while (c->fd >= 0 && !c->out.length && c->n_stale) {
-		char *path = c->stale[--c->n_stale];
+	while (n < c->n_stale && c->out.length < FRAME_PAYLOAD_MAX) {
+		char *path = c->stale[n++];
 		struct stat st;
 
 		if (fstatat(c->runner->folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
@@ -214,6 +214,21 @@ void runner_flush_watcher(struct conversation *c)
 		else
 			(void)runner_add_notice(c, path, -1, 0);
 		free(path);
+	}
+	c->n_stale -= n;
+	memmove(c->stale, c->stale + n, c->n_stale * sizeof *c->stale);
+}
+
+/* Sends what waits, and then the notices that found no room. */
+void runner_flush_watcher(struct conversation *c)
+{
+	size_t before = c->out.length + c->n_stale;
+
+	if (c->runner->corked)
+		return;
+	runner_flush(c);
+	while (c->fd >= 0 && !c->out.length && c->n_stale) {
+		gather_stale(c);
 		runner_flush(c);
 	}
 	if (!c->out.length && !c->n_stale)
@@ -230,11 +245,42 @@ void runner_notice(struct runner *r, const char *path, long long size, long long
 	for (struct conversation *c = r->conversations; c; c = c->next) {
 		if (c->role != ROLE_WATCHER || c->fd < 0)
 			continue;
-		if (c->out.length || c->n_stale || !runner_add_notice(c, path, size, mtime_ns))
+		if (r->corked || c->out.length || c->n_stale || !runner_add_notice(c, path, size, mtime_ns))
 			remember_stale(c, path);
 		else
 			runner_flush_watcher(c);
 	}
+}
+
+void runner_cork(struct runner *r)
+{
+	r->corked = true;
+}
+
+void runner_uncork(struct runner *r)
+{
+	if (!r->corked)
+		return;
+	r->corked = false;
+	for (struct conversation *c = r->conversations; c; c = c->next)
+		if (c->role == ROLE_WATCHER)
+			runner_flush_watcher(c);
+	for (struct conversation *c = r->conversations; c; c = c->next)
+		if (c->role != ROLE_WATCHER && c->out.length)
+			runner_flush(c);
+}
+
+/* Sends an answer, behind the notices of what it speaks of. */
+static void flush_answer(struct conversation *c)
+{
+	bool corked = c->runner->corked;
+
+	if (corked && c->out.length <= FRAME_PAYLOAD_MAX)
+		return;
+	runner_uncork(c->runner);
+	c->runner->corked = corked;
+	if (!corked)
+		runner_flush(c);
 }
 
 int conversation_send(struct conversation *c, int channel, const void *data, size_t n, int passed)
@@ -269,7 +315,7 @@ int conversation_send(struct conversation *c, int channel, const void *data, siz
 		p += piece;
 		n -= piece;
 	} while (n);
-	runner_flush(c);
+	flush_answer(c);
 	if (c->out.length > FULL)
 		c->was_full = true;
 	return 0;
@@ -315,5 +361,5 @@ void conversation_end(struct conversation *c, int code, int exit, const char *fo
 	if (!json || frame_append(&c->out, 0, TALK_END, json, strlen(json)) < 0)
 		runner_lose(c);
 	free(json);
-	runner_flush(c);
+	flush_answer(c);
 }

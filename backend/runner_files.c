@@ -81,7 +81,9 @@ void runner_changed(struct runner *r, const char *path)
 {
 	struct stat st;
 
-	if (fstatat(r->folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (r->corked)
+		runner_notice(r, path, 0, 0); /* looked at when it is sent */
+	else if (fstatat(r->folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		announce(r, path, &st);
 	} else {
 		forget_log(r, path);

@@ -75,6 +75,7 @@ struct runner {
 	bool holding;                 /* new calls wait */
 	bool rebooted;
 	int64_t looked;               /* ms, when its folder was seen */
+	bool corked;                  /* notices and answers wait for the next runner_next */
 	bool removed;                 /* the folder is gone: nothing may be written any more */
 };
 
@@ -85,6 +86,7 @@ bool runner_notices_wait(const struct runner *r);         /* some notice found n
 bool runner_add_notice(struct conversation *c, const char *path, long long size, long long mtime_ns);
 void runner_flush(struct conversation *c);
 void runner_flush_watcher(struct conversation *c);
+void runner_uncork(struct runner *r);                     /* sends what was gathered */
 void runner_hang_up(struct conversation *c);              /* closes the connection */
 void runner_lose(struct conversation *c);                 /* it has ended without CLOSE */
 void runner_free_conversation(struct conversation *c);

@@ -217,9 +217,11 @@ int runner_pump(struct runner *r, int64_t timeout_ms, long *ready, short *revent
 {
 	struct pollfd *p;
 	size_t n = 0, first;
-	bool held = runner_notices_wait(r);
+	bool held;
 	int got;
 
+	runner_uncork(r);
+	held = runner_notices_wait(r);
 	if (ready)
 		*ready = -1;
 	sweep(r);

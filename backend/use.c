@@ -11,8 +11,7 @@ void use_hold(struct use *use, int folder)
 	if (folder < 0 || talk_connect(&use->talk, folder, &ignored) < 0)
 		return;
 	use->held = true;
-	if (talk_send(&use->talk, TALK_CALL, "use", 3, &ignored) < 0 ||
-	    talk_send(&use->talk, TALK_GO, "", 0, &ignored) < 0)
+	if (talk_ask(&use->talk, "use", "", 0, &ignored) < 0)
 		use_release(use);
 }
 

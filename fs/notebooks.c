@@ -1,6 +1,52 @@
 /* notebooks/NAME/: a kernel in a sandbox, and its notebook on disk. */
+#include <fcntl.h>
+
+#include "base/cellstatus.h"
 #include "fs/ipynb.h"
 #include "fs/show.h"
+
+static int show_word(const struct node *node, enum cellstatus_word word, struct buffer *out, struct error *err)
+{
+	struct cellstatus status;
+	int folder = tree_folder(node);
+	char path[64];
+
+	if (folder < 0 || tree_path(node, path, sizeof path) < 0)
+		return error_errno(err, "%s", node->row->name);
+	if (cellstatus_read(folder, path, &status, err) < 0)
+		return -1;
+	if (*status.word[word] && buffer_format(out, "%s\n", status.word[word]) < 0)
+		return error_memory(err);
+	return 0;
+}
+
+static int show_cell_state(const struct node *node, struct buffer *out, struct error *err)
+{
+	return show_word(node, CELLSTATUS_STATE, out, err);
+}
+
+static int show_cell_count(const struct node *node, struct buffer *out, struct error *err)
+{
+	return show_word(node, CELLSTATUS_COUNT, out, err);
+}
+
+static int show_cell_duration(const struct node *node, struct buffer *out, struct error *err)
+{
+	return show_word(node, CELLSTATUS_DURATION, out, err);
+}
+
+static void measure_word(const struct node *node, struct stat *st)
+{
+	cleanup_buffer struct buffer text = BUFFER(CELLSTATUS_LINE);
+	struct error ignored;
+	struct stat found;
+	char path[64];
+
+	if (node->row->render(node, &text, &ignored) == 0)
+		st->st_size = (off_t)text.length;
+	if (tree_path(node, path, sizeof path) == 0 && fstatat(tree_folder(node), path, &found, AT_SYMLINK_NOFOLLOW) == 0)
+		st->st_mtim = found.st_mtim;
+}
 
 static int check_notebook(const struct node *node, const cJSON *fields, bool final, cJSON *references,
 			  struct fault *fault, struct error *err)
@@ -43,9 +89,12 @@ static struct row cell_rows[] = {
 	{ .name = "output", .kind = FILE_VALUE, .file = "cells/#/output", .help = "its text output" },
 	{ .name = "outputs", .kind = FILE_DIRECTORY, .file = "cells/#/outputs", .listing = LIST_FILES, .child = &output_row,
 	  .help = "its other outputs, a file each" },
-	{ .name = "state", .kind = FILE_VALUE, .file = "cells/#/state", .help = "queued busy ok error interrupted died" },
-	{ .name = "duration", .kind = FILE_VALUE, .file = "cells/#/duration", .help = "seconds" },
-	{ .name = "count", .kind = FILE_VALUE, .file = "cells/#/count", .help = "the kernel's number of the execution" },
+	{ .name = "state", .kind = FILE_VALUE, .file = "cells/#/status", .render = show_cell_state, .measure = measure_word,
+	  .help = "queued busy ok error interrupted died" },
+	{ .name = "duration", .kind = FILE_VALUE, .file = "cells/#/status", .render = show_cell_duration,
+	  .measure = measure_word, .help = "seconds" },
+	{ .name = "count", .kind = FILE_VALUE, .file = "cells/#/status", .render = show_cell_count, .measure = measure_word,
+	  .help = "the kernel's number of the execution" },
 	{ .name = NULL },
 };
 

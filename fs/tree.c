@@ -360,7 +360,7 @@ static void row_changed(struct row *row, struct object *object, const char *path
 	struct node node = { .row = row, .object = object };
 	int how = match(row->file ? row->file : row->name, path, &node.index);
 
-	if ((row->render || row->assemble) && row->kind == FILE_VALUE) { /* it may show anything of its object */
+	if ((row->render || row->assemble) && !row->file && row->kind == FILE_VALUE) { /* it may show anything of its object */
 		node.index = 0;
 		forget_attributes(&node);
 	} else if (how == 1 || (how == 2 && row->kind == FILE_DIRECTORY)) {

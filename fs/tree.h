@@ -96,7 +96,8 @@ struct row {
 	/* Whether it is there now; NULL: always. May not look further than memory or one stat. */
 	bool (*present)(const struct node *node);
 
-	/* Value and link: appends the content (a value's newline included). NULL: the backing file. */
+	/* Value and link: appends the content (a value's newline included). NULL: the backing file. With
+	 * `file`, a value is made from that file alone; without, it may show anything of its object. */
 	int (*render)(const struct node *node, struct buffer *out, struct error *err);
 	/* Value, instead of render, where it may be long: writes the content to a file. Its object's folder
 	 * is a descriptor; in a thread of the pool, so nothing of the mount's memory may be touched. */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backend/kernel/story.h"
+#include "backend/kernel/requests.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
@@ -104,8 +104,7 @@ static int call_sandbox(struct story *s, const char *name, const char *request, 
 	struct talk_message message;
 	int got;
 
-	if (talk_send(&s->talk, TALK_CALL, name, strlen(name), err) < 0 ||
-	    talk_put(&s->talk, request, strlen(request), err) < 0 || talk_send(&s->talk, TALK_GO, "", 0, err) < 0)
+	if (talk_ask(&s->talk, name, request, strlen(request), err) < 0)
 		return err->code == EPIPE ? 0 : -1;
 	for (;;) {
 		while ((got = talk_take(&s->talk, &message, err)) > 0) {
@@ -384,7 +383,8 @@ int kernel_connect(struct story *s, struct error *err)
 	if (connect_inside(s, &address.fd, err) < 0)
 		return -1;
 	s->resumed_after = *s->seen;
-	s->resumes = s->first && s->first->sent;
+	if (s->first && s->first->sent)
+		s->first->resumes = true;
 	s->socket = socket_connect(&address, receive, s, err);
 	if (!s->socket || send_probe(s, err) < 0)
 		return -1;

@@ -1,5 +1,4 @@
-/* The notebook's cells as a whole: adding them, their sources and heads, and the displays that
- * can be updated. What a running cell does is in cell.c. */
+/* The notebook's cells as a whole: adding them, their sources and heads. A single cell is in cell.c. */
 #include "backend/kernel/notebook.h"
 
 #include <dirent.h>
@@ -9,14 +8,29 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/kernel/parts.h"
+#include "base/cellstatus.h"
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/fragment.h"
 
-#define DISPLAYS_MAX 10000 /* the oldest is forgotten: it can no longer be updated */
+#define NEXT "cells/.next"
+
+static const char *const next_names[NEXT_FILES] = {
+	[NEXT_SOURCE] = "source", [NEXT_STATUS] = "status", [NEXT_OUTPUT] = "output", [NEXT_FRAGMENT] = "fragment",
+};
+
+double notebook_now(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
 
 int notebook_open(struct notebook *nb, int folder, uint64_t serial,
 		  void (*changed)(void *context, const char *path), void *context, struct error *err)
@@ -25,7 +39,9 @@ int notebook_open(struct notebook *nb, int folder, uint64_t serial,
 	struct dirent *entry;
 	int fd;
 
-	*nb = (struct notebook){ .folder = folder, .serial = serial, .changed = changed, .context = context };
+	*nb = (struct notebook){ .folder = folder, .serial = serial, .changed = changed, .context = context,
+				 .next = { -1, -1, -1, -1 }, .expected = -1,
+				 .late = { .fragment = -1, .output = -1, .status = -1 } };
 	if (file_make_folder(folder, "cells", 0700, err) < 0 || file_make_folder(folder, "images", 0700, err) < 0)
 		return -1;
 	fd = file_open_folder(folder, "cells", err);
@@ -46,13 +62,55 @@ int notebook_open(struct notebook *nb, int folder, uint64_t serial,
 	return 0;
 }
 
+static void forget_next(struct notebook *nb)
+{
+	for (size_t i = 0; i < NEXT_FILES; i++) {
+		if (nb->next[i] >= 0)
+			(void)close(nb->next[i]);
+		nb->next[i] = -1;
+	}
+	nb->next_folder = false;
+}
+
 void notebook_close(struct notebook *nb)
 {
-	for (size_t i = 0; i < nb->display_count; i++)
-		free(nb->displays[i].id);
+	struct error ignored;
+
+	(void)notebook_write_displays(nb, NOTEBOOK_ALL, &ignored);
+	cell_close(&nb->late);
+	notebook_forget_displays(nb, 0);
 	free(nb->displays);
 	nb->displays = NULL;
-	nb->display_count = 0;
+	forget_next(nb);
+}
+
+/* One step of what notebook_prepare does: 1 when there is another, 0, -1. What an earlier runner left
+ * there is as good as new, once it is empty. */
+static int prepare_step(struct notebook *nb, struct error *err)
+{
+	char path[CELL_PATH_SIZE];
+	size_t i = 0;
+
+	if (!nb->next_folder) {
+		if (file_make_folder(nb->folder, NEXT, 0700, err) < 0)
+			return -1;
+		nb->next_folder = true;
+		return 1;
+	}
+	while (i < NEXT_FILES && nb->next[i] >= 0)
+		i++;
+	if (i == NEXT_FILES)
+		return 0;
+	(void)snprintf(path, sizeof path, NEXT "/%s", next_names[i]);
+	nb->next[i] = openat(nb->folder, path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return nb->next[i] < 0 ? error_errno(err, "%s", path) : i + 1 < NEXT_FILES;
+}
+
+bool notebook_prepare(struct notebook *nb)
+{
+	struct error ignored;
+
+	return prepare_step(nb, &ignored) > 0;
 }
 
 int notebook_write(struct notebook *nb, unsigned int cell, const char *name, const void *data, size_t n,
@@ -105,8 +163,8 @@ static int make_fragment(struct notebook *nb, unsigned int number, bool code, lo
 		? -1 : buffer_text(out, "],\"outputs\":[\n");
 }
 
-int notebook_code_head(struct notebook *nb, unsigned int number, long count, struct buffer *out,
-		       struct error *err)
+static int make_head(struct notebook *nb, unsigned int number, bool code, long count, struct buffer *out,
+		     struct error *err)
 {
 	cleanup_buffer struct buffer source = BUFFER(SOURCE_MAX);
 	char path[CELL_PATH_SIZE];
@@ -114,8 +172,14 @@ int notebook_code_head(struct notebook *nb, unsigned int number, long count, str
 	cell_path(path, number, "source");
 	if (file_read(nb->folder, path, &source, err) < 0)
 		return -1;
-	return make_fragment(nb, number, true, count, source.data, source.length, out) < 0
+	return make_fragment(nb, number, code, count, source.data, source.length, out) < 0
 		? error_errno(err, "cell %u", number) : 0;
+}
+
+int notebook_code_head(struct notebook *nb, unsigned int number, long count, struct buffer *out,
+		       struct error *err)
+{
+	return make_head(nb, number, true, count, out, err);
 }
 
 /* Removes what a cell left in outputs/ and its links in images/. */
@@ -129,7 +193,7 @@ int notebook_remove_files(struct notebook *nb, unsigned int number, struct error
 	cell_path(folder, number, "outputs");
 	fd = file_open_folder(nb->folder, folder, err);
 	if (fd < 0)
-		return -1;
+		return err->code == ENOENT ? 0 : -1; /* it has shown nothing that became a file */
 	dir = fdopendir(fd);
 	if (!dir) {
 		(void)close(fd);
@@ -149,66 +213,87 @@ int notebook_remove_files(struct notebook *nb, unsigned int number, struct error
 	return 0;
 }
 
-int notebook_write_new(struct notebook *nb, unsigned int number, const char *name, const void *data, size_t n,
-		       struct error *err)
+static int fill_next(struct notebook *nb, const char *state, const char *text, size_t n,
+		     const struct buffer *fragment, struct error *err)
 {
-	char path[CELL_PATH_SIZE];
-	cleanup_close int fd = -1;
+	char line[CELLSTATUS_LINE];
+	int more;
 
-	cell_path(path, number, name);
-	fd = openat(nb->folder, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return error_errno(err, "%s", path);
-	return file_write_all(fd, data, n, err) < 0 ? error_wrap(err, "%s", path) : 0;
+	while ((more = prepare_step(nb, err)) > 0)
+		;
+	if (more < 0 || file_write_all(nb->next[NEXT_SOURCE], text, n, err) < 0 ||
+	    file_write_all(nb->next[NEXT_STATUS], line, cellstatus_format(line, state, -1, -1), err) < 0 ||
+	    file_write_all(nb->next[NEXT_FRAGMENT], fragment->data, fragment->length, err) < 0)
+		return -1;
+	/* It begins to be now, though it was made before. */
+	return futimens(nb->next[NEXT_OUTPUT], NULL) < 0 ? error_errno(err, "output") : 0;
 }
 
-static int add(struct notebook *nb, bool code, const char *state, const char *text, size_t n,
-	       unsigned int *number, struct error *err)
+/* Adds a cell. Its files are left open as nb->next, for the caller to take or to forget. */
+static int add(struct notebook *nb, bool code, long count, const char *state, const char *text, size_t n,
+	       struct buffer *fragment, struct error *err)
 {
-	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX);
-	char path[CELL_PATH_SIZE], outputs[CELL_PATH_SIZE];
-	unsigned int next = nb->cells + 1;
+	char path[CELL_PATH_SIZE];
+	unsigned int number = nb->cells + 1;
 
 	if (n > SOURCE_MAX)
 		return error_set(err, EFBIG, "a cell of %zu bytes: at most %u", n, SOURCE_MAX);
-	if (next > CELLS_MAX)
+	if (number > CELLS_MAX)
 		return error_set(err, ENOSPC, "a notebook holds at most %u cells", CELLS_MAX);
-	if (make_fragment(nb, next, code, -1, text, n, &fragment) < 0)
-		return error_errno(err, "cell %u", next);
-	(void)snprintf(path, sizeof path, "cells/%u", next);
-	cell_path(outputs, next, "outputs");
-	if (file_make_folder(nb->folder, path, 0700, err) < 0)
-		return -1;
-	/* The fragment last: with it the cell is in the notebook. */
-	if (file_make_folder(nb->folder, outputs, 0700, err) < 0 ||
-	    notebook_write_new(nb, next, "source", text, n, err) < 0 ||
-	    notebook_write_new(nb, next, "state", state, strlen(state), err) < 0 ||
-	    notebook_write_new(nb, next, "output", "", 0, err) < 0 ||
-	    notebook_write_new(nb, next, "fragment", fragment.data, fragment.length, err) < 0) {
-		struct error ignored;
-
-		(void)file_remove_tree(nb->folder, path, &ignored);
+	if (make_fragment(nb, number, code, count, text, n, fragment) < 0)
+		return error_errno(err, "cell %u", number);
+	(void)snprintf(path, sizeof path, "cells/%u", number);
+	if (fill_next(nb, state, text, n, fragment, err) < 0) {
+		forget_next(nb);
+		return error_wrap(err, "cell %u", number);
+	}
+	failpoint("notebook-add");
+	if (renameat(nb->folder, NEXT, nb->folder, path) < 0) {
+		(void)error_errno(err, "%s", path);
+		forget_next(nb);
 		return -1;
 	}
-	nb->cells = next;
-	*number = next;
+	failpoint("notebook-added");
+	nb->cells = number;
 	/* Of the others nobody can have known anything; the fragment is part of the notebook's length. */
 	nb->changed(nb->context, path);
-	cell_path(path, next, "fragment");
+	cell_path(path, number, "fragment");
 	nb->changed(nb->context, path);
 	return 0;
 }
 
-int notebook_add_code(struct notebook *nb, const char *code, size_t n, bool at_once, unsigned int *number,
+int notebook_add_code(struct notebook *nb, const char *code, size_t n, bool at_once, struct cell *cell,
 		      struct error *err)
 {
-	return add(nb, true, at_once ? "busy\n" : "queued\n", code, n, number, err);
+	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX);
+	long count = at_once ? nb->expected : -1;
+
+	*cell = (struct cell){ .fragment = -1, .output = -1, .status = -1, .count = -1, .shown = count };
+	if (add(nb, true, count, at_once ? "busy" : "queued", code, n, &fragment, err) < 0)
+		return -1;
+	cell->notebook = nb;
+	cell->number = nb->cells;
+	cell->busy = at_once;
+	cell->length = fragment.length;
+	cell->fragment = steal_fd(&nb->next[NEXT_FRAGMENT]);
+	cell->output = steal_fd(&nb->next[NEXT_OUTPUT]);
+	cell->status = steal_fd(&nb->next[NEXT_STATUS]);
+	cell->next_open = nb->open;
+	nb->open = cell;
+	forget_next(nb);
+	return 0;
 }
 
 int notebook_add_markdown(struct notebook *nb, const char *text, size_t n, unsigned int *number,
 			  struct error *err)
 {
-	return add(nb, false, "ok\n", text, n, number, err);
+	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX);
+
+	if (add(nb, false, -1, "ok", text, n, &fragment, err) < 0)
+		return -1;
+	*number = nb->cells;
+	forget_next(nb);
+	return 0;
 }
 
 static int is_code(struct notebook *nb, unsigned int number, bool *code, struct error *err)
@@ -226,90 +311,64 @@ static int is_code(struct notebook *nb, unsigned int number, bool *code, struct 
 	return 0;
 }
 
+static int append_status(struct notebook *nb, unsigned int number, const char *state, struct error *err)
+{
+	struct cell cell = { .notebook = nb, .number = number, .fragment = -1, .output = -1, .status = -1, .count = -1 };
+	int result = cell_append_status(&cell, state, -1, err);
+
+	cell_close(&cell);
+	return result;
+}
+
+/* What is open of a cell is of the past from now on. */
+static void detach(struct notebook *nb, unsigned int number)
+{
+	struct cell **at = &nb->open;
+
+	if (nb->late.notebook && nb->late.number == number)
+		cell_close(&nb->late);
+	while (*at) {
+		if ((*at)->number == number)
+			*at = (*at)->next_open;
+		else
+			at = &(*at)->next_open;
+	}
+}
+
+/* Everything but the status is made from the source. */
+static int start_anew(struct notebook *nb, unsigned int number, bool code, struct error *err)
+{
+	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX);
+
+	detach(nb, number);
+	notebook_forget_displays(nb, number);
+	if (make_head(nb, number, code, -1, &fragment, err) < 0 ||
+	    notebook_write(nb, number, "fragment", fragment.data, fragment.length, err) < 0)
+		return -1;
+	return code && (notebook_remove_files(nb, number, err) < 0 ||
+			notebook_write(nb, number, "output", "", 0, err) < 0) ? -1 : 0;
+}
+
 int notebook_set_source(struct notebook *nb, unsigned int number, const char *text, size_t n, bool *code,
 			struct error *err)
 {
-	cleanup_buffer struct buffer fragment = BUFFER(FRAGMENT_MAX);
-	char path[CELL_PATH_SIZE];
-
 	if (n > SOURCE_MAX)
 		return error_set(err, EFBIG, "a cell of %zu bytes: at most %u", n, SOURCE_MAX);
-	if (is_code(nb, number, code, err) < 0)
+	/* Queued first: a runner that finds it so makes all the rest of it from its source. */
+	if (is_code(nb, number, code, err) < 0 || append_status(nb, number, "queued", err) < 0)
 		return -1;
-	if (make_fragment(nb, number, *code, -1, text, n, &fragment) < 0)
-		return error_errno(err, "cell %u", number);
-	if (notebook_write(nb, number, "source", text, n, err) < 0 ||
-	    notebook_write(nb, number, "fragment", fragment.data, fragment.length, err) < 0)
+	failpoint("notebook-edit");
+	if (notebook_write(nb, number, "source", text, n, err) < 0)
 		return -1;
-	notebook_forget_displays(nb, number);
-	if (!*code)
-		return 0;
-	for (size_t i = 0; i < 2; i++) {
-		cell_path(path, number, i ? "duration" : "count");
-		if (unlinkat(nb->folder, path, 0) == 0)
-			nb->changed(nb->context, path);
-	}
-	return notebook_remove_files(nb, number, err) < 0 ||
-	       notebook_write(nb, number, "output", "", 0, err) < 0 ||
-	       notebook_write(nb, number, "state", "queued\n", 7, err) < 0 ? -1 : 0;
+	failpoint("notebook-edited");
+	if (start_anew(nb, number, *code, err) < 0)
+		return -1;
+	return *code ? 0 : append_status(nb, number, "ok", err);
 }
 
-void notebook_forget_displays(struct notebook *nb, unsigned int cell)
+int notebook_mend(struct notebook *nb, unsigned int number, bool *code, struct error *err)
 {
-	size_t kept = 0;
-
-	for (size_t i = 0; i < nb->display_count; i++) {
-		if (nb->displays[i].cell == cell)
-			free(nb->displays[i].id);
-		else
-			nb->displays[kept++] = nb->displays[i];
-	}
-	nb->display_count = kept;
-}
-
-int notebook_remember_display(struct notebook *nb, struct json id, unsigned int cell, unsigned int output,
-			      struct error *err)
-{
-	struct display *grown;
-	char *copy;
-
-	if (nb->display_count == DISPLAYS_MAX) {
-		free(nb->displays[0].id);
-		memmove(nb->displays, nb->displays + 1, --nb->display_count * sizeof *nb->displays);
-	}
-	copy = strndup(id.data, id.length);
-	grown = reallocarray(nb->displays, nb->display_count + 1, sizeof *grown);
-	if (grown)
-		nb->displays = grown;
-	if (!copy || !grown) {
-		free(copy);
-		return error_memory(err);
-	}
-	grown[nb->display_count++] = (struct display){ .id = copy, .cell = cell, .output = output };
-	return 0;
-}
-
-int notebook_update_display(struct notebook *nb, struct cell *open, const struct wire_message *message,
-			    struct error *err)
-{
-	struct json id = json_get(json_get(message->content, "transient"), "display_id");
-
-	if (json_kind(id) != JSON_STRING)
-		return 0;
-	for (size_t i = 0; i < nb->display_count; i++) {
-		struct display *d = &nb->displays[i];
-		struct cell other, *cell = open && open->number == d->cell ? open : &other;
-		int result;
-
-		if (strlen(d->id) != id.length || memcmp(d->id, id.data, id.length))
-			continue;
-		if (cell == &other && cell_open(nb, d->cell, &other, err) < 0)
-			return -1;
-		result = cell_replace_output(cell, d->output, message->content, err);
-		if (cell == &other)
-			cell_close(&other);
-		if (result < 0)
-			return -1;
-	}
-	return 0;
+	if (is_code(nb, number, code, err) < 0 || start_anew(nb, number, *code, err) < 0)
+		return -1;
+	return *code ? 0 : append_status(nb, number, "ok", err);
 }

@@ -1,4 +1,4 @@
-/* What notebook.c and cell.c share; nobody else includes this. */
+/* What notebook.c, displays.c, cell.c and outputs.c share; nobody else includes this. */
 #ifndef INTERPFS_BACKEND_KERNEL_PARTS_H
 #define INTERPFS_BACKEND_KERNEL_PARTS_H
 
@@ -9,13 +9,16 @@
 
 #define CELLS_MAX 1000000u
 #define SOURCE_MAX (10u << 20)
-#define FRAGMENT_MAX (1u << 30)
+#define CELL_MAX (512u << 20)    /* what a cell may show, as JSON; more is left out */
+#define FRAGMENT_MAX (1u << 30)  /* what a buffer takes: a cell, or one message as JSON */
 #define CELL_PATH_SIZE 96
 
 struct display {
 	char *id;             /* as JSON, with its quotes */
 	unsigned int cell;
 	unsigned int output;  /* index in the cell */
+	char *pending;        /* the newest update's content, while it waits; else NULL */
+	size_t pending_length;
 };
 
 static inline void cell_path(char path[CELL_PATH_SIZE], unsigned int cell, const char *name)
@@ -26,9 +29,6 @@ static inline void cell_path(char path[CELL_PATH_SIZE], unsigned int cell, const
 /* Replaces a cell's file and tells so. */
 int notebook_write(struct notebook *nb, unsigned int cell, const char *name, const void *data, size_t n,
 		   struct error *err);
-/* Writes a file of a cell that was not there before, in place; the caller tells of it. */
-int notebook_write_new(struct notebook *nb, unsigned int cell, const char *name, const void *data, size_t n,
-		       struct error *err);
 /* The first line of a code cell's fragment, from its source. */
 int notebook_code_head(struct notebook *nb, unsigned int number, long count, struct buffer *out,
 		       struct error *err);
@@ -38,7 +38,22 @@ int notebook_remember_display(struct notebook *nb, struct json id, unsigned int 
 			      struct error *err);
 void notebook_forget_displays(struct notebook *nb, unsigned int cell);
 
-/* Puts new data in the place of an output's, which stays what it is (display_data, execute_result). */
-int cell_replace_output(struct cell *cell, unsigned int output, struct json content, struct error *err);
+/* What a record does at its start: see base/fragment.h. */
+bool cell_begins_output(const char *line, size_t n);
+int cell_read_fragment(struct cell *cell, struct buffer *out, struct error *err);
+int cell_replace_fragment(struct cell *cell, const struct buffer *fragment, struct error *err);
+/* One write a record; what a full disk took of it is cut off again. */
+int cell_append_record(struct cell *cell, const struct buffer *record, struct error *err);
+int cell_append_text(struct cell *cell, const char *text, size_t n, struct error *err);
+/* Empties a cell that has shown something. */
+int cell_clear(struct cell *cell, struct error *err);
+/* The execution count, as the kernel says it. */
+int cell_set_count(struct cell *cell, long count, struct error *err);
+int cell_append_status(struct cell *cell, const char *state, double seconds, struct error *err);
+
+/* Writes a bundle's files as outputs/K.EXT; pictures also as images/cell-N-K.EXT, and appends
+ * their names to `names`, a line each. */
+int cell_write_files(struct cell *cell, unsigned int output, struct json data, struct buffer *names,
+		     struct error *err);
 
 #endif

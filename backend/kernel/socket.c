@@ -71,7 +71,7 @@ static void receive_piece(struct socket *s, struct lws *wsi, const void *data, s
 	buffer_free(&s->message);
 }
 
-/* Sends the first message that waits. Returns -1 to have the connection closed. */
+/* Sends the first message that waits. Returns -1 when it cannot: the connection is to be closed. */
 static int write_message(struct socket *s, struct lws *wsi)
 {
 	struct outgoing *o = s->first;
@@ -308,6 +308,10 @@ int socket_send(struct socket *s, const void *data, size_t n, struct error *err)
 	memcpy(o->bytes + LWS_PRE, data, n);
 	*s->last = o;
 	s->last = &o->next;
+	/* At once, if it can be: libwebsockets would wait for its next turn. */
+	if (s->state == SOCKET_OPEN && s->first == o && !lws_partial_buffered(s->wsi) && !lws_send_pipe_choked(s->wsi) &&
+	    write_message(s, s->wsi) == 0)
+		return 0;
 	if (s->state == SOCKET_OPEN)
 		lws_callback_on_writable(s->wsi);
 	return 0;

@@ -92,8 +92,15 @@ int story_step(struct story *s, int timeout_ms, struct error *err)
 		return -1;
 	until = shorter(shorter(timeout_ms, until), shorter(kernel_timeout(s), requests_timeout(s)));
 	until = shorter(until, hold_sandbox(s));
-	if (runner_next(s->runner, until, &event, err) < 0)
+	if (runner_next(s->runner, s->unprepared ? 0 : until, &event, err) < 0)
 		return -1;
+	/* Nothing else is to be done: a good time for what the next cell will need. */
+	if (event.kind == RUNNER_TIMEOUT && s->unprepared && until) {
+		s->unprepared = notebook_prepare(&s->notebook);
+		return 0;
+	}
+	/* All that comes of this event is told at once, when the next one is waited for. */
+	runner_cork(s->runner);
 	switch (event.kind) {
 	case RUNNER_WANT:
 		s->turned |= runner_want(s->runner)->generation != s->generation;
@@ -385,7 +392,7 @@ static int interrupt_kernel(struct story *s, struct error *err)
 
 static int serve(struct story *s, struct error *err)
 {
-	s->ready = true;
+	s->ready = s->unprepared = true;
 	if (runner_set_state(s->runner, requests_waiting(s) ? "busy" : "idle", err) < 0)
 		return -1;
 	for (;;) {

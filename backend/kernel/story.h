@@ -1,7 +1,8 @@
 /* What the parts of a notebook's story share: story.c (its life: sandbox, kernel, connection),
- * kernel.c (REST and WebSocket) and requests.c (what clients ask for, one after another). All of
- * it is one thread; every wait goes through story_step, which also takes commands, calls and the
- * kernel's messages, so nothing is deaf while something else is waited for. */
+ * kernel.c (REST and WebSocket), calls.c (what clients ask for), requests.c (it is done, one after
+ * another) and messages.c (what the kernel says to it). All of it is one thread; every wait goes
+ * through story_step, which also takes commands, calls and the kernel's messages, so nothing is
+ * deaf while something else is waited for. */
 #ifndef INTERPFS_BACKEND_KERNEL_STORY_H
 #define INTERPFS_BACKEND_KERNEL_STORY_H
 
@@ -16,35 +17,9 @@
 #include "backend/use.h"
 #include "base/talk.h"
 
-enum request_kind {
-	REQUEST_EXEC,   /* text as it comes */
-	REQUEST_RUN,    /* one JSON document at the end */
-	REQUEST_HIDDEN, /* the story's own: set-up, init.py */
-};
-
 enum outcome { OUTCOME_OK, OUTCOME_ERROR, OUTCOME_INTERRUPTED, OUTCOME_DIED };
 
-/* Code to run. It is finished when its reply and its idle have both come: they come in any order. */
-struct request {
-	struct request *next;
-	enum request_kind kind;
-	struct conversation *conversation; /* NULL: nobody waits for it (any more) */
-	bool lost;               /* its client's connection was lost: log what it prints */
-	uint64_t number;         /* part of the message id; 0: sent by a runner before this one */
-	char *code;              /* owned; freed once sent */
-	size_t length;
-	bool silent;
-	double timeout;          /* seconds from when it is sent, 0 for none */
-	double deadline;         /* of story_now(), 0 for none or once it has passed */
-	struct cell cell;        /* number 0: not in the notebook */
-	bool sent, replied, idle, finished;
-	bool late;               /* its deadline has passed */
-	enum outcome outcome;
-	unsigned int clears;     /* cell.clears at the last look */
-	off_t told;              /* how much of the cell's output its client has */
-	struct buffer answer;    /* of REQUEST_RUN */
-	size_t answered;
-};
+struct request;
 
 #define RECENT 64
 #define INTERRUPTERS 16
@@ -85,7 +60,6 @@ struct story {
 	uint64_t *seen;           /* run/seen, mapped: the last of the kernel's messages that was taken. It is
 	                             there for the next runner when this one is killed */
 	uint64_t resumed_after;   /* what it was when the connection was made */
-	bool resumes;             /* a cell runs, and nothing of it has come over this connection */
 	bool dead;                /* the kernel is gone; `death` says why */
 	struct error death;
 
@@ -94,6 +68,7 @@ struct story {
 	struct request *draining;      /* finished, their clients have not read all yet */
 	uint64_t number;               /* the last request's */
 	bool ready;                    /* the kernel is set up: clients' requests may run */
+	bool unprepared;               /* the next cell's files are still to be made, when there is time */
 	struct {
 		uint64_t number;
 		unsigned int cell;
@@ -116,12 +91,16 @@ double story_now(void); /* CLOCK_MONOTONIC, seconds */
  * notebook's files said. */
 int story_step(struct story *s, int timeout_ms, struct error *err);
 
-/* requests.c */
+/* calls.c */
 void requests_take_call(struct story *s, struct conversation *c, const char *name, const char *data, size_t n);
+
+/* messages.c */
+void requests_message(struct story *s, const struct wire_message *message);
+
+/* requests.c */
 void requests_interrupt(struct story *s, struct conversation *c); /* c: who asked, answered at the end */
 void requests_closed(struct story *s, struct conversation *c, bool gone);
 void requests_drained(struct story *s, struct conversation *c);
-void requests_message(struct story *s, const struct wire_message *message);
 /* Sends the next request if the kernel is free, lets followers catch up, looks at deadlines. */
 void requests_go_on(struct story *s);
 int requests_timeout(const struct story *s); /* ms until a deadline, -1 without one */

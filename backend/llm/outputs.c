@@ -64,8 +64,7 @@ static int ask_for_root(struct session *s, int folder, struct error *why)
 	if (talk_connect(&talk, folder, why) < 0)
 		return -1;
 	s->asking_fd = talk.fd;
-	if (talk_send(&talk, TALK_CALL, "root", 4, why) < 0 || talk_send(&talk, TALK_GO, NULL, 0, why) < 0 ||
-	    runner_watch(s->runner, talk.fd, POLLIN, why) < 0)
+	if (talk_ask(&talk, "root", "", 0, why) < 0 || runner_watch(s->runner, talk.fd, POLLIN, why) < 0)
 		goto done;
 	while ((got = talk_take(&talk, &m, why)) >= 0 && !(got == 1 && m.type == TALK_END)) {
 		double left = until - session_clock();

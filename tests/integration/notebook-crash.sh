@@ -87,19 +87,50 @@ ran=0
 echo "each step"
 echo shutdown >"$nb/ctl" || fail shutdown # so that its next runner inherits the step
 unmount_it
-for step in notebook-starting notebook-kernel notebook-send notebook-sent notebook-finish; do
+# answers CODE: what the kernel says to it, once there is a runner that can ask
+answers() {
+	eventually 40 sh -c "exec 9<>'$nb/eval'; printf '%s\n' '$1' >&9; cat <&9 >'$T/answered'"
+	eventually 10 grep -qx idle "$nb/state"
+}
+for step in notebook-starting notebook-kernel notebook-add notebook-added notebook-send notebook-sent notebook-finish; do
 	INTERPFS_FAILPOINT=$step:$T/$step mount_it
 	echo restart >"$nb/ctl" || fail "$step: restart: $(cat "$nb/error")"
 	# Its caller may be cut off; it may have run, but not twice.
 	( ask "$nb/exec" 'once = globals().get("once", 0) + 1' ) >/dev/null 2>&1
-	eventually 40 grep -qx idle "$nb/state"
-	once=$(ask "$nb/eval" 'globals().get("once", 0)')
+	answers 'globals().get("once", 0)'
+	once=$(cat "$T/answered")
 	case $once in 0 | 1) ;; *) fail "$step: the cell ran '$once' times" ;; esac
 	same "$step: a cell" 2 "$(ask "$nb/exec" 1+1)"
 	grep -lE '^(busy|queued)$' "$nb"/cells/*/state && fail "$step: a cell did not end"
 	echo shutdown >"$nb/ctl" || fail "$step: shutdown"
 	unmount_it
 	# Builds without failpoints end here: then the steps are tested by those that have them.
+	[ -e "$T/$step" ] || { strings "$INTERPFS" | grep -q INTERPFS_FAILPOINT && fail "$step was never reached"; }
+done
+
+# The notebook's file and the cell's own say the same of its source, whichever it is.
+agrees() {
+	python3 -c 'import json, sys
+n = json.load(open(sys.argv[1] + "/notebook.ipynb"))["cells"]
+for i, c in enumerate(n, 1):
+    assert "".join(c["source"]) == open(f"{sys.argv[1]}/cells/{i}/source").read().rstrip("\n"), (i, c["source"])
+    assert c["cell_type"] != "code" or c["outputs"] or open(f"{sys.argv[1]}/cells/{i}/output").read() == "", i' "$nb" ||
+		fail "$step: the notebook and its cells do not agree"
+}
+echo "each step of another source"
+for step in notebook-edit notebook-edited; do
+	INTERPFS_FAILPOINT=$step:$T/$step mount_it
+	echo restart >"$nb/ctl" || fail "$step: restart: $(cat "$nb/error")"
+	ask "$nb/exec" 'print("before")' >/dev/null
+	n=$(cells)
+	echo 'print("after")' >"$nb/cells/$n/source"
+	eventually 20 sh -c "[ -e '$T/$step' ] || grep -qx after '$nb/cells/$n/output'"
+	answers 1
+	grep -lE '^(busy|queued)$' "$nb"/cells/*/state && fail "$step: a cell did not end"
+	agrees
+	same "$step: a cell" 2 "$(ask "$nb/exec" 1+1)"
+	echo shutdown >"$nb/ctl" || fail "$step: shutdown"
+	unmount_it
 	[ -e "$T/$step" ] || { strings "$INTERPFS" | grep -q INTERPFS_FAILPOINT && fail "$step was never reached"; }
 done
 mount_it
