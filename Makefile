@@ -25,7 +25,8 @@ SOURCES := main.c $(wildcard base/*.c fs/*.c backend/*.c backend/proxy/*.c backe
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIBRARY := $(filter-out $(BUILD)/main.o,$(OBJECTS))
 # The guest is static and uses nothing but libc: it must run inside any image.
-GUEST_SOURCES := $(wildcard backend/guest/*.c) base/error.c base/buffer.c base/frame.c
+GUEST_SOURCES := $(wildcard backend/guest/*.c) base/error.c base/buffer.c base/frame.c \
+  backend/sandbox/network_refuse.c
 GUEST_OBJECTS := $(GUEST_SOURCES:%.c=$(BUILD)/guest/%.o)
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 

@@ -1,8 +1,9 @@
 /* Namespaces before the sandbox that will live in them, so that the network's helper comes up
  * beside the container's runtime and not behind it. Runs outside, as the user who mounted:
  *
- *   interpfs-guest hold        makes a network namespace, and for an ordinary user a user namespace
- *                              around it with that user as root
+ *   interpfs-guest hold        makes a network namespace with what a sandbox's has before there is a
+ *                              way out, and for an ordinary user a user namespace around it with
+ *                              that user as root
  *
  * One byte on descriptor 3 says how that went (an errno, 0: well); it stays until descriptor 4, a
  * pipe's read end, hangs up. */
@@ -14,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "backend/sandbox/network_refuse.h"
 
 enum { SAYS = 3, HOLDS = 4 };
 
@@ -47,8 +50,10 @@ int hold_namespaces(void)
 
 	if (unshare(CLONE_NEWNET | (user ? CLONE_NEWUSER : 0)) || (user && become_root_of(user, group)))
 		code = (unsigned char)errno;
-	else
+	else {
 		guest_raise_loopback();
+		code = (unsigned char)network_refuse_here();
+	}
 	if (write(SAYS, &code, 1) != 1)
 		return 1;
 	while (read(HOLDS, &byte, 1) < 0 && errno == EINTR)

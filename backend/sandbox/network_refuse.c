@@ -61,23 +61,24 @@ static int add_route(int fd, const struct refused *what)
 	return what->family == AF_INET6 && (told.error == -EOPNOTSUPP || told.error == -EAFNOSUPPORT) ? 0 : -told.error;
 }
 
+int network_refuse_here(void)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), code = 0;
+
+	if (fd < 0)
+		return errno;
+	for (size_t i = 0; !code && i < sizeof refused / sizeof *refused; i++)
+		code = add_route(fd, &refused[i]);
+	(void)close(fd);
+	return code;
+}
+
 /* In the child. 0 or an errno. */
 static int add_routes(int user, int network)
 {
-	int fd;
-
 	if ((user >= 0 && setns(user, CLONE_NEWUSER)) || setns(network, CLONE_NEWNET))
 		return errno;
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	if (fd < 0)
-		return errno;
-	for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-		int code = add_route(fd, &refused[i]);
-
-		if (code)
-			return code;
-	}
-	return 0;
+	return network_refuse_here();
 }
 
 static int open_namespace(pid_t pid, const char *name)

@@ -11,4 +11,7 @@
  * nothing inside has the capability to change its routes. */
 int network_refuse(pid_t pid, struct error *err);
 
+/* The same in this process's own, which it may change. 0 or an errno. */
+int network_refuse_here(void);
+
 #endif

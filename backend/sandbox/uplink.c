@@ -116,7 +116,8 @@ static int launch_helper(struct uplink *u, pid_t pid, const char *pid_file, stru
 	struct spawn what = { .argv = argv, .output = u->log, .passed = { -1, u->alive[0], -1, -1 }, .lasting = true };
 	size_t n = 0;
 
-	if (network_refuse(pid, err))
+	/* The holder has done so in its own. */
+	if (!u->holder.pid && network_refuse(pid, err))
 		return -1;
 	(void)snprintf(number, sizeof number, "%d", (int)pid);
 	argv[n++] = network->program;
