@@ -201,15 +201,27 @@ static bool starts(const char *line, const char *with)
 	return !strncmp(line, with, strlen(with));
 }
 
+/* What uv says below its error, in one of its generations; NULL when the line is none of that. */
+static const char *reason(const char *line)
+{
+	static const char *const before[] = { "  cause: ", "  Caused by: ", "  \xe2\x95\xb0\xe2\x94\x80\xe2\x96\xb6 " };
+
+	for (size_t i = 0; i < sizeof before / sizeof *before; i++)
+		if (starts(line, before[i]))
+			return line + strlen(before[i]);
+	return NULL;
+}
+
 /* pip says "ERROR: No matching distribution found for x", perhaps followed by other lines; uv an
- * "error: …", or "  × No solution found …" with a tree below it; apt "E: Unable to locate …". */
+ * "error: …", or "  × No solution found …:", with the reason in the next line; apt "E: Unable to
+ * locate …". */
 void commands_failure(const char *printed, char *out, size_t size)
 {
 	static const char *const wanted[] = {
 		"ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ", "E: ",
 	};
-	const char *best = NULL, *last = NULL;
-	size_t rank = sizeof wanted / sizeof *wanted;
+	const char *best = NULL, *last = NULL, *why;
+	size_t rank = sizeof wanted / sizeof *wanted, n;
 
 	for (const char *line = printed; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		if (strspn(line, " \t\r") == strcspn(line, "\n"))
@@ -225,7 +237,12 @@ void commands_failure(const char *printed, char *out, size_t size)
 	if (!best)
 		best = last ? last : "the package manager failed without a word";
 	best += strspn(best, " ");
-	(void)snprintf(out, size, "%.*s", (int)strcspn(best, "\r\n"), best);
+	n = strcspn(best, "\r\n");
+	why = best[n] == '\n' ? reason(best + n + 1) : NULL;
+	if (why && n && best[n - 1] == ':')
+		n--;
+	(void)snprintf(out, size, "%.*s%s%.*s", (int)n, best, why ? ": " : "", why ? (int)strcspn(why, "\r\n") : 0,
+		       why ? why : "");
 }
 
 int commands_failed(const struct commands *c, const char *what, struct error *err)

@@ -218,8 +218,11 @@ static const struct { const char *printed, *sentence; } failures[] = {
 	{ "Collecting x\nERROR: Could not find a version that satisfies the requirement x (from versions: none)\n"
 	  "ERROR: No matching distribution found for x\n", "ERROR: No matching distribution found for x" },
 	{ "a\nERROR: first\nb\n", "ERROR: first" },
-	{ "  \xc3\x97 No solution found when resolving dependencies:\n  \xe2\x95\xb0 x\n",
-	  "\xc3\x97 No solution found when resolving dependencies:" },
+	{ "  \xc3\x97 No solution found when resolving dependencies:\n  \xe2\x95\xb0\xe2\x94\x80\xe2\x96\xb6 Because x\n      y\n",
+	  "\xc3\x97 No solution found when resolving dependencies: Because x" },
+	{ "Using Python\nerror: No solution found when resolving dependencies\n  cause: Because x was not found\n  cause: y\n",
+	  "error: No solution found when resolving dependencies: Because x was not found" },
+	{ "error: a\n  cause: ", "error: a: " },
 	{ "error: Failed to fetch\n", "error: Failed to fetch" },
 	{ "something\nlast words\n\n", "last words" },
 	{ "", "the package manager failed without a word" },
