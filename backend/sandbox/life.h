@@ -73,8 +73,8 @@ int life_keep_deadline(struct life *s, struct error *err);
 void life_read_deadline(struct life *s);
 /* Gives the guest a new deadline. 0: none. */
 int life_set_deadline(struct life *s, double deadline, struct error *err);
-/* info.json: what the backend says of it, and its deadline. */
-int life_write_info(struct life *s, struct error *err);
+/* Puts the deadline into info.json. */
+int life_tell_deadline(struct life *s, struct error *err);
 void life_open_samples(struct life *s);
 void life_close_samples(struct life *s);
 /* Gives the guest the idle_timeout of the config in force. */

@@ -103,7 +103,7 @@ int life_set_deadline(struct life *s, double deadline, struct error *err)
 	    life_watch_guest(s, err))
 		return -1;
 	s->deadline = deadline;
-	return life_keep_deadline(s, err) || life_write_info(s, err) ? -1 : 0;
+	return life_keep_deadline(s, err) || life_tell_deadline(s, err) ? -1 : 0;
 }
 
 int life_set_idle(struct life *s, struct error *err)
