@@ -273,7 +273,9 @@ static bool drive_once(struct supervisor *s, struct object *o)
 		supervise_refuse_calls(s, o, folder);
 		return true;
 	}
-	if ((was_waiting || o->died) && ended_early(o, folder)) {
+	/* What was wanted since is another try: it does not fail for the end of the one before. */
+	if ((was_waiting || o->died) && ended_early(o, folder) &&
+	    (!o->spawned_for || o->want.generation <= o->spawned_for)) {
 		o->died = false;
 		last_words(folder, words, sizeof words);
 		if (!may_restart(o)) {

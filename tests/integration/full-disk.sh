@@ -35,6 +35,7 @@ unmount_it; mount_it
 same "after a remount" "lab second" "$(ls "$M/sandboxes" | xargs)"
 
 # Without room for a Python environment a sandbox has none and says so, and the next is not given half of one.
+mount -o remount,size=3m "$S" || fail "a slightly larger disk"
 mkdir "$M/sandboxes/a" && echo 'timeout: 900' >"$M/sandboxes/a/config" && echo wait >"$M/sandboxes/a/ctl" || fail "a"
 grep -q 'there is no room for a Python environment' "$M/sandboxes/a/log" || fail "its log: $(cat "$M/sandboxes/a/log")"
 rmdir "$M/sandboxes/a" && mount -o remount,size=64m "$S" || fail "a larger disk"

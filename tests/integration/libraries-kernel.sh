@@ -58,7 +58,7 @@ wait
 same "its size is true" "$(wc -c <"$N/notebook.ipynb")" "$(stat -c %s "$N/notebook.ipynb")"
 same "complete" 20 "$(jq -r '.cells[-1].outputs[].text|join("")' "$N/notebook.ipynb" | grep -c line)"
 same "ids are their own" "$(jq '.cells|length' "$N/notebook.ipynb")" "$(jq -r '.cells[].id' "$N/notebook.ipynb" | sort -u | wc -l)"
-echo '# A title' >"$N/markdown" || fail "markdown"
+echo '# A title' >"$N/markdown" && echo wait >"$N/ctl" || fail "markdown"
 same "markdown" '# A title' "$(jq -r '.cells[-1].source|join("")' "$N/notebook.ipynb" | head -n1)"
 cells=$(jq '.cells|length' "$N/notebook.ipynb")
 exec 9<>"$N/eval"; echo 'print("quiet")' >&9; same "eval" quiet "$(cat <&9)"; exec 9>&-
