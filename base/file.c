@@ -16,13 +16,16 @@
 
 int file_read(int dir, const char *path, struct buffer *out, struct error *err)
 {
-	cleanup_close int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	/* A pipe that lies in its place would be waited for. */
+	cleanup_close int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	char piece[16384];
 	struct stat st;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(err, "%s", path);
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 &&
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, "%s: it is no file", path);
+	if (st.st_size > 0 &&
 	    (uintmax_t)st.st_size <= out->limit - out->length &&
 	    buffer_reserve(out, (size_t)st.st_size) < 0)
 		return error_errno(err, "%s", path);

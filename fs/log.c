@@ -24,7 +24,7 @@ static int open_backing(struct handle *h)
 		return 0;
 	folder = tree_folder(&h->node);
 	if (folder >= 0 && !tree_path(&h->node, path, sizeof path))
-		h->fd = openat(folder, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		h->fd = openat(folder, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return h->fd < 0 ? -1 : 0; /* it may not have begun */
 }
 

@@ -55,6 +55,9 @@ START_TEST(replaced_whole)
 	buffer_clear(&b);
 	bad(file_read(dir, "a", &b, &err), EFBIG);
 	bad(file_read(dir, "none", &b, &err), ENOENT);
+	ck_assert_int_eq(mkfifoat(dir, "pipe", 0600), 0);
+	bad(file_read(dir, "pipe", &b, &err), EINVAL); /* and is not waited for */
+	bad(file_read(dir, ".", &b, &err), EISDIR);
 	bad(file_replace(dir, "none/a", "", 0, 0600, false, &err), ENOENT);
 	bad(file_replace(dir, "none/", "", 0, 0600, false, &err), EINVAL);
 	buffer_free(&b);
