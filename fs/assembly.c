@@ -116,7 +116,7 @@ bool assembly_parks(struct handle *h, fuse_req_t request, size_t size, off_t off
 		a->begun = true;
 		a->job.run = work;
 		a->post = (struct loop_post){ .call = done, .data = a };
-		pool_submit(&a->job);
+		pool_submit(&file_pool, &a->job);
 	}
 	return true;
 }

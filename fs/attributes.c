@@ -1,4 +1,5 @@
-/* What stat(2) says: true sizes and times, from memory or one stat of a backing file. */
+/* What stat(2) says: true sizes and times, from memory or one stat of a backing file; and what sets it. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "fs/named.h"
 
 #define BLOCK 4096
+#define LINK_MAX_TARGET 4096
 
 static nlink_t count_links(const struct node *node)
 {
@@ -112,4 +114,117 @@ void attributes_of_named(struct named *named, struct stat *st)
 		st->st_mtim = named->changed;
 	}
 	finish_attributes(st);
+}
+
+void reply_attributes(fuse_req_t request, fuse_ino_t inode, const struct fuse_file_info *fi)
+{
+	struct handle *h = fi ? handle_of(fi->fh) : NULL;
+	struct named *named;
+	struct node node;
+	struct stat st;
+	double time = 0;
+
+	if (node_of(inode, &node, &named) < 0) {
+		fuse_reply_err(request, ENOENT);
+		return;
+	}
+	if (named) {
+		attributes_of_named(named, &st);
+	} else {
+		attributes_of(&node, &st);
+		time = cache_time(&node);
+		note_known(&node, time);
+		/* The one who writes sees the text as it will be. */
+		if (h && handle_writes(h) && row_takes_text(node.row))
+			st.st_size = (off_t)h->text.length;
+	}
+	fuse_reply_attr(request, &st, time);
+}
+
+static void truncate_node(fuse_req_t request, fuse_ino_t inode, const struct node *node, off_t size)
+{
+	struct buffer text = BUFFER(DOCUMENT_MAX);
+	struct error err;
+
+	int code = size < 0 || (size_t)size > text.limit ? EFBIG : node_read(node, &text, &err) < 0 ? err.code : 0;
+
+	if (!code && (size_t)size == text.length)
+		reply_attributes(request, inode, NULL);
+	else if (code || (code = text_resize(&text, (size_t)size)))
+		fuse_reply_err(request, code);
+	else
+		document_put(node, text.data, text.length, (struct awaiting){ request, inode });
+	buffer_free(&text);
+}
+
+void node_setattr(fuse_req_t request, fuse_ino_t inode, const struct stat *st, int set,
+		  const struct fuse_file_info *fi)
+{
+	struct handle *h = fi ? handle_of(fi->fh) : NULL;
+	struct named *named;
+	struct node node;
+
+	if (node_of(inode, &node, &named) < 0) {
+		fuse_reply_err(request, ENOENT);
+		return;
+	}
+	if (set & FUSE_SET_ATTR_SIZE) {
+		int code = 0;
+
+		if (h)
+			code = h->kind->truncate(h, st->st_size);
+		else if (named && !named->listed)
+			code = scratch_resize(named, st->st_size);
+		else if (!named && node.row->kind == FILE_DOCUMENT) {
+			truncate_node(request, inode, &node, st->st_size);
+			return;
+		} else if (named || !(node.row->mode & 0200)) {
+			struct stat now;
+
+			/* A watcher's helper sets the size that it is: no harm. */
+			if (named)
+				attributes_of_named(named, &now);
+			else
+				attributes_of(&node, &now);
+			code = st->st_size == now.st_size ? 0 : EACCES;
+		}
+		if (code) {
+			fuse_reply_err(request, code);
+			return;
+		}
+	}
+	if (named && set & FUSE_SET_ATTR_MODE)
+		named->mode = st->st_mode & 0777;
+	/* chmod, chown and times are accepted, for cp -a, tar, rsync and touch. */
+	reply_attributes(request, inode, fi);
+}
+
+void node_readlink(fuse_req_t request, fuse_ino_t inode)
+{
+	struct buffer target = BUFFER(LINK_MAX_TARGET);
+	struct named *named;
+	struct node node;
+	struct error err = { .code = EINVAL };
+
+	if (node_of(inode, &node, &named) < 0 || named || !node.row->render ||
+	    node.row->render(&node, &target, &err) < 0 || !target.data)
+		fuse_reply_err(request, err.code);
+	else
+		fuse_reply_readlink(request, target.data);
+	buffer_free(&target);
+}
+
+void node_access(fuse_req_t request, fuse_ino_t inode, int mask)
+{
+	struct named *named;
+	struct node node;
+	mode_t mode;
+
+	if (node_of(inode, &node, &named) < 0) {
+		fuse_reply_err(request, ENOENT);
+		return;
+	}
+	mode = named ? named->listed ? 0444 : 0600 : node.row->mode;
+	fuse_reply_err(request, (mask & W_OK && !(mode & 0200)) || (mask & R_OK && !(mode & 0400)) ||
+				(mask & X_OK && !(mode & 0100)) ? EACCES : 0);
 }

@@ -35,6 +35,11 @@ struct document {
 
 static struct document *documents;
 
+bool row_takes_text(const struct row *row)
+{
+	return row->kind == FILE_DOCUMENT || row->kind == FILE_INBOX;
+}
+
 static struct document **place_of(const struct node *node)
 {
 	struct document **d = &documents;

@@ -15,6 +15,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "fs/loop.h"
 #include "fs/objects.h"
 #include "fs/storage.h"
 #include "fs/tree.h"
@@ -73,22 +74,29 @@ bool handle_caches(const struct handle *h);
 /* Fills in what open and create reply. */
 void handle_reply(struct handle *h, struct fuse_file_info *fi);
 
-/* serve.c: what folder.c and serve.c share. */
-bool is_trash(const char *name);                      /* .Trash and the like: never made here */
-/* attributes.c */
-void attributes_of(const struct node *node, struct stat *st);
-void attributes_of_named(struct named *named, struct stat *st);
+/* serve.c */
+extern const struct fuse_lowlevel_ops mount_operations;
+/* entries.c */
+/* -1: the inode is no node of the tables (any more). For an alias: its document. */
+int node_of(fuse_ino_t inode, struct node *node, struct named **named);
 double cache_time(const struct node *node);           /* of its attributes */
+void note_known(const struct node *node, double time); /* the kernel has them now, for so long */
 /* An entry as lookup and create reply it; the kernel's knowledge is noted. */
 void entry_of(const struct node *node, struct fuse_entry_param *entry);
 void entry_of_named(struct named *named, struct fuse_entry_param *entry);
-/* -1: the inode is no node of the tables (any more). For an alias: its document. */
-int node_of(fuse_ino_t inode, struct node *node, struct named **named);
-/* Opens a node for CREATE and OPEN: the handle, or NULL with err. */
+void entry_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);
+/* attributes.c */
+void attributes_of(const struct node *node, struct stat *st);
+void attributes_of_named(struct named *named, struct stat *st);
+void reply_attributes(fuse_req_t request, fuse_ino_t inode, const struct fuse_file_info *fi);
+void node_setattr(fuse_req_t request, fuse_ino_t inode, const struct stat *st, int set,
+		  const struct fuse_file_info *fi);
+void node_readlink(fuse_req_t request, fuse_ino_t inode);
+void node_access(fuse_req_t request, fuse_ino_t inode, int mask);
+/* opens.c: a node for CREATE and OPEN: the handle, or NULL with err. */
 struct handle *open_node(const struct node *node, struct named *named, int flags, fuse_req_t request,
 			 struct error *err);
-void reply_attributes(fuse_req_t request, fuse_ino_t inode, const struct fuse_file_info *fi);
-extern const struct fuse_lowlevel_ops mount_operations;
+void open_inode(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi);
 
 void listed_stat(const struct named *named, struct stat *st); /* value.c */
 int scratch_resize(struct named *named, off_t size);         /* scratch.c: 0 or an errno */
@@ -179,10 +187,5 @@ void save(struct object *object, const char *path, const char *text, size_t n, m
 /* The text that is on its way to a node's file without anybody waiting for it (`: > config` has closed
  * it already): whoever reads now reads this. Borrowed until the loop goes on. */
 bool save_is_coming(const struct node *node, const char **text, size_t *n);
-
-/* Runs work(data) in the storage thread, then finish(data, result, error) in the loop. 0, or -1
- * without memory: then finish is never called. */
-int in_storage(int (*work)(void *data, struct error *err),
-	       void (*finish)(void *data, int result, const struct error *error), void *data);
 
 #endif

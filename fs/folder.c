@@ -48,6 +48,12 @@ void folder_refuse(fuse_req_t request, fuse_ino_t parent, const char *what, cons
 		refuse_change(request, what, &directory, name, &err);
 }
 
+/* What desktops make to throw something away: never made here. */
+static bool is_trash(const char *name)
+{
+	return !strncmp(name, ".Trash", 6);
+}
+
 /* A change of an object's name on its way through the storage thread. */
 struct change {
 	fuse_req_t request;

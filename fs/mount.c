@@ -70,7 +70,7 @@ const char *mount_point(void)
 
 void mount_log(const char *format, ...)
 {
-	cleanup_close int fd = openat(mounted.state.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	cleanup_close int fd = openat(mounted.state.fd, "log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
 	char line[2048];
 	time_t now = time(NULL);
 	struct tm utc;

@@ -1,5 +1,5 @@
 /* Telling the kernel to forget. A thread without locks sends what can meet a lock of the kernel's:
- * entries, deletions, data (fuse_lowlevel_notify_inval_entry froze the loop against another
+ * entries (fuse_lowlevel_notify_inval_entry froze the loop against another
  * process's mkdir). Only attributes may be forgotten from the loop itself, at once. */
 #ifndef INTERPFS_FS_NOTIFY_H
 #define INTERPFS_FS_NOTIFY_H
@@ -23,6 +23,5 @@ void notify_attributes(uint64_t inode);
 
 /* Queued: sent after the loop's current request has been answered. */
 void notify_entry(uint64_t parent, const char *name);
-void notify_data(uint64_t inode);
 
 #endif

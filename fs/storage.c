@@ -1,102 +1,64 @@
-/* A queue and a thread. */
+/* A pool of one thread, whose jobs are posted back to the loop. */
 #include "fs/storage.h"
 
-#include <pthread.h>
-#include <stdbool.h>
+#include <stdlib.h>
 
-static struct {
-	pthread_t thread;
-	bool running;
-	unsigned long submitted;           /* by the loop, ever */
-	pthread_mutex_t lock;
-	pthread_cond_t wake, idle;
-	bool busy;                         /* under lock */
-	struct storage_job *first, **last; /* under lock */
-	bool stop;                         /* under lock */
-} storage = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
-	      .idle = PTHREAD_COND_INITIALIZER };
+#include "fs/loop.h"
+#include "fs/pool.h"
 
-static void finished(struct loop_post *post)
+struct task {
+	struct pool_job job;
+	struct loop_post post;
+	int (*work)(void *data, struct error *err);
+	void (*finish)(void *data, int result, const struct error *error);
+	void *data;
+	int result;
+	struct error error; /* when result is not 0 */
+};
+
+static struct pool thread = POOL(1);
+static unsigned long unfinished; /* tasks whose finish is to come */
+
+static void finish(struct loop_post *post)
 {
-	struct storage_job *job = post->data;
+	struct task *task = post->data;
 
-	job->done(job);
+	unfinished--;
+	task->finish(task->data, task->result, &task->error);
+	free(task);
 }
 
-static void *work(void *unused)
+static void run(struct pool_job *job)
 {
-	(void)unused;
-	for (;;) {
-		struct storage_job *job;
+	struct task *task = (struct task *)job;
 
-		pthread_mutex_lock(&storage.lock);
-		storage.busy = false;
-		if (!storage.first)
-			pthread_cond_signal(&storage.idle);
-		while (!storage.first && !storage.stop)
-			pthread_cond_wait(&storage.wake, &storage.lock);
-		job = storage.first;
-		if (job && !(storage.first = job->next))
-			storage.last = &storage.first;
-		storage.busy = job != NULL;
-		pthread_mutex_unlock(&storage.lock);
-		if (!job)
-			return NULL;
-		job->result = job->work(job, &job->error);
-		job->post = (struct loop_post){ .call = finished, .data = job };
-		loop_post(&job->post);
-	}
+	task->result = task->work(task->data, &task->error);
+	loop_post(&task->post);
 }
 
 int storage_start(struct error *err)
 {
-	int code;
+	return pool_start(&thread, err);
+}
 
-	storage.last = &storage.first;
-	storage.stop = false;
-	code = pthread_create(&storage.thread, NULL, work, NULL);
-	if (code)
-		return error_set(err, code, "the storage thread could not be made");
-	storage.running = true;
+int in_storage(int (*work)(void *data, struct error *err),
+	       void (*finished)(void *data, int result, const struct error *error), void *data)
+{
+	struct task *task = calloc(1, sizeof *task);
+
+	if (!task)
+		return -1;
+	*task = (struct task){ .job = { .run = run }, .post = { .call = finish, .data = task }, .work = work,
+			       .finish = finished, .data = data };
+	unfinished++;
+	pool_submit(&thread, &task->job);
 	return 0;
-}
-
-void storage_submit(struct storage_job *job)
-{
-	job->next = NULL;
-	storage.submitted++;
-	pthread_mutex_lock(&storage.lock);
-	*storage.last = job;
-	storage.last = &job->next;
-	pthread_cond_signal(&storage.wake);
-	pthread_mutex_unlock(&storage.lock);
-}
-
-/* Waits until everything submitted is done, and calls done of it. */
-static void drain(void)
-{
-	pthread_mutex_lock(&storage.lock);
-	while (storage.running && (storage.first || storage.busy))
-		pthread_cond_wait(&storage.idle, &storage.lock);
-	pthread_mutex_unlock(&storage.lock);
-	loop_take_posts();
 }
 
 void storage_stop(void)
 {
-	unsigned long submitted;
-
-	if (!storage.running)
-		return;
 	do { /* what is done may ask for more */
-		submitted = storage.submitted;
-		drain();
-	} while (submitted != storage.submitted);
-	pthread_mutex_lock(&storage.lock);
-	storage.stop = true;
-	pthread_cond_signal(&storage.wake);
-	pthread_mutex_unlock(&storage.lock);
-	pthread_join(storage.thread, NULL);
-	storage.running = false;
-	loop_take_posts();
+		pool_stop(&thread);
+		loop_take_posts();
+	} while (unfinished);
 }

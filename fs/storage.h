@@ -4,20 +4,13 @@
 #define INTERPFS_FS_STORAGE_H
 
 #include "base/error.h"
-#include "fs/loop.h"
-
-struct storage_job {
-	int (*work)(struct storage_job *job, struct error *err); /* in the storage thread */
-	void (*done)(struct storage_job *job);                   /* in the loop; may free the job */
-	void *data;
-	int result;           /* of work */
-	struct error error;   /* when result is not 0 */
-	struct loop_post post;
-	struct storage_job *next;
-};
 
 int storage_start(struct error *err);
-void storage_submit(struct storage_job *job); /* the caller owns job and keeps it until done */
-void storage_stop(void);                      /* finishes what was submitted; done is called */
+/* Runs work(data) in the storage thread, then finish(data, result, error) in the loop. 0, or -1
+ * without memory: then finish is never called. */
+int in_storage(int (*work)(void *data, struct error *err),
+	       void (*finish)(void *data, int result, const struct error *error), void *data);
+/* Finishes what was submitted, and what that asks for; finish is called of all of it. */
+void storage_stop(void);
 
 #endif

@@ -141,7 +141,6 @@ static int set_times(struct tree_job *job, int fd)
 	return utimensat(fd, "", times, AT_EMPTY_PATH);
 }
 
-/* Sets what is asked; the attributes that result are the caller's to reply. */
 int tree_work_setattr(struct tree_job *job)
 {
 	const struct tree *tree = node_tree(job->node);
@@ -172,5 +171,5 @@ int tree_work_setattr(struct tree_job *job)
 	/* truncate(2) without an open file: no FLUSH will come. */
 	if (job->set & FUSE_SET_ATTR_SIZE && !job->has_fi)
 		tree_touched(job->node);
-	return 0;
+	return tree_work_getattr(job);
 }

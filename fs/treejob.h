@@ -1,5 +1,5 @@
-/* A request for a tree's file on its way through the pool; private to fs/treefile.c (reading, and
- * the files themselves) and fs/treechange.c (what changes a folder). */
+/* A request for a tree's file on its way through the pool; private to fs/treefile.c, which hands it over, and
+ * to treelook.c, treeopen.c, treechange.c and treefolder.c, which do the work. */
 #ifndef INTERPFS_FS_TREEJOB_H
 #define INTERPFS_FS_TREEJOB_H
 
@@ -55,14 +55,27 @@ double tree_show(const struct tree *tree, struct stat *st);
  * it says. Returns 0 or -errno. */
 int tree_link_shown(int root, struct tree_node *link, const char *target, char *shown, size_t size);
 
-/* fs/treechange.c and fs/treefolder.c: `work` of the operation that it is named after. */
+/* `work` of the operation that it is named after. */
+int tree_work_lookup(struct tree_job *job);
+int tree_work_getattr(struct tree_job *job);
+int tree_work_readlink(struct tree_job *job);
+int tree_work_access(struct tree_job *job);
+int tree_work_statfs(struct tree_job *job);
+int tree_work_open(struct tree_job *job);
+int tree_work_create(struct tree_job *job);
+int tree_work_read(struct tree_job *job);
+int tree_work_write(struct tree_job *job);
+int tree_work_flush(struct tree_job *job);
+int tree_work_release(struct tree_job *job);
+int tree_work_fsync(struct tree_job *job);
+int tree_work_fallocate(struct tree_job *job);
 int tree_work_mkdir(struct tree_job *job);
 int tree_work_mknod(struct tree_job *job);
 int tree_work_symlink(struct tree_job *job);
 int tree_work_link(struct tree_job *job);
 int tree_work_unlink(struct tree_job *job);
 int tree_work_rename(struct tree_job *job);
-int tree_work_setattr(struct tree_job *job); /* does not reply */
+int tree_work_setattr(struct tree_job *job);
 int tree_work_opendir(struct tree_job *job);
 int tree_work_readdir(struct tree_job *job);
 int tree_work_releasedir(struct tree_job *job);
