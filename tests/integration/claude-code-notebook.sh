@@ -1,5 +1,6 @@
 #!/bin/bash
 # Claude Code with a notebook's mcp.json, as it is, runs cells in it; and goes on when the mount has ended.
+# runs: root
 . "$(dirname "$0")/../functions.sh"
 . tests/api/functions.sh
 start_api

@@ -2,6 +2,7 @@
 # kill -9 of whichever process comes first to a step (base/failpoint.h), for every step of the
 # state directory, the mount and the runners' skeleton, in a life of an object from mkdir to rmdir.
 # What was acknowledged holds, what was not can be asked for again, and never do two runners live.
+# runs: user
 . "$(dirname "$0")/../functions.sh"
 export INTERPFS_SELFTEST=1
 

@@ -2,6 +2,7 @@
 # also: threads
 # A notebook of any size can be read: in pieces, by many at once, without memory of the mount's, while others go on;
 # each reader has a whole one.
+# runs: root
 . "$(dirname "$0")/../functions.sh"
 export INTERPFS_SELFTEST=1
 export ASAN_OPTIONS="$ASAN_OPTIONS:quarantine_size_mb=1:thread_local_quarantine_size_kb=64" # memory is counted below
