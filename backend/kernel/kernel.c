@@ -16,6 +16,7 @@
 
 #define ANSWER_MAX (1u << 20)
 #define RETRY_MS 100
+#define NONSENSE_LOGGED 20
 #define TRIES 100 /* to connect while the queue inside is full */
 
 /* Why the sandbox is at rest, and what to do. */
@@ -332,14 +333,15 @@ static void receive(void *context, const void *data, size_t n)
 	struct wire_message message;
 	struct error err;
 
-	if (!data) {
-		runner_log(s->runner, "a message of more than %u bytes was left out", SOCKET_RECEIVE_MAX);
+	if (!data)
+		(void)error_set(&err, EMSGSIZE, "a kernel message of more than %u bytes was left out", SOCKET_RECEIVE_MAX);
+	else if (wire_parse(data, n, &message, &err) == 0) {
+		requests_message(s, &message);
 		return;
 	}
-	if (wire_parse(data, n, &message, &err) < 0)
-		runner_log(s->runner, "%s", err.text);
-	else
-		requests_message(s, &message);
+	/* A kernel that says nothing else shall not fill the log. */
+	if (++s->nonsense <= NONSENSE_LOGGED)
+		runner_log(s->runner, "%s%s", err.text, s->nonsense == NONSENSE_LOGGED ? "; more of the kind is not logged" : "");
 }
 
 int kernel_send(struct story *s, const struct buffer *message, struct error *err)
@@ -359,15 +361,15 @@ void kernel_disconnect(struct story *s)
 	s->synchronized = false;
 }
 
-/* The kernel answers requests in the order in which they came. When it has answered this one,
- * nothing that was asked before it is owed any more, except what got lost. */
-static int send_probe(struct story *s, struct error *err)
+int kernel_probe(struct story *s, struct error *err)
 {
 	cleanup_buffer struct buffer message = BUFFER(4096);
 	char id[WIRE_ID_SIZE];
 
 	s->probe = ++s->number;
 	s->probe_replied = s->probe_idle = false;
+	if (s->first && s->first->sent)
+		s->first->asked_for = true;
 	(void)snprintf(id, sizeof id, "%s-%" PRIu64 "-0", s->client, s->probe);
 	return wire_request(&message, "kernel_info_request", s->client, id, JSON("{}"), err) < 0 ||
 	       kernel_send(s, &message, err) < 0 ? -1 : 0;
@@ -386,7 +388,7 @@ int kernel_connect(struct story *s, struct error *err)
 	if (s->first && s->first->sent)
 		s->first->resumes = true;
 	s->socket = socket_connect(&address, receive, s, err);
-	if (!s->socket || send_probe(s, err) < 0)
+	if (!s->socket || kernel_probe(s, err) < 0)
 		return -1;
 	while (s->socket && socket_state(s->socket) != SOCKET_OPEN)
 		if (story_step(s, -1, err) < 0)

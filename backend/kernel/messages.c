@@ -8,6 +8,8 @@
 #include "backend/kernel/requests.h"
 #include "base/cleanup.h"
 
+#define LOST_SECONDS 4 /* after one end of a cell; the other is asked for then */
+
 /* Splits one of our message ids; false when it is not ours. */
 static bool read_id(const struct story *s, const char *id, uint64_t *number, unsigned int *cell)
 {
@@ -79,6 +81,15 @@ static void kernel_status(struct story *s, struct json state)
 	}
 }
 
+static void say_missing(struct story *s, struct request *r, struct json text)
+{
+	const struct wire_message mark = { .type = WIRE_STREAM, .content = text };
+	struct error err;
+
+	if (cell_take(&r->cell, &mark, &err) < 0)
+		requests_trouble(s, &err);
+}
+
 /* The first message about a cell that ran when the connection was lost. What the server had sent
  * and nobody had taken is gone; the numbers tell that there was something. A reply and the idle
  * after it may change places. */
@@ -86,22 +97,28 @@ static void look_for_gap(struct story *s, struct request *r, const struct wire_m
 {
 	static const char text[] = "{\"name\":\"stderr\",\"text\":\"[interpfs: output may be missing here: "
 				   "the connection to the kernel was lost]\\n\"}";
-	const struct wire_message mark = { .type = WIRE_STREAM, .content = JSON(text) };
 	bool ends = message->type == WIRE_STATUS || message->type == WIRE_EXECUTE_REPLY;
-	struct error err;
 
 	r->resumes = false;
-	if (!s->resumed_after || message->count <= s->resumed_after + 1 + ends)
-		return;
-	if (cell_take(&r->cell, &mark, &err) < 0)
-		requests_trouble(s, &err);
+	if (s->resumed_after && message->count > s->resumed_after + 1 + ends)
+		say_missing(s, r, JSON(text));
 }
 
-/* Ends one that was sent and whose end got lost with a connection. */
+/* Ends one that was sent and whose end got lost: with a connection, or because the kernel's publisher
+ * leaves out what is not taken fast enough. */
 static void end_lost(struct story *s, struct request *r)
 {
-	if (r->replied)
+	static const char text[] = "{\"name\":\"stderr\",\"text\":\"[interpfs: output may be missing here: "
+				   "the kernel has not said that it was all]\\n\"}";
+
+	if (r->replied && r->end_due > 0)
+		say_missing(s, r, JSON(text));
+	if (!r->replied && *r->cell.failed)
+		r->outcome = OUTCOME_ERROR;
+	if (r->replied || *r->cell.failed)
 		request_finish(s, r);
+	else if (r->idle)
+		request_fail(s, r, OUTCOME_INTERRUPTED, "Interrupted", "the kernel has not said how this cell ended");
 	else
 		request_fail(s, r, OUTCOME_INTERRUPTED, "Interrupted",
 			     "the connection to the kernel was lost, and with it how this cell ended");
@@ -121,10 +138,11 @@ static void take_probe(struct story *s, const struct wire_message *message)
 				      &err) < 0)
 			requests_trouble(s, &err);
 	}
-	if (s->synchronized || !s->probe_idle || !s->probe_replied)
+	if (!s->probe_idle || !s->probe_replied)
 		return;
 	s->synchronized = true;
-	while (s->first && s->first->sent)
+	s->probe = 0;
+	if (s->first && s->first->asked_for)
 		end_lost(s, s->first);
 }
 
@@ -143,6 +161,8 @@ static void take_own(struct story *s, struct request *r, const struct wire_messa
 		take_reply(r, message->content);
 	if (r->replied && r->idle)
 		request_finish(s, r);
+	else if ((r->replied || r->idle) && r->end_due <= 0)
+		r->end_due = story_now() + LOST_SECONDS;
 }
 
 static void take_message(struct story *s, const struct wire_message *message)
@@ -159,7 +179,7 @@ static void take_message(struct story *s, const struct wire_message *message)
 	}
 	if (!read_id(s, message->parent, &number, &cell))
 		return; /* another client's, or the server's own */
-	if (number == s->probe) {
+	if (number && number == s->probe) {
 		take_probe(s, message);
 		return;
 	}
@@ -170,7 +190,7 @@ static void take_message(struct story *s, const struct wire_message *message)
 	}
 	if (r && r->sent && !r->number && r->cell.number == cell)
 		r->number = number; /* an earlier runner sent it */
-	if (r && r->sent && r->number == number)
+	if (r && r->sent && r->number == number && r->cell.number == cell)
 		take_own(s, r, message);
 	else
 		take_late(s, message, number, cell);

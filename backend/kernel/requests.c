@@ -219,18 +219,34 @@ static void pass_deadline(struct story *s, struct request *r)
 	r->conversation = NULL;
 }
 
+/* One of its ends has come and the other not. The kernel answers in the order in which it is asked, so
+ * once it has answered another question, nothing of this one is to come any more. */
+static void ask_for_end(struct story *s, struct request *r)
+{
+	struct error ignored;
+
+	if (s->synchronized && !r->asked_for)
+		(void)kernel_probe(s, &ignored); /* without a connection the next one asks */
+}
+
+static void look_at(struct story *s, struct request *r, double now)
+{
+	cell_announce(&r->cell);
+	answer_tell(r, false);
+	if (r->end_due > 0 && now >= r->end_due)
+		ask_for_end(s, r);
+	if (r->deadline > 0 && now >= r->deadline)
+		pass_deadline(s, r);
+}
+
 void requests_go_on(struct story *s)
 {
 	struct request **at = &s->draining, *r;
 	double now = story_now();
 	struct error err;
 
-	if (s->first && s->first->sent) {
-		cell_announce(&s->first->cell);
-		answer_tell(s->first, false);
-		if (s->first->deadline > 0 && now >= s->first->deadline)
-			pass_deadline(s, s->first);
-	}
+	if (s->first && s->first->sent)
+		look_at(s, s->first, now);
 	if (s->interrupter_count && now >= s->interrupt_deadline)
 		end_interrupters(s, ETIMEDOUT, "the cell goes on in spite of the interrupt; restart ends it");
 	if (notebook_write_displays(&s->notebook, 0, &err) < 0)
@@ -248,7 +264,8 @@ void requests_go_on(struct story *s)
 
 int requests_timeout(const struct story *s)
 {
-	double ends[] = { s->first && s->first->sent ? s->first->deadline : 0,
+	const struct request *r = s->first && s->first->sent ? s->first : NULL;
+	double ends[] = { r ? r->deadline : 0, r && !r->asked_for ? r->end_due : 0,
 			  s->interrupter_count ? s->interrupt_deadline : 0, notebook_displays_due(&s->notebook) };
 	double end = 0, left;
 

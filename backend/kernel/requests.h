@@ -26,6 +26,8 @@ struct request {
 	struct cell cell;        /* number 0: not in the notebook */
 	bool sent, replied, idle, finished;
 	bool late;               /* its deadline has passed */
+	double end_due;          /* when the other of its ends should have come, once one has; 0 before */
+	bool asked_for;          /* a probe was sent after it: when that is answered, nothing of it is to come */
 	bool resumes;            /* it ran when the connection was lost, and nothing of it has come over the new one */
 	enum outcome outcome;
 	unsigned int clears;     /* cell.clears at the last look */

@@ -54,6 +54,7 @@ struct story {
 	struct socket *socket;
 	int socket_fd;            /* as watched, -1 */
 	short socket_events;
+	unsigned long nonsense;   /* messages that could not be understood */
 	bool synchronized;        /* the probe after connecting was answered: nothing is owed any more */
 	uint64_t probe;
 	bool probe_replied, probe_idle;
@@ -122,7 +123,10 @@ int kernel_call(struct story *s, const char *method, const char *path, const cha
 int kernel_start(struct story *s, struct error *err);       /* POST /api/sessions */
 /* Whether the recorded kernel still runs: 1, 0, -1. */
 int kernel_lives(struct story *s, struct error *err);
-int kernel_connect(struct story *s, struct error *err);     /* WebSocket, probe, its answer */
+int kernel_connect(struct story *s, struct error *err);     /* WebSocket, probe */
+/* Asks something harmless. The kernel answers requests in the order in which they came: when it has
+ * answered this one, nothing that was asked before it is owed any more, except what got lost. */
+int kernel_probe(struct story *s, struct error *err);
 void kernel_disconnect(struct story *s);
 void kernel_release(struct story *s);                       /* DELETE /api/sessions/ID, best effort */
 void kernel_forget_server(struct story *s);
