@@ -123,7 +123,7 @@ static int use_container(struct sandbox *s, const struct docker_found *found, st
 
 static int docker_prepare(struct sandbox *s, struct error *err)
 {
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 
 	if (gate_is_wanted(s)) /* the mount refuses it, too: never more network than was asked for */
 		return error_set(err, ENOTSUP, "network: a list of hosts works on the backend local only");
@@ -141,7 +141,7 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 /* A container that never ran holds nothing, and may be what cannot be started. */
 static void leave_nothing(struct sandbox *s)
 {
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 	struct error ignored;
 
 	if (docker_inspect(s, true, &found, &ignored))
@@ -236,7 +236,7 @@ static int docker_start(struct sandbox *s, struct guest **guest, struct error *e
 
 static int docker_adopt(struct sandbox *s, struct guest **guest, struct error *err)
 {
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 
 	*guest = NULL;
 	if (!is_recorded(s))
@@ -289,7 +289,7 @@ static int await_end(struct sandbox *s, int timeout_ms, struct error *err)
 
 static int docker_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *kind, char why[256], struct error *err)
 {
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 
 	*kind = SANDBOX_STOPPED;
 	why[0] = '\0';

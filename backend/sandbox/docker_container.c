@@ -281,7 +281,7 @@ static int describe_limit(cJSON *info, const char *name, double asked, const cJS
 
 int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 {
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 	const cJSON *host;
 	const char *network, *image;
 

@@ -154,7 +154,7 @@ static int tell(struct sandbox_jupyter *jupyter, const char *folder, struct erro
 
 static int find_or_make(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err)
 {
-	cleanup_found struct docker_found found = { DOCKER_ABSENT };
+	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 	cleanup_close int lock = -1;
 	char hash[MAKING_HASH_SIZE], folder[128];
 	int there;

@@ -11,6 +11,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* By their text: cJSON_Compare() takes an object with a name twice for different from itself. */
+static bool same(const cJSON *a, const cJSON *b)
+{
+	char *text = cJSON_PrintUnformatted(a), *other = cJSON_PrintUnformatted(b);
+	bool equal = text && other && !strcmp(text, other);
+
+	free(text);
+	free(other);
+	return equal;
+}
+
 static void check(const struct answer *a)
 {
 	cJSON *content = cJSON_Parse(a->content), *again;
@@ -26,7 +37,7 @@ static void check(const struct answer *a)
 		if (!type || strcmp(type, "tool_use") != 0)
 			continue;
 		again = a->calls[i].arguments;
-		if (i++ >= a->count || !cJSON_IsObject(input) || (again && !cJSON_Compare(input, again, true)))
+		if (i++ >= a->count || !cJSON_IsObject(input) || (again && !same(input, again)))
 			abort();
 	}
 	cJSON_Delete(content);
