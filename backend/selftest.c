@@ -9,7 +9,7 @@
  *   log N MS       N lines to the log, one each MS ms     fail TEXT  the object fails
  *   rest STATE     the object comes to rest in STATE
  *
- * With `env: {STARTING_MS: N}` in its config it takes that long to start. */
+ * With `env: {STARTING_UNTIL: PATH}` in its config it is starting until that path exists. */
 #include "backend/selftest.h"
 
 #ifdef INTERPFS_FAILPOINTS
@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define JOBS 64
 
@@ -143,24 +144,23 @@ static int work(struct runner *r, struct job *jobs)
 	return next < 0 ? -1 : (int)(next > 1000 ? 1000 : next);
 }
 
-static int starting_ms(struct runner *r)
+static bool may_start(struct runner *r)
 {
 	const cJSON *env = cJSON_GetObjectItemCaseSensitive(runner_fields(r), "env");
-	const char *ms = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(env, "STARTING_MS"));
+	const char *path = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(env, "STARTING_UNTIL"));
 
-	return ms ? (int)strtol(ms, NULL, 10) : 0;
+	return !path || access(path, F_OK) == 0;
 }
 
 /* Starts as slowly as the config says, unless something else is wanted meanwhile. */
 static int starts(struct runner *r, const char *ready, struct error *err)
 {
-	long long end = now_ms() + starting_ms(r);
 	uint64_t generation = runner_want(r)->generation;
 
 	runner_log(r, "started");
 	if (runner_set_state(r, "starting", err) < 0)
 		return -1;
-	while (now_ms() < end && runner_want(r)->generation == generation) {
+	while (!may_start(r) && runner_want(r)->generation == generation) {
 		struct runner_event e;
 
 		if (runner_next(r, 10, &e, err) < 0)

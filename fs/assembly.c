@@ -111,7 +111,7 @@ bool assembly_parks(struct handle *h, fuse_req_t request, size_t size, off_t off
 		fuse_reply_err(request, a->code);
 	if (a->over)
 		return a->code != 0;
-	(void)park(request, h, size, -1, NULL, (void *)(intptr_t)offset);
+	(void)park(request, h, size, NULL, (void *)(intptr_t)offset);
 	if (!a->begun) {
 		a->begun = true;
 		a->job.run = work;

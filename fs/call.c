@@ -181,7 +181,7 @@ static void call_read(struct handle *h, fuse_req_t request, size_t size, off_t o
 	else if (h->flags & O_NONBLOCK)
 		fuse_reply_err(request, EAGAIN);
 	else
-		(void)park(request, h, size, -1, NULL, NULL);
+		(void)park(request, h, size, NULL, NULL);
 }
 
 static unsigned call_poll(struct handle *h)

@@ -339,7 +339,7 @@ static void ctl_write(struct handle *h, fuse_req_t request, const char *data, si
 			else
 				fuse_reply_write(request, n);
 		} else {
-			run->parked = park(request, h, n, -1, interrupted, run);
+			run->parked = park(request, h, n, interrupted, run);
 		}
 		return;
 	}
@@ -362,7 +362,7 @@ static void ctl_write(struct handle *h, fuse_req_t request, const char *data, si
 	memcpy(run->lines, data, n);
 	run->text[n] = run->lines[n] = '\0';
 	run->rest = run->lines;
-	run->parked = park(request, h, n, -1, interrupted, run);
+	run->parked = park(request, h, n, interrupted, run);
 	go_on(run);
 }
 

@@ -145,23 +145,23 @@ void files_changed(const struct node *node);
 /* An object's state or want has changed: the same for everything of it, and what waits for it. */
 void files_object_changed(struct object *object);
 
-/* Parked requests: answered later, once, by whoever comes first: an event, a signal, a deadline. */
+/* Parked requests: answered later, once, by whoever comes first: an event or a signal. */
 struct parked {
 	fuse_req_t request;
 	struct handle *handle;
 	size_t size;            /* of the read, or what a write replies */
-	/* Its end without an answer: interrupted (EINTR was replied already, request is NULL), or the
-	 * time is up (the function replies to request). May be NULL for what has no deadline. */
-	void (*expired)(struct parked *parked);
+	/* It ends by a signal: EINTR was replied already, request is NULL. May be NULL. */
+	void (*interrupted)(struct parked *parked);
 	void *data;
-	struct loop_timer timer;
+	bool *gone;              /* requests.c's */
+	struct loop_timer timer; /* … since a signal came that it waits on after */
 	struct parked *next, **link; /* the handle's, oldest first */
 };
 
-/* Parks a request; deadline_ms < 0: without one. NULL without memory (ENOMEM was replied), or
- * when the caller was interrupted already (EINTR was replied). */
-struct parked *park(fuse_req_t request, struct handle *h, size_t size, int64_t deadline_ms,
-		    void (*expired)(struct parked *parked), void *data);
+/* Parks a request. NULL without memory (ENOMEM was replied), or when the caller was interrupted
+ * already (EINTR was replied, and interrupted called). */
+struct parked *park(fuse_req_t request, struct handle *h, size_t size, void (*interrupted)(struct parked *parked),
+		    void *data);
 /* Takes it out of the list and frees it; the caller replies to the request that is returned. */
 fuse_req_t unpark(struct parked *parked);
 

@@ -116,7 +116,7 @@ static void follow_read(struct handle *h, fuse_req_t request, size_t size, off_t
 	if (h->flags & O_NONBLOCK)
 		fuse_reply_err(request, EAGAIN);
 	else
-		(void)park(request, h, size, -1, NULL, NULL);
+		(void)park(request, h, size, NULL, NULL);
 }
 
 static void follow_changed(struct handle *h)

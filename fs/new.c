@@ -199,7 +199,7 @@ static void new_read(struct handle *h, fuse_req_t request, size_t size, off_t of
 	else if (w->made)
 		reply_number(h, request, size);
 	else
-		(void)park(request, h, size, -1, NULL, NULL);
+		(void)park(request, h, size, NULL, NULL);
 }
 
 static void new_write(struct handle *h, fuse_req_t request, const char *data, size_t n, off_t offset)
