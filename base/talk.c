@@ -19,12 +19,23 @@
 #define OUT_MAX (64u << 20)
 #define IN_MAX (2u * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX))
 
+static const struct talk fresh = { .fd = -1, .in = { .limit = IN_MAX }, .out = { .limit = OUT_MAX }, .passed = -1 };
+
+int talk_attach(struct talk *talk, int fd, struct error *err)
+{
+	*talk = fresh;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return error_errno(err, "a connection");
+	talk->fd = fd;
+	return 0;
+}
+
 int talk_connect(struct talk *talk, int folder, struct error *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	*talk = (struct talk){ .fd = -1, .in = BUFFER(IN_MAX), .out = BUFFER(OUT_MAX), .passed = -1 };
+	*talk = fresh;
 	if (fd < 0)
 		return error_errno(err, "socket");
 	(void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/run/sock", folder);

@@ -60,6 +60,8 @@ struct talk_message {
 /* Connects to run/sock in the object's folder (a descriptor; the length of its path does not
  * matter). The socket is non-blocking. ENOTCONN when no runner listens. */
 int talk_connect(struct talk *talk, int folder, struct error *err);
+/* The same over a connected stream socket, which it takes and makes non-blocking. */
+int talk_attach(struct talk *talk, int fd, struct error *err);
 void talk_close(struct talk *talk); /* closes the connection without saying CLOSE */
 
 /* Queue a frame and try to send. Return 0, or -1 (EPIPE, ENOMEM). talk_put takes any length and

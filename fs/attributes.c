@@ -17,7 +17,7 @@ static nlink_t count_links(const struct node *node)
 	const struct row *row = node->row;
 	nlink_t links = 2;
 
-	if (row->listing == LIST_NUMBERS)
+	if (row->listing == LIST_NUMBERS || row->listing == LIST_NAMED)
 		return 1; /* not counted, as find(1) and others understand it */
 	for (struct row *r = row->rows; r && r->name; r++)
 		links += (r->kind == FILE_DIRECTORY || r->kind == FILE_TREE) && !r->unlisted;
@@ -74,7 +74,7 @@ static void time_of_folder(const struct node *node, struct stat *st)
 	if (row->listing == LIST_OBJECTS) {
 		if (objects_changed(row->objects).tv_sec)
 			st->st_mtim = objects_changed(row->objects);
-	} else if (row->listing == LIST_NUMBERS || row->listing == LIST_FILES || node->index) {
+	} else if (row->listing == LIST_NUMBERS || row->listing == LIST_NAMED || row->listing == LIST_FILES || node->index) {
 		folder = tree_folder(node);
 		if (folder >= 0 && !tree_path(node, path, sizeof path) && !fstatat(folder, path, &found, AT_SYMLINK_NOFOLLOW))
 			st->st_mtim = found.st_mtim;
@@ -224,7 +224,7 @@ void node_access(fuse_req_t request, fuse_ino_t inode, int mask)
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
-	mode = named ? named->listed ? 0444 : 0600 : node.row->mode;
+	mode = named ? named->listed ? node.row->child->mode : 0600 : node.row->mode;
 	fuse_reply_err(request, (mask & W_OK && !(mode & 0200)) || (mask & R_OK && !(mode & 0400)) ||
 				(mask & X_OK && !(mode & 0100)) ? EACCES : 0);
 }

@@ -2,13 +2,16 @@
  * the answer comes to the end of file. Offsets mean nothing: `exec 3<> f` reads where it wrote. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "fs/files.h"
 #include "fs/mount.h"
+#include "fs/named.h"
 #include "fs/supervise.h"
 
 #define REQUEST_MAX (8u << 20)
@@ -64,7 +67,7 @@ static void ended(void *context, int code, int exit, const char *text, int passe
 	}
 	if (h->node.object->call_refused)
 		accept_again(h->node.object);
-	if (exit && h->node.row->exit_line) {
+	if (exit && !h->named && h->node.row->exit_line) {
 		if (c->last && c->last != '\n')
 			(void)buffer_append(&c->answer, "\n", 1);
 		(void)buffer_format(&c->answer, "[exit %d]\n", exit);
@@ -78,10 +81,16 @@ static int begin(struct call *c)
 {
 	struct handle *h = c->handle;
 	struct object *object = h->node.object;
+	char name[NAME_MAX + 64];
 
+	/* One of a listed folder is known by the folder's number and its own name. */
+	if (h->named)
+		(void)snprintf(name, sizeof name, "%s %u %s file", h->node.row->child->call, h->node.index, h->named->name);
+	else
+		(void)snprintf(name, sizeof name, "%s", h->node.row->call);
 	c->begun = true;
-	c->call = supervise_call(mount_supervisor(), object->kind, object->serial, h->node.row->call, h->text.data,
-				 h->text.length, &callbacks, c);
+	c->call = supervise_call(mount_supervisor(), object->kind, object->serial, name, h->text.data, h->text.length,
+				 &callbacks, c);
 	return c->call ? 0 : -1;
 }
 

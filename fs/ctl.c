@@ -4,6 +4,7 @@
  * A signal ends the waiting, not the command: the run goes on under its handle, and the same text
  * written again to the same open rejoins it. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -209,10 +210,25 @@ static int wait_for(struct run *run, const char *arguments)
 	return 0;
 }
 
+/* To the runner, which answers; of a numbered folder's ctl it is told of which. */
+static int command(struct run *run, const char *line)
+{
+	static const struct supervise_call_callbacks callbacks = { .ended = call_ended };
+	const struct node *node = &run->handle->node;
+	cleanup_free char *whole = NULL;
+
+	if (node->row->call && asprintf(&whole, "%s %u %s", node->row->call, node->index, line) < 0) {
+		whole = NULL;
+		return ENOMEM;
+	}
+	run->call = supervise_command(mount_supervisor(), run->object->kind, run->object->serial, whole ? whole : line,
+				      &callbacks, run);
+	return run->call ? 0 : ENOMEM;
+}
+
 /* Begins a line. 0 or an errno; what it waits for is set in run. */
 static int begin(struct run *run, char *line)
 {
-	static const struct supervise_call_callbacks callbacks = { .ended = call_ended };
 	const struct node *node = &run->handle->node;
 	struct object *object = run->object;
 	size_t word = strcspn(line, " \t");
@@ -225,8 +241,7 @@ static int begin(struct run *run, char *line)
 	accept_again(object); /* what it leads to is told by `error` now */
 	switch (c->how) {
 	case COMMAND_RUNNER:
-		run->call = supervise_command(mount_supervisor(), object->kind, object->serial, line, &callbacks, run);
-		return run->call ? 0 : ENOMEM;
+		return command(run, line);
 	case COMMAND_WAIT:
 		return wait_for(run, arguments);
 	case COMMAND_START:

@@ -5,6 +5,7 @@
 #include "fs/coming.h"
 #include "fs/files.h"
 #include "fs/named.h"
+#include "fs/numbered.h"
 #include "fs/treefile.h"
 
 /* Files that desktops look for everywhere and that are nowhere here. */
@@ -69,7 +70,7 @@ void entry_of(const struct node *node, struct fuse_entry_param *entry)
 	note_known(node, entry->attr_timeout);
 	if (node->row->kind == FILE_CTL) {
 		/* A parked write holds the inode's lock in the kernel: each LOOKUP gets an inode. */
-		fresh.index = ++ctl_count;
+		fresh.index = node->row->call ? ++ctl_count << NUMBERED_BITS | node->index : ++ctl_count;
 		entry->ino = tree_inode(&fresh);
 		entry->entry_timeout = 0;
 	}

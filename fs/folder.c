@@ -15,6 +15,7 @@
 #include "fs/mount.h"
 #include "fs/named.h"
 #include "fs/notify.h"
+#include "fs/numbered.h"
 #include "fs/supervise.h"
 #include "fs/treefile.h"
 
@@ -206,8 +207,14 @@ void folder_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_
 	(void)mode;
 	if (directory_of(request, parent, &directory) < 0)
 		return;
+	if (directory.row->listing == LIST_NAMED && directory.object && check_name(&directory, name, &err) == 0) {
+		numbered_make(request, &directory, name);
+		return;
+	}
 	if (!makes_objects(&directory)) {
-		if (!is_trash(name))
+		if (directory.row->listing == LIST_NAMED)
+			(void)check_name(&directory, name, &err);
+		else if (!is_trash(name))
 			(void)error_set(&err, EPERM, "a folder cannot be made here");
 		else
 			(void)check_name(&directory, name, &err);
@@ -266,6 +273,10 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 	}
 	if (child.row->kind != FILE_DIRECTORY && child.row->kind != FILE_TREE) {
 		fuse_reply_err(request, ENOTDIR);
+		return;
+	}
+	if (directory.row->listing == LIST_NAMED && child.row == directory.row->child) {
+		numbered_remove(request, &directory, name);
 		return;
 	}
 	if (!makes_objects(&directory) || child.row != directory.row->child) {

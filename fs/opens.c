@@ -10,7 +10,7 @@ struct handle *open_node(const struct node *node, struct named *named, int flags
 			 struct error *err)
 {
 	const struct kind *kind = named ? &scratch_kind : node->follow ? &follow_kind : file_kinds[node->row->kind];
-	mode_t mode = named ? named->listed ? 0444 : 0600 : node->row->mode;
+	mode_t mode = named ? named->listed ? node->row->child->mode : 0600 : node->row->mode;
 	int access = flags & O_ACCMODE;
 	struct handle *h;
 
@@ -24,7 +24,7 @@ struct handle *open_node(const struct node *node, struct named *named, int flags
 		return NULL;
 	}
 	if (named && named->listed)
-		kind = &value_kind;
+		kind = file_kinds[node->row->child->kind];
 	h = handle_make(kind, node, flags, request);
 	if (!h) {
 		(void)error_set(err, ENFILE, "too many open files");

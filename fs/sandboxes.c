@@ -4,7 +4,8 @@
  *      exec python                                      a command in, its output out
  *      fs -> ../../.fs/NAME                             its files, behind a link, since walkers follow none
  *      ports/N                                          where port N inside can be reached
- *      gpu processes jupyter mcp.json                   what its runner recorded */
+ *      gpu processes jupyter mcp.json                   what its runner recorded
+ *      interfaces/IF/                                   functions served from inside: fs/interfaces.c */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,8 @@ static struct row sandbox_rows[] = {
 	{ .name = "gpu", .kind = FILE_VALUE, .help = "what its GPUs do, as CSV, sampled" },
 	{ .name = "processes", .kind = FILE_VALUE, .help = "what runs inside, sampled" },
 	{ .name = "ports", .kind = FILE_DIRECTORY, .listing = LIST_NUMBERS, .child = &port_row, .help = "a value a port" },
+	{ .name = "interfaces", .kind = FILE_DIRECTORY, .listing = LIST_NAMED, .child = &interface_row,
+	  .help = "mkdir makes one: functions that are served from inside" },
 	{ .name = "jupyter", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's address with its token" },
 	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_mcp, .help = "its tools, for any MCP client" },
 	{ .name = NULL },

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "fs/files.h"
 #include "fs/notify.h"
+#include "fs/numbered.h"
 
 #define ROWS_MAX 1024u
 #define INDEX_MAX ((1u << 24) - 1)
@@ -92,8 +93,8 @@ int tree_node(uint64_t inode, struct node *node)
 	*node = (struct node){ .row = tree.rows[number], .follow = inode >> 10 & 1, .index = inode >> 11 & INDEX_MAX };
 	if (serial && !(node->object = objects_by_serial(serial)))
 		return -1;
-	if (node->row->kind == FILE_CTL)
-		node->index = 0; /* there it only makes each LOOKUP's inode a new one */
+	if (node->row->kind == FILE_CTL) /* there it only makes each LOOKUP's inode a new one */
+		node->index = node->row->call ? node->index & NUMBERED_MAX : 0;
 	return 0;
 }
 
@@ -181,6 +182,11 @@ int tree_find(const struct node *directory, const char *name, struct node *child
 	case LIST_NUMBERS:
 		child->index = parse_number(row->child->name, name);
 		if (child->index && !stat_member(directory, name, &st))
+			return 0;
+		break;
+	case LIST_NAMED:
+		child->index = numbered_find(directory, name);
+		if (child->index)
 			return 0;
 		break;
 	case LIST_FILES:
@@ -284,6 +290,8 @@ int tree_list(const struct node *directory, int (*visit)(void *context, const ch
 	}
 	if (row->listing == LIST_OBJECTS)
 		return objects_each(row->objects, visit_object, &v);
+	if (row->listing == LIST_NAMED)
+		return numbered_list(directory, visit, context);
 	if (row->listing != LIST_ROWS)
 		return list_folder(&v);
 	return 0;

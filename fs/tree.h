@@ -50,7 +50,7 @@ struct row;
 struct node {
 	const struct row *row;
 	struct object *object; /* NULL outside objects; borrowed, and valid for this call */
-	uint32_t index;        /* N of cells/N and of everything below it; else 0 */
+	uint32_t index;        /* N of cells/N, the number of an interface, and of everything below it; else 0 */
 	bool follow;
 };
 
@@ -78,7 +78,9 @@ enum listing {
 	                  rename work) or a tree (they do not) */
 	LIST_NUMBERS,  /* 1, 2, …: the numbered entries of the backing folder, with child->name's ending
 	                  ("#" or "#.json"); each is `child`, its number is node->index */
-	LIST_FILES,    /* the regular files of the backing folder, each a value of child->mode */
+	LIST_NAMED,    /* the folders of the backing folder that the links in its names/ lead to; each is
+	                  `child`, its number is node->index (fs/numbered.h: mkdir and rmdir work) */
+	LIST_FILES,    /* the regular files of the backing folder, each a `child` */
 };
 
 struct row {
@@ -124,7 +126,7 @@ struct row {
 
 	/* Inbox: NULL puts the text into the object's inbox/ as a message and wants a run;
 	 * otherwise it is the request of this call to the runner ("markdown", "edit #"). */
-	const char *call;      /* and for FILE_CALL: the call's name */
+	const char *call;      /* and for FILE_CALL: the call's name; ctl: what its lines begin with */
 	bool exit_line;        /* call: a last line `[exit N]` when N is not 0 */
 
 	const struct command *commands;

@@ -68,6 +68,8 @@ void call_end(struct call *call, int code, int status, const char *text)
 	while (*at != call)
 		at = &(*at)->next;
 	*at = call->next;
+	if (call->function)
+		interfaces_drop(call->function);
 	if (!code && call->passed >= 0)
 		conversation_send(call->conversation, TALK_STDOUT, "", 0, call->passed);
 	if (call->passed >= 0)
@@ -263,6 +265,17 @@ static int begin_use(struct call *call, struct error *err)
 	return 0;
 }
 
+static int begin_function(struct call *call, struct error *err)
+{
+	return interfaces_begin_function(call->calls->interfaces, call, err);
+}
+
+static int begin_interface(struct call *call, struct error *err)
+{
+	return interfaces_begin_command(call->calls->interfaces, call, err);
+}
+
+/* A name is its first word: what follows says of what. */
 static const struct {
 	const char *name;
 	int (*begin)(struct call *call, struct error *err); /* starts call->operation, or -1 */
@@ -270,13 +283,15 @@ static const struct {
 } kinds[] = {
 	{ "exec", begin_exec, true },       { "python", begin_python, true }, { "run", begin_run, false },
 	{ "root", begin_root, false },      { "connect", begin_connect, true }, { "jupyter", begin_jupyter, false },
-	{ "use", begin_use, false },
+	{ "use", begin_use, false },        { "function", begin_function, false }, { "interface", begin_interface, false },
 };
 
 static int find_kind(const char *name)
 {
+	size_t n = strcspn(name, " ");
+
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		if (!strcmp(kinds[i].name, name))
+		if (strlen(kinds[i].name) == n && !strncmp(kinds[i].name, name, n))
 			return (int)i;
 	return -1;
 }
@@ -287,10 +302,14 @@ static void begin(struct call *call)
 	int kind = find_kind(call->name);
 	struct error err;
 
+	bool jupyter = kinds[kind].begin == begin_jupyter; /* others may be over when they have begun */
+
+	if (call->function || call->waits)
+		return;
 	if (kinds[kind].text && strlen(call->request) != call->length)
 		(void)error_set(&err, EINVAL, "the request of %s has a NUL in it", call->name);
 	else if (!kinds[kind].begin(call, &err)) {
-		if (call->jupyter)
+		if (jupyter)
 			jupyter_asked(calls);
 		return;
 	}
@@ -311,12 +330,14 @@ static void rearm(struct calls *calls)
 
 static void closed(struct call *call, bool gone)
 {
-	if (!call->operation && (!gone || call->jupyter || call->use)) {
+	if (!call->operation && (!gone || call->jupyter || call->use || call->waits)) {
 		call_end(call, ECANCELED, 0, "nobody waits for it any more");
 		return;
 	}
 	call->gone = gone;
 	call->given_up = !gone;
+	if (call->function)
+		interfaces_drained(call->function);
 	if (!call->operation)
 		return; /* asked for while the sandbox starts: it runs all the same */
 	if (call->given_up)
@@ -327,10 +348,12 @@ static void closed(struct call *call, bool gone)
 
 void calls_event(struct calls *calls, const struct runner_event *event)
 {
-	struct call *call = event->kind == RUNNER_CALL ? NULL : conversation_data(event->conversation);
+	bool new = event->kind == RUNNER_CALL || event->kind == RUNNER_COMMAND;
+	struct call *call = new ? NULL : conversation_data(event->conversation);
 
 	switch (event->kind) {
 	case RUNNER_CALL:
+	case RUNNER_COMMAND:
 		if (find_kind(event->text) < 0) {
 			conversation_end(event->conversation, EINVAL, 0, "a sandbox has no call '%.64s'", event->text);
 		} else if (!(call = call_new(calls, event))) {
@@ -344,7 +367,9 @@ void calls_event(struct calls *calls, const struct runner_event *event)
 			closed(call, event->gone);
 		break;
 	case RUNNER_DRAINED:
-		if (call && call->operation) {
+		if (call && call->function) {
+			interfaces_drained(call->function);
+		} else if (call && call->operation) {
 			guest_consumed(call->operation, call->held);
 			call->held = 0;
 		}
@@ -357,11 +382,13 @@ void calls_event(struct calls *calls, const struct runner_event *event)
 
 void calls_set_timer(struct calls *calls)
 {
-	double due = jupyter_due(calls);
+	double due = jupyter_due(calls), functions = interfaces_due(calls->interfaces);
 	struct itimerspec at = { 0 };
 
+	if (functions && (!due || functions < due))
+		due = functions;
 	for (struct call *c = calls->list; c; c = c->next)
-		if (c->deadline && c->operation && !c->timed_out && (!due || c->deadline < due))
+		if (c->deadline && (c->operation || c->waits) && !c->timed_out && (!due || c->deadline < due))
 			due = c->deadline;
 	if (due) {
 		at.it_value.tv_sec = (time_t)due;
@@ -379,14 +406,25 @@ static void timer(struct calls *calls)
 
 	if (read(calls->timer, &times, sizeof times) < 0 && errno != EAGAIN)
 		return;
-	for (struct call *c = calls->list; c; c = c->next)
-		if (c->deadline && c->operation && !c->timed_out && c->deadline <= now) {
+	for (struct call *c = calls->list, *next; c; c = next) {
+		next = c->next;
+		if (c->deadline && c->waits && c->deadline <= now)
+			call_end(c, ETIMEDOUT, 0, "the interface is still loading");
+		else if (c->deadline && c->operation && !c->timed_out && c->deadline <= now) {
 			c->timed_out = true;
 			guest_signal(c->operation, SIGTERM); /* the guest follows with SIGKILL */
 			guest_consumed(c->operation, c->held);
 			c->held = 0;
 		}
+	}
+	interfaces_timer(calls->interfaces);
 	jupyter_timer(calls);
+}
+
+void calls_look(struct calls *calls)
+{
+	interfaces_look(calls->interfaces);
+	rearm(calls);
 }
 
 bool calls_in_use(const struct calls *calls)
@@ -404,7 +442,8 @@ bool calls_descriptor(struct calls *calls, int fd, short revents)
 	if (ours)
 		timer(calls);
 	else
-		ours = jupyter_descriptor(calls, fd, revents) || ports_descriptor(calls->ports, fd, revents);
+		ours = jupyter_descriptor(calls, fd, revents) || ports_descriptor(calls->ports, fd, revents) ||
+		       interfaces_descriptor(calls->interfaces, fd);
 	if (ours)
 		rearm(calls);
 	return ours;
@@ -416,12 +455,16 @@ void calls_attach(struct calls *calls, struct guest *guest)
 	jupyter_attach(calls);
 	calls->ports = ports_open(calls->runner, guest,
 				  cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "ports"));
-	for (struct call *c = calls->list, *next; c; c = next) {
-		next = c->next;
-		if (!c->operation && !c->jupyter)
-			begin(c);
-		else if (c->jupyter)
+	interfaces_attach(calls->interfaces, guest);
+	for (struct call *c = calls->list; c;) {
+		bool waited = !c->operation && !c->jupyter && !c->use && !c->function && !c->waits;
+		struct call *next = c->next;
+
+		if (c->jupyter)
 			jupyter_asked(calls);
+		if (waited)
+			begin(c);
+		c = waited ? calls->list : next; /* others may have ended with it */
 	}
 	rearm(calls);
 }
@@ -429,6 +472,7 @@ void calls_attach(struct calls *calls, struct guest *guest)
 void calls_detach(struct calls *calls, int code, const char *reason)
 {
 	jupyter_detach(calls);
+	interfaces_attach(calls->interfaces, NULL);
 	ports_close(calls->ports);
 	calls->ports = NULL;
 	for (struct call *c = calls->list, *next; c; c = next) {
@@ -460,6 +504,12 @@ int calls_open(struct calls **calls, struct runner *runner, struct error *err)
 		return -1;
 	}
 	jupyter_open(c);
+	if (interfaces_open(&c->interfaces, c, err) < 0) {
+		runner_unwatch(runner, c->timer);
+		close(c->timer);
+		free(c);
+		return -1;
+	}
 	*calls = c;
 	return 0;
 }
@@ -468,6 +518,7 @@ void calls_close(struct calls *calls)
 {
 	calls_detach(calls, ENOTCONN, "the sandbox does not run");
 	jupyter_close(calls);
+	interfaces_close(calls->interfaces);
 	runner_unwatch(calls->runner, calls->timer);
 	close(calls->timer);
 	free(calls);

@@ -6,6 +6,8 @@
  *   jupyter  starts Jupyter Server (calls_jupyter.c) and tells where it can be reached: a relay
  *            (relay.c) from run/jupyter.sock and from a port on the host's loopback
  *
+ *   function, interface   what interfaces/ serve (interfaces.h)
+ *
  * and ports/N (ports.c), relays to what else listens inside.
  *
  * A call that comes while there is no guest waits for it, or for calls_detach() to refuse it. */
@@ -30,11 +32,13 @@ void calls_attach(struct calls *calls, struct guest *guest);
  * errno and sentence. Before guest_detach(). */
 void calls_detach(struct calls *calls, int code, const char *reason);
 
-/* RUNNER_CALL, RUNNER_CLOSED, RUNNER_DRAINED. */
+/* RUNNER_CALL, RUNNER_CLOSED, RUNNER_DRAINED; a RUNNER_COMMAND of an interface. */
 void calls_event(struct calls *calls, const struct runner_event *event);
 /* RUNNER_FD: whether the descriptor was one of theirs. */
 bool calls_descriptor(struct calls *calls, int fd, short revents);
 
+/* Documents may have changed. */
+void calls_look(struct calls *calls);
 /* Whether a notebook or a session says that it uses the sandbox. */
 bool calls_in_use(const struct calls *calls);
 /* Whether Jupyter Server is asked for and has to be made available first. The answer is

@@ -3,6 +3,7 @@
 #define INTERPFS_BACKEND_SANDBOX_CALLS_OWN_H
 
 #include "backend/sandbox/calls.h"
+#include "backend/sandbox/interfaces.h"
 #include "backend/sandbox/ports.h"
 #include "backend/sandbox/relay.h"
 #include "base/buffer.h"
@@ -44,6 +45,8 @@ struct call {
 	size_t held;                    /* bytes whose credit waits for the client to read */
 	double deadline;                /* boot seconds, 0 for none */
 	int passed;                     /* -1, or what the guest passed out */
+	struct function_call *function; /* of an interface: it is that */
+	const struct interface *waits;  /* until this one is ready */
 };
 
 struct calls {
@@ -52,6 +55,7 @@ struct calls {
 	struct call *list;
 	struct jupyter jupyter;
 	struct ports *ports;            /* NULL: none, or no guest */
+	struct interfaces *interfaces;
 	int timer;                      /* a timerfd for everything that is due */
 };
 

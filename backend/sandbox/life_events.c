@@ -132,12 +132,16 @@ static void dispatch(struct life *s, const struct runner_event *event)
 		break;
 	case RUNNER_WANT:
 		follow_config(s);
+		calls_look(s->calls);
 		break;
 	case RUNNER_SIGNAL:
 		s->signalled = true;
 		break;
 	case RUNNER_COMMAND:
-		run_command(s, event->conversation, event->text);
+		if (!strncmp(event->text, "interface ", 10))
+			calls_event(s->calls, event);
+		else
+			run_command(s, event->conversation, event->text);
 		break;
 	case RUNNER_CALL:
 	case RUNNER_CLOSED:

@@ -1,0 +1,69 @@
+/* sandboxes/NAME/interfaces/IF/: functions that are served from inside the sandbox.
+ *
+ *      interface.py                 the text; closing it serves it
+ *      state error log ctl          of that
+ *      functions/FN                 a call each: JSON arguments in, the result out
+ *      calls.jsonl                  who called what */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "fs/show.h"
+
+/* While the sandbox does not run nothing is served, whatever its runner said last. */
+static int show_interface_state(const struct node *node, struct buffer *out, struct error *err)
+{
+	cleanup_buffer struct buffer said = BUFFER(64);
+	int folder = object_folder_fd(node->object);
+	const char *state = "draft\n";
+	struct error ignored;
+	char path[128];
+	struct stat st;
+
+	(void)snprintf(path, sizeof path, "interfaces/%u/interface.py", node->index);
+	if (folder >= 0 && fstatat(folder, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0) {
+		state = "stopped\n";
+		if (!object_at_rest(node->object)) {
+			state = "loading\n";
+			(void)tree_path(node, path, sizeof path);
+			if (!file_read(folder, path, &said, &ignored) && said.length && strcmp(said.data, "draft\n") != 0)
+				state = said.data;
+		}
+	}
+	return buffer_text(out, state) < 0 ? error_memory(err) : 0;
+}
+
+static const struct command interface_commands[] = {
+	{ "wait", "[SECONDS]", "returns when it is ready; fails if it failed", COMMAND_RUNNER, NULL },
+	{ "restart", "", "serves it by a new process, and returns when it is ready", COMMAND_RUNNER, NULL },
+	{ "parallel", "COUNT", "so many calls at once; 1 at first", COMMAND_RUNNER, NULL },
+	{ "timeout", "SECONDS", "after which a call is given up; 3600 at first, 0 never", COMMAND_RUNNER, NULL },
+	{ .name = NULL },
+};
+
+static struct row function_row = {
+	.name = "FN", .kind = FILE_CALL, .call = "function", .help = "JSON arguments in, the result as JSON out",
+};
+
+static struct row interface_rows[] = {
+	{ .name = "interface.py", .kind = FILE_DOCUMENT, .file = "interfaces/#/interface.py",
+	  .help = "Python with @expose functions; closing it serves them" },
+	{ .name = "state", .kind = FILE_VALUE, .file = "interfaces/#/state", .render = show_interface_state,
+	  .help = "draft loading ready failed stopped" },
+	{ .name = "error", .kind = FILE_VALUE, .file = "interfaces/#/failure", .help = "why it failed" },
+	{ .name = "log", .kind = FILE_LOG, .file = "interfaces/#/log", .help = "what was done for it, and what its functions print" },
+	{ .name = "ctl", .kind = FILE_CTL, .call = "interface", .commands = interface_commands,
+	  .help = "takes commands; reading lists them" },
+	{ .name = "functions", .kind = FILE_DIRECTORY, .file = "interfaces/#/functions", .listing = LIST_FILES,
+	  .child = &function_row, .help = "a call a function" },
+	{ .name = "calls.jsonl", .kind = FILE_LOG, .file = "interfaces/#/calls.jsonl",
+	  .help = "a line a call: who, what, with which arguments, how long, what came back" },
+	{ .name = NULL },
+};
+
+struct row interface_row = {
+	.name = "IF", .kind = FILE_DIRECTORY, .file = "interfaces/#", .rows = interface_rows, .help = "an interface",
+};

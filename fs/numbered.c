@@ -1,0 +1,199 @@
+#include "fs/numbered.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "fs/mount.h"
+#include "fs/supervise.h"
+
+#define LAST ".last" /* among the names: where the last one that was made is */
+
+/* A folder below the directory's, owned; -1 with errno. */
+static int open_below(const struct node *directory, const char *name, int flags)
+{
+	char path[PATH_MAX], below[PATH_MAX];
+	int folder = tree_folder(directory);
+
+	if (folder < 0 || tree_path(directory, path, sizeof path) < 0 ||
+	    (size_t)snprintf(below, sizeof below, "%s/%s", path, name) >= sizeof below)
+		return -1;
+	return openat(folder, below, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags);
+}
+
+static uint32_t read_number(int names, const char *name)
+{
+	char target[32], *end;
+	ssize_t n = readlinkat(names, name, target, sizeof target - 1);
+	unsigned long number;
+
+	if (n < 4 || strncmp(target, "../", 3) != 0)
+		return 0;
+	target[n] = '\0';
+	number = strtoul(target + 3, &end, 10);
+	return *end || number > NUMBERED_MAX ? 0 : (uint32_t)number;
+}
+
+uint32_t numbered_find(const struct node *directory, const char *name)
+{
+	cleanup_close int names = name[0] == '.' ? -1 : open_below(directory, "names", 0);
+
+	return names < 0 ? 0 : read_number(names, name);
+}
+
+int numbered_list(const struct node *directory, int (*visit)(void *context, const char *name, const struct node *child),
+		  void *context)
+{
+	int names = open_below(directory, "names", 0);
+	cleanup_dir DIR *dir = names < 0 ? NULL : fdopendir(names);
+	struct dirent *entry;
+	int result = 0;
+
+	if (!dir && names >= 0)
+		(void)close(names);
+	while (dir && !result && (entry = readdir(dir))) {
+		struct node child = { .row = directory->row->child, .object = directory->object };
+
+		child.index = entry->d_name[0] == '.' ? 0 : read_number(names, entry->d_name);
+		if (child.index)
+			result = visit(context, entry->d_name, &child);
+	}
+	return result;
+}
+
+/* ---- changes ---- */
+
+struct numbering {
+	fuse_req_t request;
+	struct node directory; /* its object is pinned */
+	int folder;            /* the object's, owned */
+	char path[256];        /* of the directory in it */
+	char *name;
+	uint32_t number;
+};
+
+static int make(void *data, struct error *err)
+{
+	struct numbering *n = data;
+	cleanup_close int names = -1;
+	char path[PATH_MAX], target[32];
+
+	(void)snprintf(path, sizeof path, "%s/names", n->path);
+	if (file_make_folders(n->folder, path, 0700, err) < 0)
+		return -1;
+	names = file_open_folder(n->folder, path, err);
+	if (names < 0)
+		return -1;
+	n->number = read_number(names, LAST) + 1;
+	if (n->number > NUMBERED_MAX)
+		return error_set(err, ENOSPC, "%u were made in it, and there are no more numbers", NUMBERED_MAX);
+	(void)snprintf(target, sizeof target, "../%u", n->number);
+	(void)snprintf(path, sizeof path, "%s/%u", n->path, n->number);
+	if (file_make_folder(n->folder, path, 0700, err) < 0)
+		return -1;
+	(void)unlinkat(names, LAST "~", 0);
+	if (symlinkat(target, names, LAST "~") < 0 || renameat(names, LAST "~", names, LAST) < 0 ||
+	    symlinkat(target, names, n->name) < 0)
+		return error_errno(err, "%s", n->name);
+	return file_sync_folder(n->folder, n->path, err) < 0 ? -1 : file_sync_folder(names, ".", err);
+}
+
+static int forget(void *data, struct error *err)
+{
+	struct numbering *n = data;
+	char path[PATH_MAX];
+	cleanup_close int names = -1;
+
+	(void)snprintf(path, sizeof path, "%s/names", n->path);
+	names = file_open_folder(n->folder, path, err);
+	if (names < 0)
+		return -1;
+	if (unlinkat(names, n->name, 0) < 0)
+		return error_errno(err, "%s", n->name);
+	return file_sync_folder(names, ".", err);
+}
+
+static void finish(struct numbering *n)
+{
+	struct object *object = n->directory.object;
+
+	tree_changed(object, n->path);
+	supervise_poke(mount_supervisor(), object->kind, object->serial);
+	object_unpin(object);
+	(void)close(n->folder);
+	free(n->name);
+	free(n);
+}
+
+static void refused(const struct numbering *n, const struct error *error)
+{
+	refuse(n->directory.object, error);
+	fuse_reply_err(n->request, error->code);
+}
+
+static void made(void *data, int result, const struct error *error)
+{
+	struct numbering *n = data;
+	struct fuse_entry_param entry;
+	struct node node = { .row = n->directory.row->child, .object = n->directory.object, .index = n->number };
+
+	if (result) {
+		refused(n, error);
+	} else {
+		entry_of(&node, &entry);
+		fuse_reply_entry(n->request, &entry);
+	}
+	finish(n);
+}
+
+static void forgotten(void *data, int result, const struct error *error)
+{
+	struct numbering *n = data;
+
+	if (result)
+		refused(n, error);
+	else
+		fuse_reply_err(n->request, 0);
+	finish(n);
+}
+
+static void submit(fuse_req_t request, const struct node *directory, const char *name,
+		   int (*work)(void *data, struct error *err),
+		   void (*done)(void *data, int result, const struct error *error))
+{
+	struct numbering *n = calloc(1, sizeof *n);
+	int folder = object_folder_fd(directory->object);
+
+	if (n)
+		*n = (struct numbering){ .request = request, .directory = *directory, .name = strdup(name),
+					 .folder = folder < 0 ? -1 : fcntl(folder, F_DUPFD_CLOEXEC, 0) };
+	if (n && n->name && n->folder >= 0 && !tree_path(directory, n->path, sizeof n->path)) {
+		object_pin(directory->object);
+		if (!in_storage(work, done, n))
+			return;
+		object_unpin(directory->object);
+	}
+	if (n && n->folder >= 0)
+		(void)close(n->folder);
+	if (n)
+		free(n->name);
+	free(n);
+	fuse_reply_err(request, ENOMEM);
+}
+
+void numbered_make(fuse_req_t request, const struct node *directory, const char *name)
+{
+	submit(request, directory, name, make, made);
+}
+
+void numbered_remove(fuse_req_t request, const struct node *directory, const char *name)
+{
+	submit(request, directory, name, forget, forgotten);
+}
