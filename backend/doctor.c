@@ -280,7 +280,7 @@ static void check_curl(struct finding *f)
 	if (!curl_load(&err))
 		find(f, OK, "", "libcurl");
 	else
-		find(f, MISSING, "sudo apt-get install -y libcurl4", "%s: no notebooks and no sessions", err.text);
+		find(f, MISSING, "sudo apt-get install -y libcurl4", "%s: no sessions, and no docker or podman", err.text);
 }
 
 static void check_keys(struct finding *f)

@@ -215,14 +215,14 @@ int kernel_timeout(struct story *s)
 	return a < 0 ? b : b < 0 ? a : a < b ? a : b;
 }
 
-/* libcurl closes descriptors by itself. One that is no longer its own must not stay watched: the next
- * that is opened has the same number, and what is watched for it would be forgotten as libcurl's. */
-void kernel_ready(struct story *s, int fd, short revents)
+/* A request's end closes its descriptor. That must not stay watched: the next that is opened has the
+ * same number, and what is watched for it would be forgotten as the request's. */
+void kernel_ready(struct story *s, int fd)
 {
 	struct error err;
 
 	if (s->rest && !s->rest_result && (fd == s->rest_fd || fd < 0)) {
-		s->rest_result = rest_service(s->rest, fd < 0 ? 0 : revents, &s->rest_error);
+		s->rest_result = rest_service(s->rest, &s->rest_error);
 		if (s->rest_fd >= 0 && rest_fd(s->rest) != s->rest_fd) {
 			runner_unwatch(s->runner, s->rest_fd);
 			s->rest_fd = -1;

@@ -1,81 +1,143 @@
+/* HTTP/1.0 (RFC 1945) as a client that sends one request a connection. A server sends such a client no
+ * pieces and nothing in between (RFC 9110 15.2, RFC 9112 6.1), so an answer is a head and the bytes up
+ * to the length that it names, or up to the connection's end. What answers may be anything that runs in
+ * the sandbox. */
 #include "backend/kernel/rest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "base/curl.h"
 
+#define HEAD_MAX 65536u
 #define BODY_MAX (4u << 20)
-#define PATIENCE_SECONDS 90L /* a kernel that does not start is told of by Jupyter after a minute */
+#define PATIENCE_SECONDS 90 /* a kernel that does not start is told of by Jupyter after a minute */
+#define RETRY_MS 20         /* to connect, while as many as may be wait there already */
+#define PIECE 16384
 
 struct rest {
-	CURLM *multi;
-	CURL *easy;
-	struct curl_slist *headers;
-	curl_socket_t fd;
-	short events;
-	int running;  /* 0: it has ended, rest_service will say how */
-	long status;
-	struct buffer body;
-	char why[CURL_ERROR_SIZE];
+	int fd;            /* -1: no request is under way */
+	bool connected;
+	struct sockaddr_un address;
+	struct buffer request, come;
+	size_t sent;
+	double deadline;   /* CLOCK_MONOTONIC, seconds */
+	struct rest_answer answer;
 };
 
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *data)
+static double now(void)
 {
-	struct rest *h = context;
+	struct timespec t;
 
-	(void)easy;
-	(void)data;
-	if (what == CURL_POLL_REMOVE) {
-		if (h->fd == fd)
-			h->fd = -1;
-		return 0;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- an answer ---- */
+
+/* The value of a header, with its length; NULL when there is none. */
+static const char *find_header(const char *head, size_t n, const char *name, size_t *length)
+{
+	const char *end = head + n, *newline;
+	size_t name_length = strlen(name);
+
+	for (const char *line = head; line < end; line = newline + 1) {
+		newline = memchr(line, '\n', (size_t)(end - line));
+		if (!newline)
+			return NULL;
+		if ((size_t)(newline - line) <= name_length || line[name_length] != ':' ||
+		    strncasecmp(line, name, name_length) != 0)
+			continue;
+		line += name_length + 1;
+		while (line < newline && (*line == ' ' || *line == '\t'))
+			line++;
+		*length = (size_t)(newline - line);
+		while (*length && strchr(" \t\r", line[*length - 1]))
+			--*length;
+		return line;
 	}
-	h->fd = fd;
-	h->events = (short)((what & CURL_POLL_IN ? POLLIN : 0) | (what & CURL_POLL_OUT ? POLLOUT : 0));
-	return 0;
+	return NULL;
 }
 
-static size_t on_body(char *data, size_t size, size_t n, void *context)
+/* A number of at most nine digits, or -1. */
+static long read_number(const char *text, size_t n)
 {
-	struct rest *h = context;
+	long value = 0;
 
-	return buffer_append(&h->body, data, size * n) < 0 ? 0 : size * n;
+	if (!n || n > 9)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return -1;
+		value = value * 10 + (text[i] - '0');
+	}
+	return value;
 }
+
+static int refuse_answer(struct error *err)
+{
+	return error_set(err, EPROTO, "what answers in the place of Jupyter Server speaks no HTTP/1.0");
+}
+
+int rest_parse(const char *data, size_t n, bool ended, struct rest_answer *answer, struct error *err)
+{
+	const char *end = n ? memmem(data, n, "\r\n\r\n", 4) : NULL, *length_text;
+	size_t head = end ? (size_t)(end - data) + 4 : n, length_length, come = n - head;
+	long status, length = -1;
+
+	if (head > HEAD_MAX || come > BODY_MAX)
+		return refuse_answer(err);
+	if (!end)
+		return ended ? error_set(err, ECONNREFUSED, "Jupyter Server closed the connection") : 0;
+	status = head >= 16 && !memcmp(data, "HTTP/1.", 7) && data[8] == ' ' && strchr(" \r", data[12])
+			 ? read_number(data + 9, 3) : -1;
+	if (status < 200 || find_header(data, head, "Transfer-Encoding", &length_length))
+		return refuse_answer(err);
+	length_text = find_header(data, head, "Content-Length", &length_length);
+	if (length_text) {
+		length = read_number(length_text, length_length);
+		if (length < 0 || length > (long)BODY_MAX)
+			return refuse_answer(err);
+	}
+	if (status == 204 || status == 304)
+		length = 0;
+	if (length < 0 ? !ended : come < (size_t)length)
+		return ended ? error_set(err, ECONNREFUSED, "Jupyter Server closed the connection") : 0;
+	*answer = (struct rest_answer){ status, { data + head, length < 0 ? come : (size_t)length } };
+	return 1;
+}
+
+/* ---- the connection ---- */
 
 struct rest *rest_new(struct error *err)
 {
-	struct rest *h;
+	struct rest *h = calloc(1, sizeof *h);
 
-	if (curl_load(err))
-		return NULL;
-	h = calloc(1, sizeof *h);
-	if (!h || curl_global_init(CURL_GLOBAL_NOTHING) || !(h->multi = curl_multi_init())) {
-		free(h);
-		(void)error_set(err, ENOMEM, "libcurl does not start");
+	if (!h) {
+		(void)error_memory(err);
 		return NULL;
 	}
 	h->fd = -1;
-	h->body.limit = BODY_MAX;
-	(void)curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-	(void)curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+	h->request = BUFFER(64u << 10);
+	h->come = BUFFER(HEAD_MAX + BODY_MAX + PIECE);
 	return h;
 }
 
 static void end_request(struct rest *h)
 {
-	if (h->easy) {
-		(void)curl_multi_remove_handle(h->multi, h->easy);
-		curl_easy_cleanup(h->easy);
-	}
-	curl_slist_free_all(h->headers);
-	h->easy = NULL;
-	h->headers = NULL;
+	if (h->fd >= 0)
+		(void)close(h->fd);
 	h->fd = -1;
+	buffer_free(&h->request);
 }
 
 void rest_free(struct rest *h)
@@ -83,115 +145,127 @@ void rest_free(struct rest *h)
 	if (!h)
 		return;
 	end_request(h);
-	(void)curl_multi_cleanup(h->multi);
-	buffer_free(&h->body);
+	buffer_free(&h->come);
 	free(h);
 }
 
-static int add_header(struct rest *h, const char *name, const char *value)
+static int connect_server(struct rest *h, struct error *err)
 {
-	cleanup_buffer struct buffer line = BUFFER(4096);
-	struct curl_slist *longer;
-
-	if (buffer_format(&line, "%s: %s", name, value) < 0)
-		return -1;
-	longer = curl_slist_append(h->headers, line.data);
-	if (!longer)
-		return -1;
-	h->headers = longer;
-	return 0;
+	h->connected = connect(h->fd, (struct sockaddr *)&h->address, sizeof h->address) == 0;
+	if (h->connected || errno == EAGAIN)
+		return 0;
+	return error_set(err, ECONNREFUSED, "Jupyter Server: %s", strerror(errno));
 }
 
-int rest_start(struct rest *h, const char *socket, const char *token, const char *method,
+int rest_start(struct rest *h, const char *socket_path, const char *token, const char *method,
 	       const char *path, const char *body, struct error *err)
 {
-	cleanup_buffer struct buffer url = BUFFER(4096), authorization = BUFFER(4096);
+	size_t n = strlen(socket_path);
 
 	end_request(h);
-	buffer_clear(&h->body);
-	h->status = 0;
-	h->why[0] = '\0';
-	h->easy = curl_easy_init();
-	if (!h->easy || buffer_format(&url, "http://localhost%s", path) < 0 ||
-	    buffer_format(&authorization, "token %s", token) < 0 ||
-	    add_header(h, "Authorization", authorization.data) < 0 ||
-	    add_header(h, "Content-Type", "application/json") < 0 || add_header(h, "Expect", "") < 0) {
-		end_request(h);
-		return error_memory(err);
-	}
-	if (curl_easy_setopt(h->easy, CURLOPT_URL, url.data) ||
-	    curl_easy_setopt(h->easy, CURLOPT_UNIX_SOCKET_PATH, socket) ||
-	    curl_easy_setopt(h->easy, CURLOPT_HTTPHEADER, h->headers) ||
-	    curl_easy_setopt(h->easy, CURLOPT_CUSTOMREQUEST, method) ||
-	    (body && curl_easy_setopt(h->easy, CURLOPT_COPYPOSTFIELDS, body)) ||
-	    curl_easy_setopt(h->easy, CURLOPT_PROXY, "") ||
-	    curl_easy_setopt(h->easy, CURLOPT_NOSIGNAL, 1L) ||
-	    curl_easy_setopt(h->easy, CURLOPT_FORBID_REUSE, 1L) ||
-	    curl_easy_setopt(h->easy, CURLOPT_TIMEOUT, PATIENCE_SECONDS) ||
-	    curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, h->why) ||
-	    curl_easy_setopt(h->easy, CURLOPT_WRITEFUNCTION, on_body) ||
-	    curl_easy_setopt(h->easy, CURLOPT_WRITEDATA, h) ||
-	    curl_multi_add_handle(h->multi, h->easy) ||
-	    curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &h->running)) {
-		end_request(h);
-		return error_set(err, EIO, "%s %s: libcurl refuses", method, path);
-	}
-	return 0;
+	buffer_free(&h->come);
+	h->answer = (struct rest_answer){ 0 };
+	h->sent = 0;
+	h->deadline = now() + PATIENCE_SECONDS;
+	h->address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (n >= sizeof h->address.sun_path)
+		return error_set(err, ENAMETOOLONG, "Jupyter's socket %s", socket_path);
+	memcpy(h->address.sun_path, socket_path, n);
+	if (buffer_format(&h->request, "%s %s HTTP/1.0\r\nHost: localhost\r\nAuthorization: token %s\r\n"
+			  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+			  method, path, token, body ? strlen(body) : 0, body ? body : "") < 0)
+		return error_errno(err, "a request to Jupyter Server");
+	h->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (h->fd < 0)
+		return error_errno(err, "a socket");
+	if (connect_server(h, err) == 0)
+		return 0;
+	end_request(h);
+	return -1;
 }
 
 int rest_fd(const struct rest *h)
 {
-	return h->fd;
+	return h->connected ? h->fd : -1;
 }
 
 short rest_events(const struct rest *h)
 {
-	return h->events;
+	return (short)(POLLIN | (h->sent < h->request.length ? POLLOUT : 0));
 }
 
-int rest_timeout(struct rest *h)
+int rest_timeout(const struct rest *h)
 {
-	long ms;
+	double left = h->deadline - now();
 
-	if (!h->easy || curl_multi_timeout(h->multi, &ms))
+	if (h->fd < 0)
 		return -1;
-	if (!h->running)
-		return 0;
-	return ms > 60000 ? 60000 : (int)ms;
+	if (!h->connected)
+		return RETRY_MS;
+	return left <= 0 ? 0 : (int)(left * 1000) + 1;
 }
 
-int rest_service(struct rest *h, short ready, struct error *err)
+static void send_request(struct rest *h)
 {
-	int left, what = 0;
-	CURLMsg *message;
-	CURLcode code;
+	ssize_t n = 1;
 
-	if (!h->easy)
-		return error_set(err, EINVAL, "no request was begun");
-	what = (ready & (POLLIN | POLLHUP) ? CURL_CSELECT_IN : 0) | (ready & POLLOUT ? CURL_CSELECT_OUT : 0) |
-	       (ready & POLLERR ? CURL_CSELECT_ERR : 0);
-	if (curl_multi_socket_action(h->multi, what && h->fd >= 0 ? h->fd : CURL_SOCKET_TIMEOUT, what, &h->running)) {
-		end_request(h);
-		return error_set(err, EIO, "libcurl has failed");
+	while (h->sent < h->request.length && n > 0) {
+		n = send(h->fd, h->request.data + h->sent, h->request.length - h->sent, MSG_NOSIGNAL);
+		if (n > 0)
+			h->sent += (size_t)n;
 	}
-	message = curl_multi_info_read(h->multi, &left);
-	if (!message || message->msg != CURLMSG_DONE)
-		return 0;
-	code = message->data.result;
-	(void)curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &h->status);
-	end_request(h);
-	if (code == CURLE_OK)
-		return 1;
-	return error_set(err, code == CURLE_OPERATION_TIMEDOUT ? ETIMEDOUT : ECONNREFUSED,
-			 "Jupyter Server: %s", *h->why ? h->why : curl_easy_strerror(code));
+	/* A server may answer, and close, before it has read all. */
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		h->sent = h->request.length;
+}
+
+/* Reads what is there. 1: the end, 0, -1. */
+static int receive_answer(struct rest *h, struct error *err)
+{
+	ssize_t n;
+
+	while (h->come.length <= HEAD_MAX + BODY_MAX) {
+		if (buffer_reserve(&h->come, PIECE) < 0)
+			return error_errno(err, "Jupyter Server's answer");
+		n = recv(h->fd, h->come.data + h->come.length, PIECE, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 && errno == EAGAIN ? 0 : 1;
+		h->come.length += (size_t)n;
+	}
+	return 0;
+}
+
+static int go_on(struct rest *h, struct error *err)
+{
+	int ended = 0, whole = 0;
+
+	if (!h->connected && connect_server(h, err) < 0)
+		return -1;
+	if (h->connected) {
+		send_request(h);
+		ended = receive_answer(h, err);
+		whole = ended < 0 ? -1 : rest_parse(h->come.data, h->come.length, ended, &h->answer, err);
+	}
+	return whole || now() < h->deadline ? whole : error_set(err, ETIMEDOUT, "Jupyter Server does not answer");
+}
+
+int rest_service(struct rest *h, struct error *err)
+{
+	int whole = h->fd < 0 ? error_set(err, EINVAL, "no request was begun") : go_on(h, err);
+
+	if (whole)
+		end_request(h);
+	return whole;
 }
 
 long rest_status(const struct rest *h)
 {
-	return h->status;
+	return h->answer.status;
 }
 
 struct json rest_body(const struct rest *h)
 {
-	return (struct json){ h->body.data, h->body.length };
+	return h->answer.body;
 }

@@ -24,8 +24,8 @@
 #include "base/cleanup.h"
 
 #define PROTOCOL "v1.kernel.websocket.jupyter.org"
-#define READ_SIZE (256u << 10)   /* at most at once */
-#define WHOLE_SIZE (1u << 20)    /* a message up to this comes in one piece and is lent where it is */
+#define READ_SIZE (64u << 10)   /* at most at once */
+#define WHOLE_SIZE (128u << 10)    /* a message up to this comes in one piece and is lent where it is */
 
 struct outgoing {
 	struct outgoing *next;

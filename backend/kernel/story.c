@@ -30,6 +30,7 @@
 #define RELEASE_SECONDS 5
 #define CONNECT_SECONDS 30
 #define RETRY_MS 200
+#define SPARE_MEMORY (128u << 10) /* so much may be free and not be the system's again */
 
 static int shorter(int a, int b)
 {
@@ -82,6 +83,23 @@ static int hold_sandbox(struct story *s)
 	return (int)(USE_SECONDS * 1000);
 }
 
+/* Gives back what the last cells took, once nothing has been asked for a while: who prints is read into
+ * the same pages over and over, and a client takes what it is owed after its cell has ended. ms until
+ * this is due, -1. */
+static int tidy(struct story *s)
+{
+	double left = s->tidy_due - story_now();
+
+	if (s->tidy_due <= 0)
+		return -1;
+	if (left > 0)
+		return (int)(left * 1000) + 1;
+	s->tidy_due = 0;
+	if (mallinfo2().fordblks > SPARE_MEMORY)
+		(void)malloc_trim(0);
+	return -1;
+}
+
 int story_step(struct story *s, int timeout_ms, struct error *err)
 {
 	struct runner_event event;
@@ -91,7 +109,7 @@ int story_step(struct story *s, int timeout_ms, struct error *err)
 	if (reason_to_stop(s, err) < 0 || kernel_watch(s, err) < 0)
 		return -1;
 	until = shorter(shorter(timeout_ms, until), shorter(kernel_timeout(s), requests_timeout(s)));
-	until = shorter(until, hold_sandbox(s));
+	until = shorter(until, shorter(hold_sandbox(s), tidy(s)));
 	if (runner_next(s->runner, s->unprepared ? 0 : until, &event, err) < 0)
 		return -1;
 	/* Nothing else is to be done: a good time for what the next cell will need. */
@@ -118,7 +136,7 @@ int story_step(struct story *s, int timeout_ms, struct error *err)
 		requests_drained(s, event.conversation);
 		break;
 	case RUNNER_FD:
-		kernel_ready(s, event.fd, event.revents);
+		kernel_ready(s, event.fd);
 		break;
 	case RUNNER_SIGNAL:
 		s->ended = true;
@@ -127,7 +145,7 @@ int story_step(struct story *s, int timeout_ms, struct error *err)
 		break;
 	}
 	if (event.kind == RUNNER_TIMEOUT || !kernel_timeout(s))
-		kernel_ready(s, -1, 0);
+		kernel_ready(s, -1);
 	requests_go_on(s);
 	return reason_to_stop(s, err);
 }
@@ -387,7 +405,7 @@ static int interrupt_kernel(struct story *s, struct error *err)
 	if (kernel_call(s, "POST", path, NULL, &status, err) == 0)
 		return 0;
 	/* Without a server there is no connection either, which is noticed by itself. */
-	return err->code == ECONNREFUSED || err->code == ETIMEDOUT ? 0 : -1;
+	return err->code == ECONNREFUSED || err->code == ETIMEDOUT || err->code == EPROTO ? 0 : -1;
 }
 
 static int serve(struct story *s, struct error *err)
@@ -508,7 +526,7 @@ int notebook_story(struct runner *r, struct error *err)
 	int result;
 
 	/* A printing kernel sends a hundred kilobytes at a time; fetching and clearing fresh pages for
-	 * each buffer would cost more than all else that is done with them. */
+	 * each buffer would cost more than all else that is done with them. tidy() gives them back. */
 	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
 	/* Restarted is stopped and run again; a removed one's folder is deleted by the skeleton. */

@@ -70,6 +70,7 @@ struct story {
 	uint64_t number;               /* the last request's */
 	bool ready;                    /* the kernel is set up: clients' requests may run */
 	bool unprepared;               /* the next cell's files are still to be made, when there is time */
+	double tidy_due;               /* when to give back what prints took; 0: nothing has been asked since */
 	struct {
 		uint64_t number;
 		unsigned int cell;
@@ -134,7 +135,7 @@ int kernel_send(struct story *s, const struct buffer *message, struct error *err
 /* Watches what rest and socket want watched now. */
 int kernel_watch(struct story *s, struct error *err);
 /* A descriptor is ready, or (-1) some time has passed. */
-void kernel_ready(struct story *s, int fd, short revents);
+void kernel_ready(struct story *s, int fd);
 int kernel_timeout(struct story *s);
 
 /* setup.c: the hidden first cell. */

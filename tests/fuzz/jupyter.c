@@ -1,7 +1,9 @@
-/* A kernel's messages: the frame, the routing by headers, and what is copied out of content. */
+/* What comes from Jupyter: a kernel's messages (the frame, the routing by headers, and what is copied out
+ * of content), and the server's answers, which begin with "HTTP". */
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/kernel/rest.h"
 #include "backend/kernel/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -12,6 +14,23 @@ static void require(int condition)
 		abort();
 }
 
+/* Whatever is decided of a part of an answer holds for the whole. */
+static void answer(const char *data, size_t n)
+{
+	struct rest_answer early, whole;
+	struct error err;
+	int result = rest_parse(data, n, true, &whole, &err), before;
+
+	require(result != 0);
+	for (size_t k = 0; k < n; k++) {
+		before = rest_parse(data, k, false, &early, &err);
+		require(!before || before == result);
+		require(before <= 0 || (early.status == whole.status && early.body.data == whole.body.data &&
+					early.body.length == whole.body.length));
+	}
+	require(result < 0 || (whole.body.data >= data && whole.body.length <= n - (size_t)(whole.body.data - data)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	cleanup_buffer struct buffer copy = BUFFER(1 << 20), text = BUFFER(1 << 20), again = BUFFER(1 << 20);
@@ -20,6 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct error err;
 	size_t at = 0;
 
+	if (n >= 4 && !memcmp(data, "HTTP", 4))
+		answer((const char *)data, n);
 	if (wire_parse(data, n, &message, &err) < 0)
 		return 0;
 	while (json_next(message.content, &at, &key, &value))
