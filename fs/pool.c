@@ -24,6 +24,7 @@ static void *serve(void *data)
 
 		if (job) {
 			pool->first = job->next;
+			pool->queued--;
 			pthread_mutex_unlock(&pool->lock);
 			job->run(job);
 			pthread_mutex_lock(&pool->lock);
@@ -79,7 +80,8 @@ void pool_submit(struct pool *pool, struct pool_job *job)
 		pool->end = &pool->first;
 	*pool->end = job;
 	pool->end = &job->next;
-	if (!pool->idle && pool->started < pool->most)
+	/* One that was woken for the job before is idle until it runs: each takes one job, no more. */
+	if (++pool->queued > pool->idle && pool->started < pool->most)
 		(void)start_thread(pool); /* else those that there are take it in turn */
 	pthread_cond_signal(&pool->work);
 	pthread_mutex_unlock(&pool->lock);
@@ -98,6 +100,7 @@ void pool_stop(struct pool *pool)
 		struct pool_job *job = pool->first;
 
 		pool->first = job->next;
+		pool->queued--;
 		job->run(job);
 	}
 }

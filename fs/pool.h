@@ -23,7 +23,7 @@ struct pool {
 	pthread_cond_t work;
 	struct pool_job *first, **end;
 	pthread_t threads[POOL_MOST];
-	int started, idle;
+	int started, idle, queued;
 	bool stopping;
 };
 
