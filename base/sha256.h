@@ -1,5 +1,4 @@
-/* SHA-256 (FIPS 180-4), for names and chains. Our own: the first digest of libcrypto costs a new
- * process 0.7 ms of setting up its providers, which is a fiftieth of a sandbox's start. */
+/* SHA-256, for names and chains. */
 #ifndef INTERPFS_BASE_SHA256_H
 #define INTERPFS_BASE_SHA256_H
 

@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,27 +15,18 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/sha256.h"
 #include "fs/files.h"
 #include "fs/mount.h"
 #include "fs/supervise.h"
 
 #define SPEC_MAX (4u << 20)
-#define SHA_TEXT 65
 
 void verdict_clear(struct verdict *verdict)
 {
 	cJSON_Delete(verdict->fields);
 	cJSON_Delete(verdict->references);
 	memset(verdict, 0, sizeof *verdict);
-}
-
-static void sha_of(const char *text, size_t n, char out[SHA_TEXT])
-{
-	unsigned char sum[SHA256_DIGEST_LENGTH];
-
-	SHA256((const unsigned char *)text, n, sum);
-	for (size_t i = 0; i < sizeof sum; i++)
-		(void)snprintf(out + 2 * i, 3, "%02x", sum[i]);
 }
 
 /* spec.json, owned by the caller; NULL when there is none. */
@@ -391,11 +381,11 @@ static char *spec_text(uint64_t generation, const char *sha, const struct verdic
 void config_take(struct object *object, const char *text, size_t n, const struct verdict *v)
 {
 	bool rests = object_at_rest(object), starts;
-	char sha[SHA_TEXT], *spec;
+	char sha[SHA256_HEX_SIZE], *spec;
 
 	if (!v->fields) /* an empty text starts nothing */
 		return;
-	sha_of(text ? text : "", n, sha);
+	sha256_hex(text ? text : "", n, sha, sizeof sha);
 	if (!strcmp(sha, sha_in_force(object)) && (!rests || object->kind == OBJECT_SESSION))
 		return;
 	/* A session starts with its first message. */

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/sha256.h"
 
 struct scan {
 	struct supervisor *s;
@@ -52,19 +52,14 @@ static int visit_name(void *context, const char *name, uint64_t serial)
 static bool same_text(int folder, const char *sha256)
 {
 	cleanup_buffer struct buffer b = BUFFER(16 << 20);
-	unsigned char digest[32];
-	char hex[65];
+	char hex[SHA256_HEX_SIZE];
 	struct error ignored;
-	unsigned n = sizeof digest;
 
 	/* No document: nothing that could have been put into force. */
 	if (file_read(folder, "config", &b, &ignored) < 0 || !b.length)
 		return true;
-	if (!sha256 || EVP_Digest(b.data, b.length, digest, &n, EVP_sha256(), NULL) != 1)
-		return false;
-	for (size_t i = 0; i < sizeof digest; i++)
-		(void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-	return !strcmp(hex, sha256);
+	sha256_hex(b.data, b.length, hex, sizeof hex);
+	return sha256 && !strcmp(hex, sha256);
 }
 
 /* Finishes a document that was accepted; true when the tree has to judge it. */

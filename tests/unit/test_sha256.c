@@ -1,4 +1,4 @@
-/* Our SHA-256 against the standard's examples and against libcrypto's. */
+/* SHA-256 against the standard's examples and against libcrypto's EVP. */
 #include <check.h>
 #include <openssl/evp.h>
 #include <stdio.h>
