@@ -164,7 +164,7 @@ int config_early(const struct node *node, const char *text, size_t n, struct err
 	struct error unfinished;
 	int result = 0;
 
-	if (!end || text[strspn(text, " \n")] == '{')
+	if (!end || n > JUDGE_EARLY_MAX || text[strspn(text, " \n")] == '{')
 		return 0;
 	n = (size_t)(end - text) + 1;
 	if (judge(node->row->fields, text, n, true, &fields, &unfinished) < 0 || !fields)

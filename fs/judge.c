@@ -17,10 +17,6 @@
 #include "base/utf8.h"
 #include "fs/yaml.h"
 
-/* A growing text is judged anew at each write. Past this size only the end is judged, so that a
- * long text in small writes costs no more than it must. */
-#define EARLY_MAX (64u << 10)
-
 static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
 static void cleanup_yaml_(struct document *yaml) { document_free(yaml); }
 #define cleanup_json __attribute__((cleanup(cleanup_json_)))
@@ -559,7 +555,7 @@ int judge(const struct field *fields, const char *text, size_t n, bool final, cJ
 		*spec = NULL;
 	if (n > DOCUMENT_MAX)
 		return error_set(err, EFBIG, "a document holds at most 1 MiB");
-	if (!final && n > EARLY_MAX)
+	if (!final && n > JUDGE_EARLY_MAX)
 		return 0;
 	if (judge_text(text, n, final, err) < 0 || document_parse(&yaml, text, n, final, err) < 0)
 		return -1;

@@ -13,6 +13,9 @@
 #include "base/error.h"
 
 #define DOCUMENT_MAX (1u << 20) /* bytes */
+/* A growing text is judged anew at each write. Past this size only the end is judged, so that a long
+ * text in small writes costs no more than it must. */
+#define JUDGE_EARLY_MAX (64u << 10)
 
 enum field_type {
 	FIELD_STRING,      /* a scalar */
@@ -86,9 +89,9 @@ char *judge_path(const char *path, struct error *err);
 #define JUDGE_SHOWN 52
 const char *judge_shown(const char *text, char out[JUDGE_SHOWN]);
 
-/* Whether text is a name for a variable: letters, digits, _, no digit first. */
 /* Whether text is one of choices ("local|docker"). */
 bool judge_is_choice(const char *choices, const char *text);
+/* Whether text is a name for a variable: letters, digits, _, no digit first. */
 bool judge_is_variable(const char *text);
 
 /* The known word nearest to `word` among n, or NULL when none is near enough to be meant. */

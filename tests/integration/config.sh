@@ -174,3 +174,28 @@ grep -rq nothing-like-it "$M"; find "$M" -ls >/dev/null; tar -C "$M" -cf /dev/nu
 same "walking starts nothing" "$before" "$(cat "$S"/*/[0-9]*/want | sha256sum)"
 same "sizes are true" "" "$(cd "$M" && find . -type f -readable -size -100k | while read -r f; do a=$(stat -c %s "$f"); b=$(wc -c <"$f"); [ "$a" = "$b" ] || echo "$f $a $b"; done)"
 fails "fs of what does not run" ls "$L/fs/"
+
+# a long config costs about the same in one piece and in a thousand: it is not judged anew at each write
+python3 - "$L/config" <<'PY' || fail "a long config in small pieces"
+import os, sys, time
+
+text = b"python_packages:\n" + b"".join(b"- package%07d\n" % i for i in range(50000)) + b"timeout: soon\n"
+
+
+def write(piece):
+    began = time.monotonic()
+    fd = os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC)
+    for at in range(0, len(text), piece):
+        os.write(fd, text[at : at + piece])
+    try:
+        os.close(fd)
+    except OSError:
+        return time.monotonic() - began
+    raise SystemExit("it was accepted")
+
+
+whole, pieces = min(write(1 << 17) for _ in range(3)), write(1024)
+if pieces > 20 * whole + 2:
+    raise SystemExit(f"{whole:.2f} s in one piece, {pieces:.2f} s in a thousand")
+PY
+same "its sentence" "line 50002: timeout must be a whole number, not 'soon'" "$(cat "$L/error")"
