@@ -29,6 +29,8 @@ struct named {
 	mode_t mode;
 	struct buffer text;     /* scratch: its bytes */
 	struct timespec changed;
+	struct named *next;                   /* in its bucket, while it has a name */
+	struct named *next_scratch, **scratch_link; /* scratch files with a name */
 };
 
 struct named *named_by_inode(uint64_t inode);
