@@ -7,14 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/inside.h"
 #include "fs/treejob.h"
 
 #define LINKS 40
@@ -51,11 +50,7 @@ static int go_down(struct walk *walk, const char *name, size_t n)
 /* Reads the link that the walk stands on: its length, 0 when it is none. */
 static ssize_t read_link(int root, const char *path, char target[PATH_MAX])
 {
-	struct open_how how = {
-		.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
-	};
-	cleanup_close int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	cleanup_close int fd = inside_open(root, path, O_PATH | O_NOFOLLOW, 0, INSIDE_NO_LINKS);
 	ssize_t n;
 
 	if (fd < 0)

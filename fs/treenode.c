@@ -5,15 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/inside.h"
 #include "fs/treefile.h"
+
+#define TREES 1024
 
 /* Counted, so that a root can be let go of while a job still uses it. */
 struct tree_base {
@@ -27,7 +28,7 @@ static struct {
 	size_t size, count;    /* size: a power of two */
 	uint64_t next_number;
 	uint64_t renames;      /* how often a path may have changed */
-	struct tree *trees;
+	struct tree *trees[TREES]; /* chains by object: each session has one */
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER, .next_number = 1 };
 
 static size_t hash_number(uint64_t number) { return (size_t)((number * UINT64_C(0x9E3779B97F4A7C15)) >> 20); }
@@ -129,9 +130,11 @@ static void base_put(struct tree_base *base)
 	}
 }
 
+static struct tree **trees_of(uint16_t row, uint64_t serial) { return &table.trees[(serial * 31 + row) % TREES]; }
+
 static void free_tree(struct tree *tree)
 {
-	struct tree **at = &table.trees;
+	struct tree **at = trees_of(tree->row, tree->serial);
 
 	while (*at && *at != tree)
 		at = &(*at)->next;
@@ -218,7 +221,7 @@ unsigned node_depth(const struct tree_node *node)
 
 static struct tree *find_tree(uint16_t row, uint64_t serial)
 {
-	struct tree *tree = table.trees;
+	struct tree *tree = *trees_of(row, serial);
 
 	while (tree && (tree->row != row || tree->serial != serial))
 		tree = tree->next;
@@ -227,7 +230,7 @@ static struct tree *find_tree(uint16_t row, uint64_t serial)
 
 static struct tree *make_tree(const struct tree *like, const struct stat *found)
 {
-	struct tree *tree = malloc(sizeof *tree);
+	struct tree *tree = malloc(sizeof *tree), **chain = trees_of(like->row, like->serial);
 
 	if (!tree)
 		return NULL;
@@ -239,8 +242,8 @@ static struct tree *make_tree(const struct tree *like, const struct stat *found)
 		return NULL;
 	}
 	tree->top->tree = tree;
-	tree->next = table.trees;
-	table.trees = tree;
+	tree->next = *chain;
+	*chain = tree;
 	return tree;
 }
 
@@ -372,17 +375,6 @@ int node_path(struct tree_node *node, char *path, size_t size)
 	return 0;
 }
 
-static int open_below(int root, const char *path, int flags)
-{
-	struct open_how how = {
-		.flags = (uint64_t)(flags | O_NOFOLLOW | O_CLOEXEC),
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS,
-	};
-	long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
-
-	return fd < 0 ? -errno : (int)fd;
-}
-
 /* Another open of the very file; the magic link is the host's own, not one of the tree's. */
 static int reopen(int fd, int flags)
 {
@@ -447,7 +439,9 @@ int node_open(struct tree_node *node, int flags)
 		base->users++;
 		renames = table.renames;
 		pthread_mutex_unlock(&table.lock);
-		fd = at ? open_below(base->fd, at, flags) : -ESTALE;
+		fd = at ? inside_open(base->fd, at, flags | O_NOFOLLOW, 0, INSIDE_NO_LINKS) : -1;
+		if (fd < 0)
+			fd = at ? -errno : -ESTALE;
 		pthread_mutex_lock(&table.lock);
 		base_put(base);
 		renames = table.renames - renames;

@@ -2,17 +2,16 @@
  * each step of a path is opened from a descriptor, no link is ever followed, sizes are bounded. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/inside.h"
 #include "base/talk.h"
 
 #define FILES_MAX 10000
@@ -114,26 +113,23 @@ int session_root(struct session *s)
 
 /* No link is followed: an outputs that leads to /proc would have the host read what the kernel
  * tells only to root. */
-static int open_inside(int root, const char *path, uint64_t flags, mode_t mode)
+static int open_folder(int root, const char *path)
 {
-	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode,
-				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS };
-
-	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	return inside_open(root, path, O_RDONLY | O_DIRECTORY, 0, INSIDE_NO_LINKS);
 }
 
 /* /workspace/outputs inside, made where it is missing. */
 static int open_outputs(int root, bool make)
 {
-	int fd = open_inside(root, "/workspace/outputs", O_RDONLY | O_DIRECTORY, 0);
+	int fd = open_folder(root, "/workspace/outputs");
 	cleanup_close int workspace = -1;
 
 	if (fd >= 0 || errno != ENOENT || !make)
 		return fd;
-	workspace = open_inside(root, "/workspace", O_RDONLY | O_DIRECTORY, 0);
+	workspace = open_folder(root, "/workspace");
 	if (workspace < 0 || mkdirat(workspace, "outputs", 0777) < 0)
 		return -1;
-	return open_inside(root, "/workspace/outputs", O_RDONLY | O_DIRECTORY, 0);
+	return open_folder(root, "/workspace/outputs");
 }
 
 static int copy_bytes(struct copying *c, int from, int to, off_t limit)

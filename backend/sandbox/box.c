@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/inside.h"
 
 int box_init(struct box *box, const char *state, const char *path, const char *id, struct error *err)
 {
@@ -64,14 +63,6 @@ static int make_links(int root, struct error *err)
 	return 0;
 }
 
-static int open_in(int folder, const char *path, int flags, mode_t mode)
-{
-	struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC, .mode = flags & O_CREAT ? mode : 0,
-				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
-
-	return (int)syscall(SYS_openat2, folder, path, &how, sizeof how);
-}
-
 /* One folder below `top`, which the sandbox has had in its hands if it ran before: a link that it
  * put in the way leads where it leads inside, never to the host's folder of that name. What it put
  * there in the folder's place is its own affair, and whoever needs the folder will say so. */
@@ -83,7 +74,7 @@ static int make_folder(int top, const char *path, mode_t mode, struct error *err
 
 	if (!above)
 		return error_memory(err);
-	parent = open_in(top, *above ? above : "/", O_PATH | O_DIRECTORY, 0);
+	parent = inside_open(top, *above ? above : "/", O_PATH | O_DIRECTORY, 0, INSIDE_LINKS);
 	if (parent < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
 		return 0;
 	if (parent < 0)
@@ -224,7 +215,7 @@ int box_open(struct box *box, const char *inside, int flags, mode_t mode, struct
 		return -1;
 	if ((flags & O_CREAT) && make_parents(folder, inside, err))
 		return -1;
-	fd = open_in(folder, inside, flags, mode);
+	fd = inside_open(folder, inside, flags, mode, INSIDE_LINKS);
 	return fd < 0 ? error_errno(err, "cannot open %s", inside) : fd;
 }
 

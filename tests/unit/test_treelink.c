@@ -58,7 +58,12 @@ static int resolve(int root, const char *path, uint64_t how_resolve)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = how_resolve };
 
-	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+	long fd;
+
+	do
+		fd = syscall(SYS_openat2, root, path, &how, sizeof how);
+	while (fd < 0 && errno == EAGAIN); /* something was renamed somewhere */
+	return (int)fd;
 }
 
 /* What a file is: its path, as it holds it; a folder: "/" and whether it is the root. */
