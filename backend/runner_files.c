@@ -155,10 +155,10 @@ int runner_set_failure(struct runner *r, const char *text, struct error *err)
 	if (may_write(r, "failure", err) < 0)
 		return -1;
 	if (!*text) {
-		if (unlinkat(r->folder, "failure", 0) < 0 && errno != ENOENT)
-			return error_errno(err, "failure");
-		if (errno != ENOENT)
+		if (unlinkat(r->folder, "failure", 0) == 0)
 			runner_notice(r, "failure", -1, 0);
+		else if (errno != ENOENT)
+			return error_errno(err, "failure");
 		return 0;
 	}
 	if (buffer_format(&b, "%.*s\n", ERROR_TEXT_SIZE, text) < 0)

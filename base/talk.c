@@ -146,12 +146,8 @@ static int receive(struct talk *talk, struct error *err)
 	} while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return 0;
-	if (n <= 0) {
-		if (n == 0)
-			errno = ECONNRESET;
-		(void)error_set(err, ECONNRESET, "its runner is gone");
-		return -1;
-	}
+	if (n <= 0)
+		return error_set(err, ECONNRESET, "its runner is gone");
 	/* The first descriptor is kept, any other closed. */
 	(void)passing_take(&m, &talk->passed, talk->passed < 0);
 	if (buffer_append(&talk->in, piece, (size_t)n) < 0)

@@ -378,6 +378,22 @@ undo:
 	return -1;
 }
 
+/* Never over another name, also on a file system without that flag: the mount alone changes names. */
+static int rename_name(int names, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(names, from, names, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -1;
+	if (fstatat(names, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return errno == ENOENT ? renameat(names, from, names, to) : -1;
+}
+
 int state_rename(struct state *state, enum object_kind kind, const char *from, const char *to,
 		 struct error *err)
 {
@@ -388,20 +404,12 @@ int state_rename(struct state *state, enum object_kind kind, const char *from, c
 	names = open_names(state, kind, err);
 	if (names < 0)
 		return -1;
-	if (renameat2(names, from, names, to, RENAME_NOREPLACE) < 0) {
-		struct stat st;
-
-		/* A file system without that flag. The mount is the only one that changes names. */
-		if (errno == EINVAL && fstatat(names, to, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
-			if (renameat(names, from, names, to) < 0)
-				return error_errno(err, "%s", from);
-		} else if (errno == EEXIST || errno == 0) {
+	if (rename_name(names, from, to) < 0) {
+		if (errno == EEXIST)
 			return error_set(err, EEXIST, "there is a %s '%s' already", object_noun[kind], to);
-		} else if (errno == ENOENT) {
+		if (errno == ENOENT)
 			return error_set(err, ENOENT, "there is no %s '%s'", object_noun[kind], from);
-		} else {
-			return error_errno(err, "%s", from);
-		}
+		return error_errno(err, "%s", from);
 	}
 	failpoint("state-renamed");
 	return file_sync_folder(names, ".", err);

@@ -65,6 +65,11 @@ static int story_call(struct runner *r, struct runner_event *e, struct error *er
 		    runner_sync(r, "events.jsonl", error) < 0)
 			return -1;
 		conversation_end(c, 0, 0, NULL);
+	} else if (!strcmp(e->text, "forgive")) {
+		errno = ENOENT; /* as whatever came before may have left it */
+		if (runner_set_failure(r, "", error) < 0)
+			return -1;
+		conversation_end(c, 0, 0, NULL);
 	} else if (!strcmp(e->text, "run")) {
 		struct buffer out = BUFFER(1000);
 		char *const argv[] = { (char *)"sh", (char *)"-c", (char *)"echo out; echo err >&2; sleep 100 & exit 7", NULL };
@@ -456,6 +461,23 @@ START_TEST(a_failure_is_a_sentence)
 }
 END_TEST
 
+START_TEST(what_is_forgiven_is_told)
+{
+	struct talk watch;
+	struct talk_message m;
+
+	put("failure", "it failed\n");
+	good(talk_connect(&watch, folder, &err));
+	good(talk_send(&watch, TALK_WATCH, "{}", 2, &err));
+	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	good(talk_call(folder, "forgive", "", 0, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	ck_assert_int_eq(faccessat(folder, "failure", F_OK, 0), -1);
+	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	ck_assert_msg(!strncmp(m.data, "failure -1 ", 11), "%.*s", (int)m.length, m.data);
+	talk_close(&watch);
+}
+END_TEST
+
 START_TEST(removal)
 {
 	struct want gone = { 2, WANT_REMOVED };
@@ -559,6 +581,7 @@ int main(void)
 	tcase_add_test(t, secrets_by_watch);
 	tcase_add_test(t, torn_tails);
 	tcase_add_test(t, a_failure_is_a_sentence);
+	tcase_add_test(t, what_is_forgiven_is_told);
 	tcase_add_test(t, removal);
 	tcase_add_test(t, its_folder_is_deleted);
 	tcase_add_test(t, started_for_nothing);

@@ -2,10 +2,15 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,6 +97,53 @@ static int count_serials(void *context, uint64_t serial)
 	(*(int *)context)++;
 	return 0;
 }
+
+/* From here on this process has a kernel whose file systems know no flag of a rename. */
+static int forget_flags(void)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_renameat2, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof steps / sizeof *steps, steps };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -1 : 0;
+}
+
+static int rename_without_flags(struct state *s)
+{
+	uint64_t found;
+
+	if (forget_flags() < 0)
+		return 1;
+	if (state_rename(s, OBJECT_SANDBOX, "lab", "other", &err) == 0 || err.code != EEXIST)
+		return 2;
+	if (state_rename(s, OBJECT_SANDBOX, "none", "new", &err) == 0 || err.code != ENOENT)
+		return 3;
+	return state_rename(s, OBJECT_SANDBOX, "lab", "new", &err) < 0 || state_find(s, OBJECT_SANDBOX, "new", &found, &err) < 0 ? 4 : 0;
+}
+
+START_TEST(a_disk_without_the_flags_of_a_rename)
+{
+	struct state s;
+	uint64_t serial;
+	int status;
+	pid_t child;
+
+	good(state_open(&s, path, &err));
+	good(state_add(&s, OBJECT_SANDBOX, "lab", &serial, &err));
+	good(state_add(&s, OBJECT_SANDBOX, "other", &serial, &err));
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (!child)
+		_exit(rename_without_flags(&s));
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 0);
+	state_close(&s);
+}
+END_TEST
 
 START_TEST(names)
 {
@@ -289,10 +341,12 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
+	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, opens_once_made);
 	tcase_add_test(t, one_mount);
 	tcase_add_test(t, names);
+	tcase_add_test(t, a_disk_without_the_flags_of_a_rename);
 	tcase_add_test(t, serials_never_come_back);
 	tcase_add_test(t, want_and_status);
 	tcase_add_test(t, which_states_rest);
