@@ -86,7 +86,7 @@ static bool is_secret(const cJSON *item)
 	const char *name = item->string, *value = item->valuestring;
 	size_t n = strlen(value);
 
-	if (runner_ends_with(name, "_URL"))
+	if (runner_ends_with(name, "_URL") || runner_ends_with(name, "_ENDPOINT"))
 		return n >= SHORTEST && strchr(value, '@');
 	if (runner_ends_with(name, "_KEY") || runner_ends_with(name, "_TOKEN"))
 		return n >= WORD || (n >= SHORTEST && value[strcspn(value, "0123456789")]);

@@ -204,6 +204,74 @@ static const struct field secret_fields[] = {
 	{ .name = NULL },
 };
 
+static bool is_python_name(const char *text)
+{
+	static const char *const taken[] = {
+		"False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def",
+		"del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda",
+		"nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield", NULL,
+	};
+
+	for (const char *const *t = taken; *t; t++)
+		if (!strcmp(*t, text))
+			return false;
+	return judge_is_variable(text) && strlen(text) <= 64;
+}
+
+/* ORG/NAME or NAME, as the hub has them. */
+static bool is_repository(const char *text)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	size_t first = strspn(text, letters);
+	const char *name = text[first] == '/' ? text + first + 1 : text;
+
+	return first && *name && *text != '.' && *text != '-' && *name != '.' && *name != '-' &&
+	       !name[strspn(name, letters)] && !strstr(text, "--") && !strstr(text, "..") && strlen(text) <= 96;
+}
+
+static const char *member(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+static int check_model(const cJSON *value, struct error *err)
+{
+	static const char revision_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+	const cJSON *model = value->child;
+	const char *var = member(model, "var_name"), *base = member(model, "base_model"), *revision = member(model, "revision");
+	const char *name = member(model, "name");
+	bool peft = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(model, "is_peft"));
+	char out[JUDGE_SHOWN];
+
+	if (name && !is_repository(name))
+		return error_set(err, EINVAL, "models: '%s' is no model of the hub; write it as google/gemma-2-9b", judge_shown(name, out));
+	if (base && !is_repository(base))
+		return error_set(err, EINVAL, "models: base_model '%s' is no model of the hub; write it as google/gemma-2-9b", judge_shown(base, out));
+	if (var && !is_python_name(var))
+		return error_set(err, EINVAL, "models: var_name '%s' is no name of a variable in Python", judge_shown(var, out));
+	if (revision && (!*revision || revision[strspn(revision, revision_letters)] || strstr(revision, "..") || *revision == '/' ||
+			 *revision == '-' || strlen(revision) > 96))
+		return error_set(err, EINVAL, "models: '%s' is no revision; write a branch, a tag or a commit", judge_shown(revision, out));
+	if (peft && !base)
+		return error_set(err, EINVAL, "models: %s is_peft, and base_model is missing: name the model that it is an adapter of",
+				 judge_shown(name ? name : "", out));
+	if (base && !peft)
+		return error_set(err, EINVAL, "models: %s has a base_model and is no adapter; write is_peft: true",
+				 judge_shown(name ? name : "", out));
+	return 0;
+}
+
+static const struct field model_fields[] = {
+	{ "name", FIELD_STRING, NULL, .help = "the model, as the hub calls it" },
+	{ "var_name", FIELD_STRING, "\"model\"", .help = "what it is called inside" },
+	{ "hidden", FIELD_BOOLEAN, "false", .help = "its name appears nowhere inside" },
+	{ "is_peft", FIELD_BOOLEAN, "false", .help = "it is an adapter of base_model" },
+	{ "base_model", FIELD_STRING, "null", .help = "the model that an adapter is for" },
+	{ "load_as_peft", FIELD_BOOLEAN, "false", .help = "it is loaded so that adapters can be put on it" },
+	{ "revision", FIELD_STRING, "null", .help = "a branch, a tag or a commit; absent is the newest when it was downloaded" },
+	{ .name = NULL },
+};
+
 const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
@@ -229,7 +297,8 @@ const struct field sandbox_fields[] = {
 	  .help = "what apt installs, for example [git], made once; needs root" },
 	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
 	  .help = "what Jupyter's own environment is made of; with jupyterlab (or notebook) a notebook's url opens it" },
-	{ "models", FIELD_OBJECTS, "[]", .later = true, .help = "models that are inside" },
+	{ "models", FIELD_OBJECTS, "[]", .only = "local", .fields = model_fields, .check = check_model,
+	  .help = "models that are inside, read-only at /models/VAR, downloaded once: [{name, var_name, hidden, is_peft, base_model, load_as_peft, revision}]" },
 	{ "repos", FIELD_OBJECTS, "[]", .later = true, .help = "repositories that are cloned to /workspace" },
 	{ "secrets", FIELD_OBJECTS, "[]", .fields = secret_fields,
 	  .help = "names of variables whose values come from the mount's environment or env_file; "

@@ -207,12 +207,12 @@ void folder_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_
 	(void)mode;
 	if (directory_of(request, parent, &directory) < 0)
 		return;
-	if (directory.row->listing == LIST_NAMED && directory.object && check_name(&directory, name, &err) == 0) {
+	if (directory.row->listing == LIST_NAMED && !directory.row->found && directory.object && check_name(&directory, name, &err) == 0) {
 		numbered_make(request, &directory, name);
 		return;
 	}
 	if (!makes_objects(&directory)) {
-		if (directory.row->listing == LIST_NAMED)
+		if (directory.row->listing == LIST_NAMED && !directory.row->found)
 			(void)check_name(&directory, name, &err);
 		else if (!is_trash(name))
 			(void)error_set(&err, EPERM, "a folder cannot be made here");
@@ -275,7 +275,7 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, ENOTDIR);
 		return;
 	}
-	if (directory.row->listing == LIST_NAMED && child.row == directory.row->child) {
+	if (directory.row->listing == LIST_NAMED && !directory.row->found && child.row == directory.row->child) {
 		numbered_remove(request, &directory, name);
 		return;
 	}

@@ -4,11 +4,14 @@
  *      exec python                                      a command in, its output out
  *      fs -> ../../.fs/NAME                             its files, behind a link, since walkers follow none
  *      ports/N                                          where port N inside can be reached
+ *      models/VAR/                                      a model that is inside
  *      gpu processes jupyter mcp.json                   what its runner recorded
  *      interfaces/IF/                                   functions served from inside: fs/interfaces.c */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +22,13 @@
 #include "fs/show.h"
 #include "fs/supervise.h"
 #include "fs/workspaces.h"
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+
+	return text ? text : "";
+}
 
 /* What the config names on this machine must be there: told now, not when it starts. */
 static int check_local(const cJSON *fields, const char *name, bool folders, struct fault *fault, struct error *err)
@@ -72,6 +82,36 @@ static int check_secrets(const cJSON *fields, bool final, struct fault *fault, s
 			if (final && !is_listed(network, host->valuestring))
 				return error_set(err, EINVAL, "secrets: %s is for %s, which is not in network; "
 						 "network must be a list of hosts that has it", name, host->valuestring);
+	}
+	return 0;
+}
+
+/* Each is a folder below /models, a variable MODEL_VAR_PATH, and in a kernel VAR and VAR_tokenizer; an
+ * adapter's base model is VAR_base. */
+static bool is_base_of(const cJSON *one, const cJSON *other)
+{
+	char base[96];
+
+	(void)snprintf(base, sizeof base, "%s_base", text_of(one, "var_name"));
+	return *text_of(one, "base_model") && !strcasecmp(base, text_of(other, "var_name"));
+}
+
+static int check_models(const cJSON *fields, struct fault *fault, struct error *err)
+{
+	const cJSON *models = cJSON_GetObjectItemCaseSensitive(fields, "models"), *one, *other;
+
+	*fault = (struct fault){ "models", -1 };
+	cJSON_ArrayForEach(one, models) {
+		fault->item++;
+		for (other = models->child; other != one; other = other->next) {
+			const cJSON *adapter = is_base_of(one, other) ? one : is_base_of(other, one) ? other : NULL;
+
+			if (!strcasecmp(text_of(one, "var_name"), text_of(other, "var_name")))
+				return error_set(err, EINVAL, "models: two have the var_name %s; give each its own", text_of(one, "var_name"));
+			if (adapter)
+				return error_set(err, EINVAL, "models: %s_base is where the base model of %s will be; give it another var_name",
+						 text_of(adapter, "var_name"), text_of(adapter, "var_name"));
+		}
 	}
 	return 0;
 }
@@ -135,7 +175,7 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 
 	(void)node;
 	if ((final && (check_only(fields, fault, err) < 0 || check_image(fields, fault, err) < 0 ||
-		       check_network(fields, fault, err) < 0)) ||
+		       check_network(fields, fault, err) < 0 || check_models(fields, fault, err) < 0)) ||
 	    check_secrets(fields, final, fault, err) < 0
 	    || check_local(fields, "local_files", false, fault, err) < 0
 	    || check_local(fields, "local_dirs", true, fault, err) < 0)
@@ -167,6 +207,26 @@ static struct row port_row = {
 	.help = "the address from which that port inside can be reached",
 };
 
+static bool has_name(const struct node *node)
+{
+	char path[64];
+
+	return tree_path(node, path, sizeof path) == 0 && has_file(node, path);
+}
+
+static struct row model_rows[] = {
+	{ .name = "name", .kind = FILE_VALUE, .file = "models/#/name", .present = has_name, .help = "the model; absent where it is hidden" },
+	{ .name = "path", .kind = FILE_VALUE, .file = "models/#/path", .help = "where it is inside" },
+	{ .name = "state", .kind = FILE_VALUE, .file = "models/#/state", .help = "waiting downloading ready failed" },
+	{ .name = "progress", .kind = FILE_VALUE, .file = "models/#/progress", .help = "bytes that are here, bytes in all, per cent" },
+	{ .name = "info.json", .kind = FILE_VALUE, .file = "models/#/info.json", .help = "its name, revision, size, and the hashes of its files" },
+	{ .name = NULL },
+};
+
+static struct row sandbox_model_row = {
+	.name = "VAR", .kind = FILE_DIRECTORY, .file = "models/#", .rows = model_rows, .help = "a model that is inside at /models/VAR",
+};
+
 static const struct command sandbox_commands[] = {
 	{ "start", "", "starts it, if it does not run", COMMAND_START, NULL },
 	{ "stop", "", "stops it; its files stay", COMMAND_STOP, NULL },
@@ -196,6 +256,8 @@ static struct row sandbox_rows[] = {
 	{ .name = "ports", .kind = FILE_DIRECTORY, .listing = LIST_NUMBERS, .child = &port_row, .help = "a value a port" },
 	{ .name = "interfaces", .kind = FILE_DIRECTORY, .listing = LIST_NAMED, .child = &interface_row,
 	  .help = "mkdir makes one: functions that are served from inside" },
+	{ .name = "models", .kind = FILE_DIRECTORY, .listing = LIST_NAMED, .found = true, .child = &sandbox_model_row,
+	  .help = "a folder a model of its config" },
 	{ .name = "jupyter", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's address with its token" },
 	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_mcp, .help = "its tools, for any MCP client" },
 	{ .name = NULL },

@@ -5,6 +5,7 @@
  *         lock               flock held by the one mount; holds its pid and mount point
  *         serial             the next serials (taken from the file 64 at a time)
  *         log error          the root's
+ *         models/            models of the hub (backend/sandbox/models.h)
  *         layers/ empty/     Python layers (backend/sandbox/)
  *         sandboxes/names/lab -> ../7        a name is a link, so renaming is rename(2)
  *         sandboxes/7/       an object's folder: 0700, named by its serial, never used again

@@ -142,6 +142,9 @@ static const struct {
 	{ NULL, NULL },
 };
 
+/* What models are downloaded with; none of it enters the sandbox. */
+static const char *const hub[] = { "HF_TOKEN", "HF_ENDPOINT", NULL };
+
 static const char *find_secret(const struct supervisor *s, const char *name)
 {
 	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(s->environment, name));
@@ -178,6 +181,8 @@ char *supervise_watch_text(struct supervisor *s, const struct object *o, int fol
 		if (secrets && secret_name(name))
 			add_secret(s, secrets, secret_name(name));
 	}
+	for (const char *const *n = hub; secrets && *n && cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(fields, "models")); n++)
+		add_secret(s, secrets, *n);
 	for (int i = 0; secrets && o->kind == OBJECT_SESSION && provider && providers[i].provider; i++) {
 		if (strcmp(provider, providers[i].provider) != 0)
 			continue;

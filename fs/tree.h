@@ -134,6 +134,7 @@ struct row {
 	struct row *rows;      /* directory */
 	enum listing listing;
 	enum object_kind objects;
+	bool found;            /* LIST_NAMED: what is in it is not made by mkdir, nor removed by rmdir */
 	struct row *child;
 	/* Of a child that mkdir makes: furnishes a new object's folder before it gets its name. In the
 	 * storage thread. May be NULL. */

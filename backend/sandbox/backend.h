@@ -24,6 +24,10 @@ struct sandbox_host {
 	void (*unwatch)(void *context, int fd);
 	/* Appends to the sandbox's log as it comes. */
 	void (*log)(void *context, const void *data, size_t n);
+	/* Records a value of the sandbox, for the tree; best effort. text NULL: the path has changed. */
+	void (*value)(void *context, const char *path, const char *text);
+	/* A secret that its config names or needs, NULL when it is not known; borrowed. May take seconds. */
+	const char *(*secret)(void *context, const char *name);
 	/* Says what takes so long: the state `building`. */
 	int (*building)(void *context, struct error *err);
 };

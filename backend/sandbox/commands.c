@@ -66,6 +66,11 @@ int commands_attach(struct commands *c, struct guest *guest, struct error *err)
 	return watch(c, err);
 }
 
+int commands_asked(struct commands *c, struct error *err)
+{
+	return watch(c, err);
+}
+
 void commands_release(struct commands *c)
 {
 	c->sandbox->host->unwatch(c->sandbox->host->context, guest_fd(c->guest));
@@ -100,7 +105,9 @@ static void output(void *context, int channel, const void *data, size_t n)
 	struct commands *c = context;
 
 	(void)channel;
-	if (!c->quiet)
+	if (c->take)
+		c->take(c->take_context, data, n);
+	else if (!c->quiet)
 		c->sandbox->host->log(c->sandbox->host->context, data, n);
 	if (c->printed.length + n > PRINTED_MAX) {
 		size_t over = c->printed.length + n - PRINTED_MAX;
@@ -141,12 +148,23 @@ static const char *translate(const struct commands *c, const char *name, const c
 	return *value == '/' ? NULL : value;
 }
 
+/* Whether the command has a variable of its own of that name. */
+static bool is_own(const struct commands *c, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *const *v = c->env; v && *v; v++)
+		if (!strncmp(*v, name, n) && (*v)[n] == '=')
+			return true;
+	return false;
+}
+
 int commands_feed(struct commands *c, const char *const argv[], const void *input, size_t length, int *exit_,
 		  struct error *err)
 {
 	static const struct guest_callbacks callbacks = { output, passed, ended };
 	char *own[PASSED_ON] = { NULL };
-	const char *env[PASSED_ON + FIXED + 1];
+	const char *env[PASSED_ON + FIXED + COMMANDS_ENV_MAX + 1];
 	struct guest_command command = { .argv = argv, .env = env, .cwd = "/", .input = input, .input_length = length };
 	size_t n = 0;
 	int result = 0;
@@ -156,10 +174,12 @@ int commands_feed(struct commands *c, const char *const argv[], const void *inpu
 	for (size_t i = 0; i < PASSED_ON; i++) {
 		const char *value = getenv(passed_on[i]);
 
-		value = value ? translate(c, passed_on[i], value) : NULL;
+		value = value && !is_own(c, passed_on[i]) ? translate(c, passed_on[i], value) : NULL;
 		if (value && asprintf(&own[i], "%s=%s", passed_on[i], value) >= 0)
 			env[n++] = own[i];
 	}
+	for (size_t i = 0; c->env && c->env[i] && i < COMMANDS_ENV_MAX; i++)
+		env[n++] = c->env[i];
 	env[n] = NULL;
 	buffer_clear(&c->printed);
 	c->ended = false;

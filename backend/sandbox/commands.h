@@ -12,11 +12,16 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#define COMMANDS_ENV_MAX 16
+
 struct commands {
 	struct sandbox *sandbox;     /* for whom: its log, its story */
 	struct guest *guest;         /* NULL: not attached */
 	struct buffer printed;       /* the last command's output, its last 64 KiB */
 	bool quiet;                  /* its output is not for the log */
+	const char *const *env;      /* its own NAME=VALUE, COMMANDS_ENV_MAX at most, in place of the user's; NULL: none */
+	void (*take)(void *context, const void *data, size_t n); /* its output instead of the log; NULL: the log */
+	void *take_context;
 	bool elsewhere;              /* paths of this machine mean nothing where it runs */
 	const char *certificates;    /* there, for what is elsewhere; NULL: its own */
 	/* the command under way */
@@ -28,6 +33,8 @@ struct commands {
 void commands_open(struct commands *commands, struct sandbox *sandbox);
 /* Takes the guest. */
 int commands_attach(struct commands *commands, struct guest *guest, struct error *err);
+/* After anything else was asked of the guest: it has to be sent. */
+int commands_asked(struct commands *commands, struct error *err);
 void commands_detach(struct commands *commands);
 /* The guest is its owner's again. */
 void commands_release(struct commands *commands);

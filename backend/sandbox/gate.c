@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,26 @@ static double now(void)
 
 /* ---- what it says ---- */
 
+static void tell(const struct gate *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A box in which something is made has no runner of its own. */
+static void tell(const struct gate *g, const char *format, ...)
+{
+	cleanup_free char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	if (text && g->runner) {
+		runner_log(g->runner, "%s", text);
+	} else if (text) {
+		g->sandbox->host->log(g->sandbox->host->context, text, strlen(text));
+		g->sandbox->host->log(g->sandbox->host->context, "\n", 1);
+	}
+}
+
 static void take_lines(struct gate *g)
 {
 	char piece[4096], *lf;
@@ -114,7 +135,7 @@ static void take_lines(struct gate *g)
 	if (buffer_append(&g->line, piece, (size_t)n) < 0)
 		buffer_clear(&g->line);
 	while (g->line.length && (lf = memchr(g->line.data, '\n', g->line.length))) {
-		runner_log(g->runner, "network: %.*s", (int)(lf - g->line.data), g->line.data);
+		tell(g, "network: %.*s", (int)(lf - g->line.data), g->line.data);
 		buffer_consume(&g->line, (size_t)(lf - g->line.data) + 1);
 	}
 }
@@ -147,7 +168,7 @@ static char *render(const struct gate *g)
 	add(config, "trusted", trusted ? trusted : "", &good);
 	cJSON_ArrayForEach(secret, sandbox_field(g->sandbox, "secrets")) {
 		const char *name = secret_name(secret);
-		const char *value = name ? runner_secret(g->runner, name) : NULL;
+		const char *value = name && g->runner ? runner_secret(g->runner, name) : NULL;
 		char placeholder[512];
 		cJSON *one;
 
@@ -238,7 +259,7 @@ static void fail(struct gate *g, const struct error *err)
 {
 	g->failure = *err;
 	(void)error_wrap(&g->failure, "network");
-	runner_log(g->runner, "%s", g->failure.text);
+	tell(g, "%s", g->failure.text);
 }
 
 static void ended(void *context, short revents)
@@ -252,7 +273,7 @@ static void ended(void *context, short revents)
 	if (!lived)
 		(void)error_set(&err, EIO, "the way out could not be opened");
 	else
-		runner_log(g->runner, "network: the way out had ended and is opened again");
+		tell(g, "network: the way out had ended and is opened again");
 	if (!lived || launch(g, &err) < 0)
 		fail(g, &err);
 }

@@ -36,7 +36,8 @@ int gate_write_trusted(const struct sandbox *s, struct error *err);
 bool gate_is_wanted(const struct sandbox *s);
 bool gate_has_secrets(const struct sandbox *s);
 
-/* Begins: asks the guest to listen. NULL when none is wanted. */
+/* Begins: asks the guest to listen. NULL when none is wanted. runner NULL: for a box in which something is
+ * made; it has no secrets, and what is refused goes to the sandbox's log. */
 int gate_open(struct gate **gate, struct sandbox *s, struct runner *runner, struct guest *guest, struct error *err);
 /* 1: it serves; 0: not yet; -1: it cannot, and why. */
 int gate_ready(const struct gate *gate, struct error *err);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#define SECRETS_MS 10000
+
 static int host_watch(void *context, int fd, short events, void (*ready)(void *, short), void *ready_context,
 		      struct error *err)
 {
@@ -44,6 +46,26 @@ static void host_log(void *context, const void *data, size_t n)
 	struct error ignored;
 
 	(void)runner_append(s->runner, "log", data, n, &ignored);
+}
+
+static void host_value(void *context, const char *path, const char *text)
+{
+	const struct life *s = context;
+	struct error err;
+
+	if (!text)
+		runner_changed(s->runner, path);
+	else if (runner_set_text(s->runner, path, text, &err))
+		runner_log(s->runner, "%s", err.text);
+}
+
+static const char *host_secret(void *context, const char *name)
+{
+	const struct life *s = context;
+	struct error ignored;
+
+	(void)runner_hear(s->runner, SECRETS_MS, &ignored); /* without the mount: as if it had none */
+	return runner_secret(s->runner, name);
 }
 
 /* A sandbox that is ready stays so while Jupyter's layer is made beside it. */
@@ -195,5 +217,6 @@ void life_open_events(struct life *s)
 {
 	for (size_t i = 0; i < LIFE_WATCHERS; i++)
 		s->watchers[i].fd = -1;
-	s->host = (struct sandbox_host){ s, host_pump, host_watch, host_unwatch, host_log, host_building };
+	s->host = (struct sandbox_host){ s, host_pump, host_watch, host_unwatch, host_log, host_value,
+					  host_secret, host_building };
 }

@@ -20,6 +20,7 @@
 #include "backend/sandbox/image.h"
 #include "backend/sandbox/layers.h"
 #include "backend/sandbox/making.h"
+#include "backend/sandbox/models.h"
 #include "backend/sandbox/network.h"
 #include "backend/sandbox/plan.h"
 #include "backend/sandbox/python.h"
@@ -41,6 +42,7 @@ struct local {
 	cJSON *gpus;                /* models of those that it has; NULL or empty without */
 	struct image image;
 	struct layer_chain layers;
+	struct sandbox_models models;
 };
 
 static struct local *own(const struct sandbox *s)
@@ -88,6 +90,7 @@ static void forget_plan(struct local *l)
 	python_free(&l->python);
 	image_free(&l->image);
 	layers_free(&l->layers);
+	sandbox_models_free(&l->models);
 }
 
 static void local_close(struct sandbox *s)
@@ -205,7 +208,7 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	if (l->image.path && box_make_uppers(&l->box, err))
 		return -1;
 	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) ||
-	    uplink_begin(&l->uplink, &l->network, err))
+	    sandbox_models_find(s, l->runtime, &l->models, err) || uplink_begin(&l->uplink, &l->network, err))
 		return -1;
 	return copy_files(s, l, err);
 }
@@ -403,7 +406,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 		return -1;
 	if (l->python.exe && (plan_python(plan, &l->python, err) || add_jupyter(plan, s, l, err)))
 		return -1;
-	if (add_gpus(plan, s, l, err) || add_way_out(plan, s, err) || add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
+	if (add_gpus(plan, s, l, err) || add_way_out(plan, s, err) || sandbox_models_plan(plan, &l->models, err) || add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
 		return -1;
 	plan->bundle.timeout = (uint64_t)sandbox_number(s, "timeout", 3600);
 	if (!plan->bundle.user) {

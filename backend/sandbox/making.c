@@ -36,7 +36,7 @@ int making_claim(struct making *m, struct sandbox *s, const char *folder, struct
 
 	m->lock = -1;
 	m->lock_path = NULL;
-	if (asprintf(&m->final, "%s/%s", folder, m->hash) < 0) {
+	if (asprintf(&m->final, "%s/%s", folder, m->name ? m->name : m->hash) < 0) {
 		m->final = NULL;
 		return error_memory(err);
 	}
@@ -52,13 +52,15 @@ int making_claim(struct making *m, struct sandbox *s, const char *folder, struct
 	if (s->host->building(s->host->context, err))
 		return -1;
 	while (flock(m->lock, LOCK_EX | LOCK_NB)) {
-		static const char text[] = "another sandbox is installing the same packages; waiting for it\n";
+		const char *text = m->waits ? m->waits : "another sandbox is installing the same packages; waiting for it\n";
 
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return error_errno(err, "cannot lock a layer");
 		if (!told)
-			s->host->log(s->host->context, text, sizeof text - 1);
+			s->host->log(s->host->context, text, strlen(text));
 		told = true;
+		if (m->waiting)
+			m->waiting(m->context);
 		if (s->host->pump(s->host->context, LOCK_POLL_MS, err))
 			return -1;
 	}

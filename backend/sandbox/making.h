@@ -15,9 +15,14 @@
 
 struct making {
 	char hash[MAKING_HASH_SIZE];
+	const char *name; /* its name when it is made; NULL: the hash */
 	char *final;      /* where it will be, owned */
 	char *lock_path;  /* owned */
 	int lock;
+	/* While another one makes it: what the log says of that (NULL: packages), and what is done meanwhile. */
+	const char *waits;
+	void (*waiting)(void *context);
+	void *context;
 };
 
 #define MAKING ((struct making){ .lock = -1 })

@@ -54,13 +54,30 @@ START_TEST(unknown_fields)
 }
 END_TEST
 
+START_TEST(models)
+{
+	taken("models:\n- google/gemma-2-9b\n- {name: gpt2, var_name: other, hidden: true, revision: refs/pr/1}\n");
+	taken("models: [{name: a/b, is_peft: true, base_model: c/d}]\n");
+	refused("models: [{name: a/b, is_peft: true}]\n", "line 1: models: a/b is_peft, and base_model is missing: name the model that it is an adapter of");
+	refused("models: [{name: a/b, base_model: c/d}]\n", "line 1: models: a/b has a base_model and is no adapter; write is_peft: true");
+	refused("models: [{var_name: m}]\n", "line 1: models.name is missing: the model, as the hub calls it");
+	refused("models: [a/b/c]\n", "line 1: models: 'a/b/c' is no model of the hub; write it as google/gemma-2-9b");
+	refused("models: [a--b]\n", "line 1: models: 'a--b' is no model of the hub; write it as google/gemma-2-9b");
+	refused("models: ['../x']\n", "line 1: models: '../x' is no model of the hub; write it as google/gemma-2-9b");
+	refused("models: [{name: a, revision: ../x}]\n", "line 1: models: '../x' is no revision; write a branch, a tag or a commit");
+	refused("models: [{name: a, var_name: lambda}]\n", "line 1: models: var_name 'lambda' is no name of a variable in Python");
+	refused("models: [{name: a, hiden: true}]\n", "line 1: unknown field 'models.hiden'; did you mean 'hidden'?");
+	open_still("models:\n- name: a/b\n  is_peft: true\n");
+}
+END_TEST
+
 START_TEST(later_fields)
 {
 	struct error err;
 
 	refused("debug: true\n", "line 1: debug is not supported by this version");
 	refused("timeout: 60\n\ndebug: true\n", "line 3: debug is not supported by this version");
-	refused("models: [{name: google/gemma-2-9b}]\n", "line 1: models is not supported by this version");
+	refused("repos: [{url: org/repo}]\n", "line 1: repos is not supported by this version");
 	refused("idle_timeout: 5\n", "line 1: idle_timeout is 0, or 10 seconds and more, not 5");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
 	refused("backend: slurm\n", "line 1: slurm is not supported by this version");
@@ -239,7 +256,7 @@ START_TEST(ends)
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
 	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, image, setup, gpu, gpu_count, cpu, memory, timeout, "
 		"idle_timeout, execution_mode, "
-		"python_version, python_packages, system_packages, notebook_packages, secrets, env, local_files, local_dirs, workspace, "
+		"python_version, python_packages, system_packages, notebook_packages, models, secrets, env, local_files, local_dirs, workspace, "
 		"ports, network");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
 	refused("timeout: !!int 6\n", "line 1: tags (!) are not taken; quote the text if it is one");
@@ -389,6 +406,7 @@ int main(void)
 
 	tcase_set_timeout(t, 20);
 	tcase_add_test(t, unknown_fields);
+	tcase_add_test(t, models);
 	tcase_add_test(t, later_fields);
 	tcase_add_test(t, types);
 	tcase_add_test(t, python_versions);

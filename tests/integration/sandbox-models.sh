@@ -1,0 +1,109 @@
+#!/bin/bash
+# Models: downloaded once by the real huggingface_hub from a hub on this machine's loopback, whose answers are
+# cut at three offsets; checked by hash; read-only inside at /models/VAR, whatever network the sandbox has.
+# runs: root user
+. "$(dirname "$0")/../functions.sh"
+
+inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
+ready() { timeout 180 sh -c "echo wait >'$M/sandboxes/$1/ctl'" || fail "$1: $(cat "$M/sandboxes/$1/error"): $(tail -n 20 "$M/sandboxes/$1/log")"; }
+make() { mkdir "$M/sandboxes/$1" && cat >"$M/sandboxes/$1/config"; }
+
+H=$T/hub TOKEN=hf_test_token_0123456789
+mkdir -p "$H"
+python3 tests/hub/tiny.py "$H/someorg/verysecret-9b" someorg/verysecret-9b
+python3 tests/hub/tiny.py "$H/someorg/verysecret-lora" someorg/verysecret-lora someorg/verysecret-9b
+python3 tests/hub/hub.py "$H" "$T/port" "$T/requests" &
+hub=$!
+on_exit 'kill $hub'
+eventually 20 test -s "$T/port"
+export HF_ENDPOINT=http://127.0.0.1:$(cat "$T/port")
+mount_it
+warm_up
+
+# What is no model is refused by name, with its line.
+mkdir "$M/sandboxes/x"
+refused() { # WHAT SENTENCE: the config comes on standard input
+	cat >"$T/config"
+	cp "$T/config" "$M/sandboxes/x/config" 2>/dev/null && fail "$1 was taken"
+	same "$1" "$2" "$(cat "$M/sandboxes/x/error")"
+}
+refused "an adapter of nothing" "line 1: models: a/b is_peft, and base_model is missing: name the model that it is an adapter of" <<<'models: [{name: a/b, is_peft: true}]'
+refused "an unknown key" "line 2: unknown field 'models.hiden'; did you mean 'hidden'?" <<<$'models:\n- {name: a/b, hiden: true}'
+refused "two of a name" "line 3: models: two have the var_name model; give each its own" <<<$'models:\n- a/b\n- c/d'
+refused "no name in Python" "line 1: models: var_name '9b' is no name of a variable in Python" <<<'models: [{name: a/b, var_name: 9b}]'
+refused "a word of Python" "line 1: models: var_name 'class' is no name of a variable in Python" <<<'models: [{name: a/b, var_name: class}]'
+refused "no repository" "line 1: models: '../x' is no model of the hub; write it as google/gemma-2-9b" <<<'models: [../x]'
+refused "where a base is" "line 1: models: m_base is where the base model of m will be; give it another var_name" \
+	<<<'models: [{name: a/b, var_name: m, is_peft: true, base_model: c/d}, {name: e/f, var_name: m_base}]'
+
+# Ten at once, cut three times: one download, which goes on where it was cut.
+size=$(stat -c %s "$H/someorg/verysecret-9b/model.safetensors")
+printf 'model.safetensors %s\n' 100000 1000001 $((size - 7)) >"$H/cuts"
+for i in $(seq 10); do make "s$i" <<<$'network: none\nmodels: [someorg/verysecret-9b]'; done
+for i in $(seq 10); do ready "s$i"; done
+sent=$(grep '^GET /blobs/.*model.safetensors' "$T/requests" | awk '{n += $4} END {print n}')
+[ "$sent" -ge "$size" ] && [ "$sent" -lt $((size + 3 * 65536)) ] || fail "of $size bytes $sent were sent: $(grep safetensors "$T/requests")"
+same "answers" "- bytes=65536- bytes=983040- bytes=$(((size - 7) / 65536 * 65536))-" \
+	"$(grep '^GET /blobs/.*model.safetensors' "$T/requests" | cut -d' ' -f3 | xargs)"
+same "once" 1 "$(grep -c '^GET .*tokenizer.json' "$T/requests")"
+! grep -q pytorch_model.bin "$T/requests" || fail "the weights were fetched twice"
+! grep -q "$TOKEN" "$T/requests" || fail "a token where there is none"
+for f in config.json model.safetensors README.md tokenizer.json; do
+	same "$f" "$(sha256sum <"$H/someorg/verysecret-9b/$f")" "$(inside s1 cat "/models/model/$f" | sha256sum)"
+done
+same "its variable" /models/model "$(inside s3 sh -c 'echo $MODEL_MODEL_PATH')"
+fails "writing into a model" inside s1 sh -c 'echo x >/models/model/config.json'
+fails "removing a model" inside s1 rm /models/model/config.json
+
+# What the tree says.
+P=$M/sandboxes/s7/models/model
+same "name" someorg/verysecret-9b "$(cat "$P/name")"
+same "path" /models/model "$(cat "$P/path")"
+same "state" ready "$(cat "$P/state")"
+same "all of it" 100% "$(cut -d' ' -f3 "$P/progress")"
+same "the files" "$(ls -A "$H/someorg/verysecret-9b" | grep -cv pytorch)" "$(jq '.files | length' "$P/info.json")"
+same "the revision" 40 "$(jq -j .revision "$P/info.json" | wc -c)"
+grep -h 'models: 100%' "$M"/sandboxes/s*/log >/dev/null || fail "no progress in any log"
+
+# What is wrong with a model is the sandbox's sentence.
+failed() { # NAME SENTENCE: the config comes on standard input
+	make "$1"
+	timeout 120 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null && fail "$1 is ready"
+	same "$1" "$2" "$(cat "$M/sandboxes/$1/error")"
+	same "the state of its model" failed "$(cat "$M/sandboxes/$1/models/model/state")"
+}
+failed none "models: the hub has no model someorg/nothing; if it is private, HF_TOKEN must be in the mount's environment" <<<'models: [someorg/nothing]'
+failed revision "models: someorg/verysecret-9b has no revision v9" <<<'models: [{name: someorg/verysecret-9b, revision: v9}]'
+cp -r "$H/someorg/verysecret-9b" "$H/someorg/broken"
+echo model.safetensors >"$H/damaged"
+failed broken "models: model.safetensors is not what the hub says it is: its hash is another" <<<'models: [someorg/broken]'
+rm "$H/damaged"
+echo start >"$M/sandboxes/broken/ctl"; ready broken
+
+# Stopped in the middle: what was fetched is kept, and the next start goes on from it.
+cp -r "$H/someorg/verysecret-9b" "$H/someorg/slow"
+echo 1000000 >"$H/slow"
+make slow <<<'models: [{name: someorg/slow, var_name: it}]'
+some() { [ "$(cut -d' ' -f1 "$M/sandboxes/slow/models/it/progress" 2>/dev/null || echo 0)" -gt "${1:-900000}" ]; }
+eventually 60 some
+same "while it comes" downloading "$(cat "$M/sandboxes/slow/models/it/state")"
+echo stop >"$M/sandboxes/slow/ctl"
+eventually 10 sh -c "! ls -d '$S'/layers/.build-* 2>/dev/null"
+echo 100000000 >"$H/slow"
+echo start >"$M/sandboxes/slow/ctl"; ready slow
+grep -q '^GET /blobs/someorg/slow/model.safetensors bytes=[1-9][0-9]\{5,\}-' "$T/requests" || fail "not gone on: $(grep /slow/ "$T/requests")"
+inside slow cmp /models/it/config.json /models/it/config.json || fail "slow"
+
+# A private one, with the token of the mount's env_file: it is in no file, no log, nothing inside.
+echo someorg/verysecret-lora >"$H/private"
+failed private "models: the hub has no model someorg/verysecret-lora; if it is private, HF_TOKEN must be in the mount's environment" \
+	<<<$'models: [{name: someorg/verysecret-lora, is_peft: true, base_model: someorg/verysecret-9b}]'
+unmount_it
+(umask 077; echo "HF_TOKEN=$TOKEN" >"$T/env")
+mount_it -o "env_file=$T/env"
+echo start >"$M/sandboxes/private/ctl"; ready private
+grep -q "$TOKEN" "$T/requests" || fail "the token was not used"
+same "its files" "adapter_config.json adapter_model.safetensors" "$(inside private sh -c 'cd /models/model && ls *.json *.safetensors' | xargs)"
+same "its base" "$(stat -c %s "$H/someorg/verysecret-9b/config.json")" "$(inside private sh -c 'stat -c %s $MODEL_MODEL_BASE_PATH/config.json')"
+! grep -rlF "$TOKEN" "$S" 2>/dev/null || fail "the token is on the disk"
+! inside private sh -c 'env; cat /proc/*/environ' 2>/dev/null | grep -aF "$TOKEN" || fail "the token is inside"
