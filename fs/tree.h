@@ -136,7 +136,7 @@ struct row {
 	enum object_kind objects;
 	bool found;            /* LIST_NAMED: what is in it is not made by mkdir, nor removed by rmdir */
 	struct row *child;
-	/* Of a child that mkdir makes: furnishes a new object's folder before it gets its name. In the
+	/* Of a child that mkdir makes: furnishes a new object's folder before the mount shows it. In the
 	 * storage thread. May be NULL. */
 	int (*made)(int folder, struct error *err);
 

@@ -4,6 +4,7 @@
 #
 #   start_docker [OPTIONS]   sets DOCKER_HOST, and ENGINE_HOLDER (a process in the engine's network)
 #   start_podman
+#   container_tests          the list of engine.sh, and that an engine may go away and come back
 #   make_image NAME          imports a small root with a shell, coreutils, Python and pip
 #   api METHOD PATH [CURL]   the engine's answer
 #   containers               a line each: name state
@@ -131,4 +132,34 @@ make_image() {
 	api POST "/images/create?fromSrc=-&repo=$1&tag=latest" -H 'Content-Type: application/x-tar' -T "$(root_tar)" >"$T/import.json" ||
 		fail "import: $(cat "$T/import.json")"
 	api GET "/images/$1/json" | jq -e .Id >/dev/null || fail "import: $(cat "$T/import.json")"
+}
+
+# The list of engine.sh on an engine that was started, and what only an engine can do: it goes away and comes back.
+container_tests() {
+	local waiting
+	make_image interpfs-test
+	engine_tests docker "image: interpfs-test"
+
+	# The engine goes away and comes back: what runs is found again, and nothing is started twice.
+	made lab "network: none" || fail "$(error lab)"
+	inside lab sh -c 'sleep 300 & echo $! >/root/sleeper'
+	pause_engine
+	eventually 20 grep -q 'not to be found for now: docker: no engine answers' "$M/sandboxes/lab/log"
+	same "state without an engine" ready "$(state lab)"
+	"$INTERPFS" exec "$M/sandboxes/lab" -- cat /root/sleeper >"$T/waited" & waiting=$!
+	resume_engine
+	wait $waiting || fail "a command that waited for the engine"
+	same "the command that waited" "$(inside lab cat /root/sleeper)" "$(cat "$T/waited")"
+	inside lab sh -c 'kill -0 $(cat /root/sleeper)' || fail "what ran inside is gone"
+	grep -q 'found again, after its connection was lost' "$M/sandboxes/lab/log" || fail "log: $(cat "$M/sandboxes/lab/log")"
+	same "containers" 1 "$(containers | wc -l)"
+	# It goes away, and so does the runner; the sandbox ends meanwhile.
+	pause_engine
+	kill -9 "$(runner_of lab)"
+	kill -9 "$(info lab .pid)"
+	resume_engine
+	eventually 20 is lab died
+	rmdir "$M/sandboxes/lab"
+	eventually 20 sh -c "[ \"\$(ls '$S/sandboxes')\" = names ]"
+	same "containers" "" "$(containers)"
 }
