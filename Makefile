@@ -43,7 +43,7 @@ $(BUILD)/libinterpfs.a: $(LIBRARY)
 
 # One sentence in place of a compiler's page of missing headers.
 packages:
-	@pkg-config --exists --print-errors $(PACKAGES) || { echo "tools/setup build installs what is missing, or says how" >&2; exit 1; }
+	@pkg-config --exists --print-errors libcurl $(PACKAGES) || { echo "tools/setup build installs what is missing, or says how" >&2; exit 1; }
 $(OBJECTS): | packages
 
 $(BUILD)/%.o: %.c

@@ -37,8 +37,8 @@ int curl_load(struct error *err)
 	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	if (!library)
 		return error_set(err, ENOENT, LIBRARY " is missing (apt-get install libcurl4): %s", dlerror());
-	if (find(library, err))
-		return -1;
-	loaded = true;
-	return 0;
+	loaded = find(library, err) == 0;
+	if (!loaded)
+		(void)dlclose(library);
+	return loaded ? 0 : -1;
 }

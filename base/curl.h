@@ -1,7 +1,10 @@
 /* libcurl, loaded by the first who needs it. It brings thirty libraries along (TLS twice, LDAP,
  * Kerberos), whose loading takes 3 ms and most of a megabyte: more than all else of a process that
  * never makes a request, as the runner of a sandbox and every short command are. Include this in
- * place of <curl/curl.h>, and call curl_load() before anything else; the names are libcurl's own. */
+ * place of <curl/curl.h>, and call curl_load() before anything else; the names are libcurl's own.
+ *
+ * libcurl.so.4 has kept its interface since 2006, and what is called here was all there by 7.18.2; a setting
+ * that an older one does not know is its own error (CURLE_UNKNOWN_OPTION), as it is when it is linked. */
 #ifndef INTERPFS_BASE_CURL_H
 #define INTERPFS_BASE_CURL_H
 
@@ -19,7 +22,7 @@
 	f(easy_send) f(easy_setopt) f(easy_strerror) f(getdate) f(global_init) \
 	f(multi_add_handle) f(multi_assign) f(multi_cleanup) f(multi_info_read) \
 	f(multi_init) f(multi_remove_handle) f(multi_setopt) f(multi_socket_action) \
-	f(multi_timeout) f(slist_append) f(slist_free_all)
+	f(slist_append) f(slist_free_all)
 
 struct curl_loaded {
 #define CURL_POINTER(name) __typeof__(curl_##name) *name;
@@ -29,7 +32,7 @@ struct curl_loaded {
 
 extern struct curl_loaded curl_loaded;
 
-/* 0, also when it was loaded before; -1 ENOENT with what is missing. */
+/* 0, also when it was loaded before; -1 ENOENT with what is missing, at each call. Of one thread. */
 int curl_load(struct error *err);
 
 #define curl_easy_cleanup curl_loaded.easy_cleanup
@@ -50,7 +53,6 @@ int curl_load(struct error *err);
 #define curl_multi_remove_handle curl_loaded.multi_remove_handle
 #define curl_multi_setopt curl_loaded.multi_setopt
 #define curl_multi_socket_action curl_loaded.multi_socket_action
-#define curl_multi_timeout curl_loaded.multi_timeout
 #define curl_slist_append curl_loaded.slist_append
 #define curl_slist_free_all curl_loaded.slist_free_all
 
