@@ -11,6 +11,7 @@ static runner_story *const stories[OBJECT_KINDS] = {
 	[OBJECT_WORKSPACE] = workspace_story,
 	[OBJECT_NOTEBOOK] = notebook_story,
 	[OBJECT_SESSION] = session_story,
+	[OBJECT_SNAPSHOT] = snapshot_story,
 };
 
 runner_story *runner_story_of(enum object_kind kind)

@@ -4,7 +4,7 @@
 
 #include "backend/runner.h"
 
-runner_story sandbox_story, workspace_story, notebook_story, session_story;
+runner_story sandbox_story, workspace_story, notebook_story, session_story, snapshot_story;
 
 runner_story *runner_story_of(enum object_kind kind);
 

@@ -93,6 +93,8 @@ static int judge_config(const struct node *node, const char *text, size_t n, str
 	v->references = cJSON_CreateObject();
 	if (!v->references)
 		return error_memory(&v->error);
+	if (node->row->complete && node->row->complete(text, n, v->fields, &fault, &v->error) < 0)
+		return at_line(text, n, &fault, &v->error);
 	if (node->row->check && node->row->check(node, v->fields, true, v->references, &fault, &v->error) < 0)
 		return at_line(text, n, &fault, &v->error);
 	if (node->object && runs(node->object)) {
@@ -170,7 +172,9 @@ int config_early(const struct node *node, const char *text, size_t n, struct err
 	if (judge(node->row->fields, text, n, true, &fields, &unfinished) < 0 || !fields)
 		return 0; /* the rest may make it right */
 	references = cJSON_CreateObject();
-	if (references && node->row->check && node->row->check(node, fields, false, references, &fault, err) < 0)
+	if (node->row->complete && node->row->complete(text, n, fields, &fault, err) < 0)
+		result = at_line(text, n, &fault, err);
+	else if (references && node->row->check && node->row->check(node, fields, false, references, &fault, err) < 0)
 		result = at_line(text, n, &fault, err);
 	else if (node->object && runs(node->object) && (frozen = find_frozen(node, text, n, fields)))
 		result = refuse_frozen(text, n, frozen, err);

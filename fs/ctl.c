@@ -13,6 +13,7 @@
 #include "fs/config.h"
 #include "fs/files.h"
 #include "fs/mount.h"
+#include "fs/snapshots.h"
 #include "fs/supervise.h"
 
 #define LINES_MAX 65536u
@@ -29,7 +30,7 @@ struct run {
 	struct supervise_call *call;
 	bool until_rest;       /* waits for the object to be stopped */
 	bool until_settled;    /* … to be ready or to rest */
-	bool until_saved;      /* … for a want to be on the disk */
+	bool until_saved;      /* … for a want to be on the disk, or a snapshot */
 	bool busy;             /* a command is being begun */
 	bool orphan;           /* its handle has closed: free it when the storage thread lets go */
 	struct loop_timer timer;
@@ -133,6 +134,18 @@ static void saved(void *data, int result, const struct error *error)
 		finish(run, error->code);
 	else
 		go_on(run);
+}
+
+static void taken(void *data, int result, const struct error *error)
+{
+	struct run *run = data;
+	struct error err;
+
+	if (result && run->object) {
+		err = *error;
+		refuse(run->object, &err);
+	}
+	saved(data, result, error);
 }
 
 static int want(struct run *run, enum want_what what)
@@ -256,6 +269,12 @@ static int begin(struct run *run, char *line)
 		if (config_exists(object))
 			return want(run, WANT_RUN);
 		return config_try_again(object, true, &err) < 0 ? refused(run, &err) : 0;
+	case COMMAND_SNAPSHOT:
+		run->until_saved = true; /* as for a want */
+		if (!snapshot_take(object, arguments, taken, run, &err))
+			return 0;
+		run->until_saved = false;
+		return refused(run, &err);
 	case COMMAND_HERE:
 		if (c->run(node, arguments, &err) < 0)
 			return refused(run, &err);

@@ -312,7 +312,8 @@ const struct field sandbox_fields[] = {
 	{ "network", FIELD_CHOICE_OR_STRINGS, "\"full\"", .choices = "full|none", .check = check_host,
 	  .help = "full: out, but not to this machine's loopback; none; or a list of hosts such as "
 		  "[pypi.org, '*.huggingface.co', db.lab:5432], reached through a proxy" },
-	{ "from_snapshot", FIELD_STRING, "null", .later = true, .help = "the snapshot it starts from" },
+	{ "from_snapshot", FIELD_STRING, "null", .check = check_name,
+	  .help = "the snapshot whose files it begins with; what is left out here is as in that one's config" },
 	{ "adopt", FIELD_STRING, "null", .later = true, .help = "a sandbox that runs already on the backend" },
 	{ "docker_in_docker", FIELD_BOOLEAN, "false", .later = true, .help = "Docker inside" },
 	{ "debug", FIELD_BOOLEAN, "false", .later = true, .help = "code-server inside" },

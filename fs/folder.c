@@ -16,6 +16,7 @@
 #include "fs/named.h"
 #include "fs/notify.h"
 #include "fs/numbered.h"
+#include "fs/snapshots.h"
 #include "fs/supervise.h"
 #include "fs/treefile.h"
 
@@ -221,7 +222,8 @@ void folder_mkdir(fuse_req_t request, fuse_ino_t parent, const char *name, mode_
 		refuse_change(request, "mkdir", &directory, name, &err);
 		return;
 	}
-	if (check_name(&directory, name, &err) < 0) {
+	if (check_name(&directory, name, &err) < 0 ||
+	    (directory.row->unmade && error_set(&err, EPERM, "%s", directory.row->unmade) < 0)) {
 		refuse_change(request, "mkdir", &directory, name, &err);
 		return;
 	}
@@ -287,7 +289,7 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 			folder_refuse(request, parent, "rmdir", name, "it belongs to the mount");
 		return;
 	}
-	if (object_in_use(child.object, &err)) {
+	if (object_in_use(child.object, &err) || snapshots_hold(child.object, &err)) {
 		refuse(child.object, &err); /* where one looks for what is wrong with it, too */
 		refuse(NULL, &err);
 		fuse_reply_err(request, err.code);

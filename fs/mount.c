@@ -35,6 +35,7 @@
 #include "fs/notify.h"
 #include "fs/objects.h"
 #include "fs/options.h"
+#include "fs/snapshots.h"
 #include "fs/supervise.h"
 #include "fs/treefile.h"
 #include "fs/workspaces.h"
@@ -123,6 +124,8 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 	struct object *object = objects_by_serial(serial);
 
 	(void)context;
+	if (kind == OBJECT_SNAPSHOT)
+		snapshot_status(serial, status);
 	if (!object)
 		return;
 	if (strcmp(object->status.state, status->state) && (!strcmp(status->state, "failed") || !strcmp(status->state, "died")))

@@ -28,6 +28,7 @@ static const struct {
 	[OBJECT_WORKSPACE] = { "draft ready stopped failed", "" },
 	[OBJECT_NOTEBOOK] = { "draft stopped failed died", "idle" },
 	[OBJECT_SESSION] = { "draft idle done interrupted stopped stalled limited failed", "approving paused" },
+	[OBJECT_SNAPSHOT] = { "draft ready failed", "" },
 };
 
 static bool listed(const char *list, const char *word)

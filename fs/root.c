@@ -2,6 +2,7 @@
  *
  *      README status log error
  *      sandboxes/  workspaces/  notebooks/  sessions/     mkdir makes, config starts, rmdir ends
+ *      snapshots/                                         a sandbox's ctl makes, rmdir deletes
  *      workspace -> workspaces/default
  *      .fs/NAME                                           a sandbox's files; not listed */
 #include <errno.h>
@@ -114,6 +115,9 @@ static struct row root_rows[] = {
 	  .child = &notebook_row, .help = "kernels in sandboxes" },
 	{ .name = "sessions", .kind = FILE_DIRECTORY, .rows = session_new_rows, .listing = LIST_OBJECTS,
 	  .objects = OBJECT_SESSION, .child = &session_row, .help = "agents at work" },
+	{ .name = "snapshots", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_SNAPSHOT,
+	  .child = &snapshot_row, .unmade = "a snapshot is made by: echo 'snapshot NAME' > sandboxes/S/ctl",
+	  .help = "sandboxes' files as they were" },
 	{ .name = ".fs", .kind = FILE_DIRECTORY, .unlisted = true, .listing = LIST_OBJECTS, .objects = OBJECT_SANDBOX,
 	  .child = &inside_row, .help = "sandboxes' files; sandboxes/NAME/fs leads here" },
 	{ .name = NULL },

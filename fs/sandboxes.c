@@ -20,6 +20,7 @@
 #include "base/secret.h"
 #include "fs/mount.h"
 #include "fs/show.h"
+#include "fs/snapshots.h"
 #include "fs/supervise.h"
 #include "fs/workspaces.h"
 
@@ -180,6 +181,9 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 	    || check_local(fields, "local_files", false, fault, err) < 0
 	    || check_local(fields, "local_dirs", true, fault, err) < 0)
 		return -1;
+	*fault = (struct fault){ "from_snapshot", -1 };
+	if (refer(OBJECT_SNAPSHOT, cJSON_GetObjectItemCaseSensitive(fields, "from_snapshot"), references, err) < 0)
+		return -1;
 	*fault = (struct fault){ "workspace", -1 };
 	if (cJSON_IsString(workspace))
 		return refer(OBJECT_WORKSPACE, workspace, references, err);
@@ -232,12 +236,13 @@ static const struct command sandbox_commands[] = {
 	{ "stop", "", "stops it; its files stay", COMMAND_STOP, NULL },
 	{ "restart", "", "stops and starts it, and returns when it is ready", COMMAND_RESTART, NULL },
 	{ "wait", "[SECONDS]", "returns when it is ready; fails if it failed", COMMAND_WAIT, NULL },
+	{ "snapshot", "NAME", "keeps its files as they are as snapshots/NAME; from_snapshot: NAME begins from them", COMMAND_SNAPSHOT, NULL },
 	{ "extend", "SECONDS", "puts its deadline off", COMMAND_RUNNER, NULL },
 	{ .name = NULL },
 };
 
 static struct row sandbox_rows[] = {
-	{ .name = "config", .kind = FILE_DOCUMENT, .fields = sandbox_fields, .check = check_sandbox,
+	{ .name = "config", .kind = FILE_DOCUMENT, .fields = sandbox_fields, .complete = snapshot_complete, .check = check_sandbox,
 	  .help = "YAML or JSON; closing it starts the sandbox" },
 	{ .name = "state", .kind = FILE_VALUE, .render = show_state, .measure = measure_state, .own = true,
 	  .help = "draft building starting ready stopping stopped failed died" },

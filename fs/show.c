@@ -47,7 +47,7 @@ struct object *show_reference(const cJSON *spec, const char *name)
 
 int show_references(const cJSON *spec, struct buffer *out)
 {
-	static const char *const names[] = { "notebook", "sandbox", "workspace" };
+	static const char *const names[] = { "notebook", "sandbox", "snapshot", "workspace" };
 	size_t before = out->length;
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -357,6 +357,8 @@ int refer(enum object_kind kind, const cJSON *name, cJSON *references, struct er
 	(void)judge_shown(name->valuestring, out);
 	if (near)
 		return error_set(err, ENOENT, "there is no %s '%s'; did you mean '%s'?", object_noun[kind], out, near);
+	if (kind == OBJECT_SNAPSHOT)
+		return error_set(err, ENOENT, "there is no snapshot '%s'", out);
 	return error_set(err, ENOENT, "there is no %s '%s'; mkdir %s/%s makes one", object_noun[kind], out,
 			 object_folder[kind], out);
 }

@@ -42,7 +42,7 @@ int refer_to(struct object *object, cJSON *references, struct error *err);
 bool has_file(const struct node *node, const char *path);
 
 /* The tables of the directories. */
-extern struct row sandbox_row, workspace_row, notebook_row, session_row, interface_row;
+extern struct row sandbox_row, workspace_row, notebook_row, session_row, snapshot_row, interface_row;
 extern struct row session_new_rows[];  /* what stands beside the sessions: new, latest */
 
 #endif

@@ -25,8 +25,8 @@
 #define LAYOUT_VERSION 1
 #define SERIALS_AT_ONCE 64
 
-const char *const object_folder[OBJECT_KINDS] = { "sandboxes", "workspaces", "notebooks", "sessions" };
-const char *const object_noun[OBJECT_KINDS] = { "sandbox", "workspace", "notebook", "session" };
+const char *const object_folder[OBJECT_KINDS] = { "sandboxes", "workspaces", "notebooks", "sessions", "snapshots" };
+const char *const object_noun[OBJECT_KINDS] = { "sandbox", "workspace", "notebook", "session", "snapshot" };
 
 char *state_default_path(void)
 {
@@ -332,49 +332,64 @@ static int fill_object(int folder, struct error *err)
 	return file_sync_folder(folder, ".", err);
 }
 
-int state_add(struct state *state, enum object_kind kind, const char *name, uint64_t *serial,
-	      struct error *err)
+int state_make(struct state *state, enum object_kind kind, uint64_t *serial, struct error *err)
 {
-	cleanup_close int parent = -1;
+	cleanup_close int parent = file_open_folder(state->fd, object_folder[kind], err), folder = -1;
+	struct error ignored;
+	char number[24];
+
+	if (parent < 0 || take_serial(state, serial, err) < 0)
+		return -1;
+	(void)snprintf(number, sizeof number, "%" PRIu64, *serial);
+	if (mkdirat(parent, number, 0700) < 0)
+		return error_errno(err, "%s/%s", object_folder[kind], number);
+	folder = file_open_folder(parent, number, err);
+	/* The folder must be there before anything points to it. */
+	if (folder >= 0 && fill_object(folder, err) == 0 && file_sync_folder(parent, ".", err) == 0) {
+		failpoint("state-add-folder");
+		return 0;
+	}
+	(void)file_remove_tree(parent, number, &ignored);
+	return -1;
+}
+
+int state_name(struct state *state, enum object_kind kind, const char *name, uint64_t serial, struct error *err)
+{
+	cleanup_close int names = open_names(state, kind, err);
+	char target[32];
+
+	if (names < 0)
+		return -1;
+	(void)snprintf(target, sizeof target, "../%" PRIu64, serial);
+	if (symlinkat(target, names, name) < 0)
+		return errno == EEXIST ? error_set(err, EEXIST, "there is a %s '%s' already", object_noun[kind], name)
+				       : error_errno(err, "names/%s", name);
+	failpoint("state-add-name");
+	return file_sync_folder(names, ".", err);
+}
+
+int state_add(struct state *state, enum object_kind kind, const char *name, uint64_t *serial, struct error *err)
+{
 	cleanup_close int names = -1;
-	cleanup_close int folder = -1;
-	char number[24], target[32];
 	struct error ignored;
 	uint64_t there;
+	char path[64];
 
 	if (state_check_name(name, err) < 0)
 		return -1;
 	names = open_names(state, kind, err);
-	parent = names < 0 ? -1 : file_open_folder(state->fd, object_folder[kind], err);
-	if (parent < 0)
+	if (names < 0)
 		return -1;
 	if (read_name(names, name, &there, &ignored) == 0)
 		return error_set(err, EEXIST, "there is a %s '%s' already", object_noun[kind], name);
-	if (take_serial(state, serial, err) < 0)
+	if (state_make(state, kind, serial, err) < 0)
 		return -1;
-	(void)snprintf(number, sizeof number, "%" PRIu64, *serial);
-	(void)snprintf(target, sizeof target, "../%s", number);
-	if (mkdirat(parent, number, 0700) < 0)
-		return error_errno(err, "%s/%s", object_folder[kind], number);
-	folder = file_open_folder(parent, number, err);
-	if (folder < 0 || fill_object(folder, err) < 0)
-		goto undo;
-	/* The folder must be there before anything points to it. */
-	if (file_sync_folder(parent, ".", err) < 0)
-		goto undo;
-	failpoint("state-add-folder");
-	if (symlinkat(target, names, name) < 0) {
-		if (errno == EEXIST)
-			(void)error_set(err, EEXIST, "there is a %s '%s' already", object_noun[kind], name);
-		else
-			(void)error_errno(err, "names/%s", name);
-		goto undo;
-	}
-	failpoint("state-add-name");
-	return file_sync_folder(names, ".", err);
-
-undo:
-	(void)file_remove_tree(parent, number, &ignored);
+	if (state_name(state, kind, name, *serial, err) == 0)
+		return 0;
+	if (read_name(names, name, &there, &ignored) == 0 && there == *serial)
+		return -1; /* it has its name, which may not survive a power cut */
+	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[kind], *serial);
+	(void)file_remove_tree(state->fd, path, &ignored);
 	return -1;
 }
 

@@ -17,7 +17,7 @@
  *            failure         why it failed, one line (runner)
  *            log …           whatever the kind has (runner)
  *            run/            sock, pid ("PID STARTTIME BOOTID"), lock
- *         workspaces/ notebooks/ sessions/   the same
+ *         workspaces/ notebooks/ sessions/ snapshots/   the same
  *
  * Who writes what never changes: the mount writes documents, spec.json and want; the runner
  * writes everything else. That is why no lock is needed between them. */
@@ -30,7 +30,7 @@
 
 #include "base/error.h"
 
-enum object_kind { OBJECT_SANDBOX, OBJECT_WORKSPACE, OBJECT_NOTEBOOK, OBJECT_SESSION, OBJECT_KINDS };
+enum object_kind { OBJECT_SANDBOX, OBJECT_WORKSPACE, OBJECT_NOTEBOOK, OBJECT_SESSION, OBJECT_SNAPSHOT, OBJECT_KINDS };
 
 extern const char *const object_folder[OBJECT_KINDS]; /* "sandboxes" … */
 extern const char *const object_noun[OBJECT_KINDS];   /* "sandbox" … */
@@ -61,6 +61,10 @@ int state_lock(struct state *state, const char *mount_point, struct error *err);
 int state_add(struct state *state, enum object_kind kind, const char *name, uint64_t *serial,
 	      struct error *err);
 int state_check_name(const char *name, struct error *err);
+/* The same in two steps, for what is shown only when it is complete: a folder that nobody sees, and which
+ * the next mount removes; and its name. Both durable. */
+int state_make(struct state *state, enum object_kind kind, uint64_t *serial, struct error *err);
+int state_name(struct state *state, enum object_kind kind, const char *name, uint64_t serial, struct error *err);
 int state_rename(struct state *state, enum object_kind kind, const char *from, const char *to,
 		 struct error *err);                   /* durable */
 int state_forget_name(struct state *state, enum object_kind kind, const char *name,

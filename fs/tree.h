@@ -61,6 +61,7 @@ enum command_how {
 	COMMAND_START,   /* want run, if it does not run; for a session also a turn without a message */
 	COMMAND_STOP,    /* want stopped, and waits until it has */
 	COMMAND_RESTART, /* want run again, and waits until it is ready */
+	COMMAND_SNAPSHOT,/* snapshot NAME: until it has been taken */
 	COMMAND_HERE,    /* `run`, in the loop */
 };
 
@@ -115,6 +116,8 @@ struct row {
 	/* Document, new: judged by these fields when not NULL; such a document is the object's
 	 * `config`, whose acceptance writes spec.json and want. */
 	const struct field *fields;
+	/* Fills in what a text leaves out, from what it names; before `check`, with the same `fault`. May be NULL. */
+	int (*complete)(const char *text, size_t n, cJSON *fields, struct fault *fault, struct error *err);
 	/* Resolves what fields refer to: adds members such as "sandbox": {"kind","serial","name"} to
 	 * `references`, or refuses with a sentence (without the line) and says which field is at fault.
 	 * final false: more lines may come; what they could make right is not refused. May be NULL. */
@@ -131,6 +134,7 @@ struct row {
 
 	const struct command *commands;
 
+	const char *unmade;    /* LIST_OBJECTS: why mkdir makes none; NULL: it does */
 	struct row *rows;      /* directory */
 	enum listing listing;
 	enum object_kind objects;

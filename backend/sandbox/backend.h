@@ -53,6 +53,16 @@ enum sandbox_end_kind {
 	SANDBOX_DIED,     /* nobody asked */
 };
 
+/* A snapshot that is being made. What belongs to it is named by its serial. */
+struct sandbox_snapshot {
+	int folder;               /* its folder in the state directory */
+	uint64_t serial;
+	uint64_t size;            /* the room that it takes, in bytes; filled in by measure, 0 where that is not known */
+	/* Goes on living for at most timeout_ms. -1 ECANCELED when it is not wanted any more. */
+	int (*pump)(void *context, int timeout_ms, struct error *err);
+	void *context;
+};
+
 struct sandbox_jupyter {
 	char *python;     /* inside: the interpreter that runs Jupyter Server, owned */
 	char *serve;      /* inside: the program that starts it, owned; NULL: -m jupyter_server */
@@ -101,6 +111,16 @@ struct sandbox_backend {
 
 	/* Makes Jupyter Server available inside the running sandbox. May take minutes. */
 	int (*jupyter)(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);
+
+	/* The three that follow are called by the snapshot's runner, beside the sandbox's own, or where it
+	 * has none; s->host is NULL, s->folder the sandbox's, of the last two the snapshot's.
+	 * Takes one of the sandbox, running or not, durably. What an earlier attempt left is used or removed. On
+	 * failure the caller says drop. */
+	int (*snapshot)(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);
+	/* Fills in snapshot->size. May take a while. NULL: snapshot has done it. */
+	int (*measure)(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);
+	/* Removes what is outside of the snapshot's folder, as far as nothing stands on it. */
+	int (*drop)(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);
 };
 
 extern const struct sandbox_backend *const sandbox_backends[]; /* NULL-terminated */

@@ -1,6 +1,7 @@
 /* A container's folder (box.h): making it, and putting files into it while it does not run. */
 #include "backend/sandbox/box_own.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -137,31 +138,144 @@ int box_make(struct box *box, struct error *err)
 	return root < 0 || furnish(root, inside, err) ? -1 : make_links(root, err);
 }
 
+#define TOP "top-"
+
 const char *const box_own_folders[] = { "var", "root", "home", "srv", "mnt", "workspace", NULL };
+
+static bool is_listed(const char *const *list, const char *name)
+{
+	for (; *list; list++)
+		if (!strcmp(*list, name))
+			return true;
+	return false;
+}
+
+bool box_upper(const char *name, char upper[BOX_UPPER_SIZE])
+{
+	static const char *const others[] = { "usr", "etc", "opt", "proc", "sys", "dev", "run", ".", "..", NULL };
+	bool own = is_listed(box_own_folders, name);
+
+	return (own || !is_listed(others, name)) &&
+	       snprintf(upper, BOX_UPPER_SIZE, "%s%s", own ? "" : TOP, name) < BOX_UPPER_SIZE;
+}
 
 bool box_has_upper(const struct box *box, const char *name)
 {
 	struct stat st;
-	char upper[32];
+	char upper[BOX_UPPER_SIZE], path[BOX_UPPER_SIZE + 4];
 
-	(void)snprintf(upper, sizeof upper, "up/%s", name);
-	return !fstatat(box->folder, upper, &st, AT_SYMLINK_NOFOLLOW);
+	if (!box_upper(name, upper))
+		return false;
+	(void)snprintf(path, sizeof path, "up/%s", upper);
+	return !fstatat(box->folder, path, &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode);
 }
 
-int box_make_uppers(struct box *box, struct error *err)
+/* Calls visit for what is in one of the box's folders. */
+static int each_in(const struct box *box, const char *folder, int (*visit)(void *context, int fd, const char *name, struct error *err),
+		   void *context, struct error *err)
 {
-	for (const char *const *name = box_own_folders; *name; name++) {
-		char plain[32], upper[32];
+	int fd = file_open_folder(box->folder, folder, err), result = 0;
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
 
-		(void)snprintf(plain, sizeof plain, "root/%s", *name);
-		(void)snprintf(upper, sizeof upper, "up/%s", *name);
-		if (box_has_upper(box, *name))
-			continue;
-		/* Killed in between, it is made at the next start: see box_make(). */
-		if (renameat(box->folder, plain, box->folder, upper) || mkdirat(box->folder, plain, 0755))
-			return error_errno(err, "cannot put an image below the sandbox's /%s", *name);
+	if (!dir) {
+		if (fd >= 0)
+			(void)close(fd);
+		return fd < 0 ? -1 : error_errno(err, "%s", folder);
 	}
-	return 0;
+	while (!result && (errno = 0, entry = readdir(dir)))
+		result = visit(context, fd, entry->d_name, err);
+	return result || !errno ? result : error_errno(err, "%s", folder);
+}
+
+struct tops {
+	int (*visit)(void *context, const char *name, struct error *err);
+	void *context;
+};
+
+static int visit_top(void *context, int fd, const char *name, struct error *err)
+{
+	const struct tops *tops = context;
+
+	(void)fd;
+	return strncmp(name, TOP, sizeof TOP - 1) ? 0 : tops->visit(tops->context, name + sizeof TOP - 1, err);
+}
+
+int box_each_top(const struct box *box, int (*visit)(void *context, const char *name, struct error *err),
+		 void *context, struct error *err)
+{
+	struct tops tops = { visit, context };
+
+	return each_in(box, "up", visit_top, &tops, err);
+}
+
+/* Where the overlay is mounted. Killed before, it is made at the next start: see box_make(). */
+static int make_point(void *context, const char *name, struct error *err)
+{
+	const struct box *box = context;
+	cleanup_close int root = file_open_folder(box->folder, "root", err);
+
+	if (root < 0)
+		return -1;
+	return mkdirat(root, name, 0755) && errno != EEXIST ? error_errno(err, "the sandbox's /%s", name) : 0;
+}
+
+/* A link that the sandbox has put in a folder's place stays what it is: an overlay above it would write
+ * where it leads on the host. */
+static int make_upper(struct box *box, const char *name, struct error *err)
+{
+	char upper[BOX_UPPER_SIZE], path[BOX_UPPER_SIZE + 4], plain[BOX_UPPER_SIZE + 8];
+	struct stat st;
+
+	if (box_has_upper(box, name))
+		return 0;
+	if (!box_upper(name, upper))
+		return error_set(err, ENAMETOOLONG, "the name of the sandbox's folder /%.32s… is too long", name);
+	(void)snprintf(path, sizeof path, "up/%s", upper);
+	(void)snprintf(plain, sizeof plain, "root/%s", name);
+	if (fstatat(box->folder, plain, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+		return 0;
+	if (renameat(box->folder, plain, box->folder, path))
+		return error_errno(err, "cannot put an image below the sandbox's /%s", name);
+	return make_point(box, name, err);
+}
+
+static int make_one(void *context, int root, const char *name, struct error *err)
+{
+	char upper[BOX_UPPER_SIZE];
+	struct stat st;
+
+	if (fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode) ||
+	    (!box_upper(name, upper) && strlen(name) < sizeof upper - sizeof TOP))
+		return 0;
+	return make_upper(context, name, err);
+}
+
+int box_make_uppers(struct box *box, bool all, struct error *err)
+{
+	if (all && each_in(box, "root", make_one, box, err))
+		return -1;
+	for (const char *const *name = box_own_folders; *name; name++)
+		if (make_upper(box, *name, err))
+			return -1;
+	return box_each_top(box, make_point, box, err);
+}
+
+/* "/var/x": in the upper folder, where /var has one; else in the plain /. */
+static int own_folder(struct box *box, const char **inside, struct error *err)
+{
+	const char *first = *inside + strspn(*inside, "/");
+	size_t n = strcspn(first, "/");
+	char name[BOX_UPPER_SIZE], upper[BOX_UPPER_SIZE], path[BOX_UPPER_SIZE + 4];
+
+	if (n >= sizeof name || !first[n])
+		return file_open_folder(box->folder, "root", err);
+	(void)snprintf(name, sizeof name, "%.*s", (int)n, first);
+	if (!box_upper(name, upper) || !box_has_upper(box, name))
+		return file_open_folder(box->folder, "root", err);
+	*inside = first + n;
+	(void)snprintf(path, sizeof path, "up/%s", upper);
+	return file_open_folder(box->folder, path, err);
 }
 
 /* Where a path inside lies on the host: its first part decides. */
@@ -187,23 +301,13 @@ static int private_folder(struct box *box, const char **inside, struct error *er
 		*inside = p + n;
 		return file_open_folder(box->folder, folder, err);
 	}
-	for (const char *const *name = box_own_folders; *name; name++) {
-		size_t n = strlen(*name);
-		char folder[32];
-
-		if (strncmp(p + 1, *name, n) || p[n + 1] != '/' || !box_has_upper(box, *name))
-			continue;
-		(void)snprintf(folder, sizeof folder, "up/%s", *name);
-		*inside = p + 1 + n;
-		return file_open_folder(box->folder, folder, err);
-	}
 	for (size_t i = 0; i < sizeof kernel / sizeof *kernel; i++) {
 		size_t n = strlen(kernel[i]);
 
 		if (!strncmp(p, kernel[i], n) && (p[n] == '/' || !p[n]))
 			return error_set(err, EROFS, "%s is the kernel's inside a sandbox: nothing can be put there", p);
 	}
-	return file_open_folder(box->folder, "root", err);
+	return own_folder(box, inside, err);
 }
 
 int box_open(struct box *box, const char *inside, int flags, mode_t mode, struct error *err)

@@ -31,11 +31,18 @@ void box_free(struct box *box); /* a box that runs goes on */
 int box_make(struct box *box, struct error *err);
 
 /* Folders of / that are plain at first, and upper folders of overlays (BOX/up/NAME) from the time when
- * the box was above an image. NULL-terminated. */
+ * the box was above an image. NULL-terminated. The others that are made inside are, from the time when the
+ * box was above parts (parts.h), BOX/up/top-NAME. */
 extern const char *const box_own_folders[];
-/* Makes them upper folders, with what is in them. It does not run. */
-int box_make_uppers(struct box *box, struct error *err);
+/* The upper folder of a folder of /; false where it is the host's, or the kernel's. */
+#define BOX_UPPER_SIZE 300
+bool box_upper(const char *name, char upper[BOX_UPPER_SIZE]);
+/* Makes them upper folders, with what is in them; all: whatever is in /. It does not run. */
+int box_make_uppers(struct box *box, bool all, struct error *err);
 bool box_has_upper(const struct box *box, const char *name);
+/* Calls visit for each BOX/up/top-NAME, until it returns non-zero. */
+int box_each_top(const struct box *box, int (*visit)(void *context, const char *name, struct error *err),
+		 void *context, struct error *err);
 
 /* A file of the overlay's upper layer or of the private root, by its path inside ("/etc/hosts"),
  * made or replaced; only while the box does not run, and never through a link. */

@@ -19,9 +19,11 @@
 #include "backend/sandbox/gpu.h"
 #include "backend/sandbox/image.h"
 #include "backend/sandbox/layers.h"
+#include "backend/sandbox/local_snapshot.h"
 #include "backend/sandbox/making.h"
 #include "backend/sandbox/models.h"
 #include "backend/sandbox/network.h"
+#include "backend/sandbox/parts.h"
 #include "backend/sandbox/plan.h"
 #include "backend/sandbox/python.h"
 #include "backend/sandbox/runtime.h"
@@ -41,6 +43,7 @@ struct local {
 	struct python python;       /* exe NULL: there is none */
 	cJSON *gpus;                /* models of those that it has; NULL or empty without */
 	struct image image;
+	struct parts parts;         /* below its own files */
 	struct layer_chain layers;
 	struct sandbox_models models;
 };
@@ -89,6 +92,7 @@ static void forget_plan(struct local *l)
 	network_free(&l->network);
 	python_free(&l->python);
 	image_free(&l->image);
+	parts_free(&l->parts);
 	layers_free(&l->layers);
 	sandbox_models_free(&l->models);
 }
@@ -189,6 +193,25 @@ static int copy_files(struct sandbox *s, struct local *l, struct error *err)
 	return file_replace(l->box.ctl, "filled", "", 0, 0600, false, err);
 }
 
+/* The parts below its files: those of its snapshot, when it begins, and those that snapshots of it have made. */
+static int stand_on_parts(struct sandbox *s, struct local *l, struct error *err)
+{
+	const cJSON *snapshot = cJSON_GetObjectItemCaseSensitive(s->references, "snapshot");
+	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(snapshot, "serial");
+	struct stat st;
+
+	if (cJSON_IsNumber(serial) && fstatat(l->box.folder, PARTS_BELOW, &st, AT_SYMLINK_NOFOLLOW)) {
+		/* The guest's record: it has run. */
+		if (!fstatat(l->box.ctl, "exit", &st, AT_SYMLINK_NOFOLLOW))
+			return error_set(err, EBUSY, "from_snapshot: it has files of its own already: make another sandbox for the snapshot");
+		if (local_begin_from(s, &l->box, (uint64_t)serial->valuedouble, err))
+			return error_wrap(err, "from_snapshot");
+	}
+	if (parts_read(&l->parts, s->state->path, l->box.folder, err))
+		return -1;
+	return l->parts.count ? parts_furnish(&l->parts, &l->box, false, err) : 0;
+}
+
 static int local_prepare(struct sandbox *s, struct error *err)
 {
 	struct local *l = own(s);
@@ -202,10 +225,10 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	l->runtime = runtime_find(s->state, NULL, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
-	if (box_make(&l->box, err) || image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"),
+	if (box_make(&l->box, err) || stand_on_parts(s, l, err) || image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"),
 						 sandbox_field(s, "setup"), &l->image, err))
 		return -1;
-	if (l->image.path && box_make_uppers(&l->box, err))
+	if ((l->image.path || l->parts.count) && box_make_uppers(&l->box, false, err))
 		return -1;
 	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) ||
 	    sandbox_models_find(s, l->runtime, &l->models, err) || uplink_begin(&l->uplink, &l->network, err))
@@ -399,6 +422,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 {
 	char hostname[64];
 
+	plan->parts = l->parts.paths;
 	sandbox_hostname(s->name, hostname);
 	if (plan_system(plan, s->state, &l->box, l->image.path, hostname, &l->uplink, err))
 		return -1;
@@ -486,9 +510,12 @@ static int local_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *k
 static int local_remove(struct sandbox *s, struct error *err)
 {
 	struct local *l = own(s);
+	bool parts = false;
 
 	making_sweep(s->state);
-	return box_remove(&l->box, err);
+	if (local_leave_parts(s, &parts, err) || box_remove(&l->box, err))
+		return -1;
+	return parts ? parts_sweep(s->state->path, err) : 0;
 }
 
 /* ---- what is in force ---- */
@@ -564,4 +591,7 @@ const struct sandbox_backend sandbox_local = {
 	.remove = local_remove,
 	.describe = local_describe,
 	.jupyter = local_jupyter,
+	.snapshot = local_snapshot,
+	.measure = local_measure,
+	.drop = local_drop,
 };

@@ -19,6 +19,7 @@
 #include "base/program.h"
 
 #define ETC_FILE_MAX (1u << 20)
+#define NAMED "named" /* in BOX/ctl: its files of /etc were written; they may lie in a part by now */
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* Makes room for one more; NULL without memory. */
@@ -99,24 +100,43 @@ int plan_device(struct plan *plan, const char *source, const char *destination, 
 	return 0;
 }
 
+/* path/name, kept; NULL when it is not there. */
+static int find_below(struct plan *plan, const char *path, const char *name, const char **found, struct error *err)
+{
+	char *below = kept_format(plan, "%s/%s", path, name);
+
+	if (!below)
+		return error_memory(err);
+	*found = access(below, F_OK) ? NULL : below;
+	return 0;
+}
+
 int plan_overlay(struct plan *plan, const char *destination, const char *name, const char *const *lowers,
 		 struct error *err)
 {
 	struct bundle_overlay *more = grown(plan->overlays, plan->overlay_count, sizeof *more);
 	char *to = kept_format(plan, "%s", destination), *own = kept_format(plan, "%s", name);
+	char *const *part = plan->parts;
 	const char **list;
-	size_t n = 0;
+	size_t n = 0, i = 0;
 
 	if (more)
 		plan->overlays = more;
 	while (lowers[n])
 		n++;
-	list = calloc(n + 1, sizeof *list);
+	while (part && part[i])
+		i++;
+	list = calloc(n + i + 1, sizeof *list);
 	if (!keep(plan, (char *)list) || !more || !to || !own)
 		return error_memory(err);
-	for (size_t i = 0; i < n; i++) {
-		list[i] = kept_format(plan, "%s", lowers[i]);
-		if (!list[i])
+	for (n = 0; part && *part; part++) {
+		if (find_below(plan, *part, name, &list[n], err))
+			return -1;
+		n += list[n] != NULL;
+	}
+	for (; *lowers; lowers++) {
+		list[n] = kept_format(plan, "%s", *lowers);
+		if (!list[n++])
 			return error_memory(err);
 	}
 	plan->overlays[plan->overlay_count++] = (struct bundle_overlay){ to, own, list };
@@ -167,24 +187,50 @@ static int add_host_folder(struct plan *plan, int i, struct error *err)
 	return plan_overlay(plan, host, name, lowers, err);
 }
 
-/* The rest of / in a box that is above an image, or was once. */
+/* A folder of / that is the box's own, above what an image has in its place, or above nothing. */
+static int add_own_folder(struct plan *plan, const char *name, bool in_image, const char *empty, struct error *err)
+{
+	cleanup_free char *image = NULL, *inside = NULL;
+	const char *lowers[2] = { NULL };
+	char upper[BOX_UPPER_SIZE];
+
+	if (!box_has_upper(plan->box, name) || !box_upper(name, upper))
+		return 0;
+	if (asprintf(&inside, "/%s", name) < 0)
+		return error_memory(err);
+	if (in_image && find_in_image(plan, "root", name, &image, err))
+		return -1;
+	lowers[0] = image ? image : empty;
+	return plan_overlay(plan, inside, upper, lowers, err);
+}
+
+struct tops {
+	struct plan *plan;
+	const char *empty;
+};
+
+static int add_top(void *context, const char *name, struct error *err)
+{
+	const struct tops *tops = context;
+
+	return add_own_folder(tops->plan, name, false, tops->empty, err);
+}
+
+/* The rest of / in a box that is above an image or parts, or was once. */
 static int add_own_folders(struct plan *plan, const struct state *state, struct error *err)
 {
-	for (const char *const *name = box_own_folders; *name; name++) {
-		cleanup_free char *image = NULL, *inside = NULL, *empty = NULL;
-		const char *lowers[2] = { NULL };
+	cleanup_free char *empty = NULL;
+	struct tops tops = { .plan = plan };
 
-		if (!box_has_upper(plan->box, *name))
-			continue;
-		if (asprintf(&inside, "/%s", *name) < 0 || asprintf(&empty, "%s/empty", state->path) < 0)
-			return error_memory(err);
-		if (find_in_image(plan, "root", *name, &image, err))
+	if (asprintf(&empty, "%s/empty", state->path) < 0)
+		return error_memory(err);
+	tops.empty = empty;
+	if (file_make_folder(AT_FDCWD, empty, 0755, err))
+		return -1;
+	for (const char *const *name = box_own_folders; *name; name++)
+		if (add_own_folder(plan, *name, true, empty, err))
 			return -1;
-		lowers[0] = image ? image : empty;
-		if (file_make_folder(AT_FDCWD, empty, 0755, err) || plan_overlay(plan, inside, *name, lowers, err))
-			return -1;
-	}
-	return 0;
+	return box_each_top(plan->box, add_top, &tops, err);
 }
 
 /* The box's own /etc files. As a user the host's belong to nobody, so root inside could not
@@ -194,6 +240,7 @@ static int put_etc(struct plan *plan, const char *hostname, const struct network
 	static const char *const copied[] = { "/etc/passwd", "/etc/group" };
 	cleanup_free char *hosts = NULL, *resolver = network_resolver(network), *name = NULL;
 	struct stat st;
+	bool begun = plan->parts && *plan->parts; /* with what changed of them */
 
 	if (asprintf(&hosts, "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 %s\n", hostname) < 0)
 		return error_memory(err);
@@ -201,9 +248,9 @@ static int put_etc(struct plan *plan, const char *hostname, const struct network
 		return error_memory(err);
 	if (resolver && box_put(plan->box, "/etc/resolv.conf", resolver, strlen(resolver), 0644, err))
 		return -1;
-	if (!fstatat(plan->box->folder, "up/etc/hosts", &st, AT_SYMLINK_NOFOLLOW))
+	if (!fstatat(plan->box->folder, "up/etc/hosts", &st, AT_SYMLINK_NOFOLLOW) || !fstatat(plan->box->ctl, NAMED, &st, 0))
 		return 0; /* an earlier start's, perhaps changed inside since */
-	for (size_t i = 0; geteuid() && i < sizeof copied / sizeof *copied; i++) {
+	for (size_t i = 0; !begun && geteuid() && i < sizeof copied / sizeof *copied; i++) {
 		cleanup_buffer struct buffer text = BUFFER(ETC_FILE_MAX);
 
 		if (file_read(AT_FDCWD, copied[i], &text, err) ||
@@ -212,7 +259,8 @@ static int put_etc(struct plan *plan, const char *hostname, const struct network
 	}
 	if (box_put(plan->box, "/etc/hostname", name, strlen(name), 0644, err))
 		return -1;
-	return box_put(plan->box, "/etc/hosts", hosts, strlen(hosts), 0644, err);
+	return box_put(plan->box, "/etc/hosts", hosts, strlen(hosts), 0644, err) ||
+	       file_replace(plan->box->ctl, NAMED, "", 0, 0600, false, err) ? -1 : 0;
 }
 
 /* The package manager's records, so that apt works for root; and for a user the folders that
@@ -256,7 +304,7 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 	for (int i = 0; i < MASKS; i++)
 		if (add_host_folder(plan, i, err))
 			return -1;
-	if ((image && box_make_uppers(box, err)) || add_own_folders(plan, state, err))
+	if ((image && box_make_uppers(box, false, err)) || add_own_folders(plan, state, err))
 		return -1;
 	for (size_t i = 0; i < sizeof env / sizeof *env; i++)
 		if (plan_env(plan, env[i][0], env[i][1], err))

@@ -20,6 +20,7 @@
 struct plan {
 	struct box *box;
 	const char *image;          /* image.h: a folder between the host's system and the box; NULL without. Borrowed */
+	char *const *parts;         /* parts.h: folders between that and the box, topmost first; NULL without. Borrowed */
 	struct masks *masks;        /* begun; needed by plan_system. Borrowed */
 	struct bundle bundle;       /* complete after plan_finish; points into what follows */
 	struct bundle_overlay *overlays;
@@ -42,7 +43,7 @@ int plan_python(struct plan *plan, const struct python *python, struct error *er
 int plan_env(struct plan *plan, const char *name, const char *value, struct error *err); /* replaces */
 int plan_bind(struct plan *plan, const char *source, const char *destination, bool writable, struct error *err);
 int plan_device(struct plan *plan, const char *source, const char *destination, struct error *err);
-/* lowers is copied. */
+/* lowers is copied. What parts have of it lies above them. */
 int plan_overlay(struct plan *plan, const char *destination, const char *name, const char *const *lowers,
 		 struct error *err);
 
