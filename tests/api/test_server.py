@@ -473,7 +473,7 @@ class Faults(Case):
         for connection in (c[0].__self__ for c in self._cleanups if getattr(c[0], "__name__", "") == "close"):
             if isinstance(connection, http.client.HTTPConnection):
                 connection.close()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while time.monotonic() < until:
             with open(self.file.name) as f:
                 events = [json.loads(line) for line in f]

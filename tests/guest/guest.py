@@ -133,14 +133,14 @@ class Link:
         else:
             raise AssertionError("an unknown frame %r" % kind)
 
-    def until(self, condition, seconds=10):
+    def until(self, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             left = end - time.monotonic()
             if left <= 0 or not self.receive(left):
                 raise AssertionError("not within %s s" % seconds)
 
-    def wait(self, stream, seconds=10):
+    def wait(self, stream, seconds=60):
         a = self.answers[stream]
         self.until(lambda: a.ended, seconds)
         return a

@@ -1,7 +1,6 @@
 #!/bin/bash
 # The tests' API server is as the vendor's own client expects it: Claude Code completes turns with tool calls against it,
 # with and without its experimental betas, and recovers from each fault as from the vendor's.
-# runs: user
 . "$(dirname "$0")/../functions.sh"
 . tests/api/functions.sh
 start_api

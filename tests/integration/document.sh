@@ -102,7 +102,7 @@ rm "$F" || fail rm
 [ ! -e "$F" ] || fail "rm did not hide it"
 echo 'timeout: 94' >"$F" 2>/dev/null
 [ -e "$F" ] || fail "it was not created again"
-(mkdir "$T/t" && cd "$T/t" && printf 'timeout: 93\nnetwork: none\n' >config && tar cf ../t.tar config && cd "$D" && timeout 10 tar xf "$T/t.tar") || fail "tar x"
+(mkdir "$T/t" && cd "$T/t" && printf 'timeout: 93\nnetwork: none\n' >config && tar cf ../t.tar config && cd "$D" && timeout 60 tar xf "$T/t.tar") || fail "tar x"
 same "untarred" "timeout: 93
 network: none" "$(cat "$F")"
 
@@ -124,7 +124,7 @@ os.replace(p + ".tmp", p)
 assert open(p).read().startswith("timeout: 90"), open(p).read()
 PY
 for how in '' 'set backupcopy=no' 'set backup'; do
-	timeout 20 vim -N -u NONE -es -c "$how" -c '%s/timeout: \d*/timeout: 8'${#how}'/' -c 'wq' "$F" </dev/null >/dev/null 2>&1 || fail "vim $how"
+	timeout 60 vim -N -u NONE -es -c "$how" -c '%s/timeout: \d*/timeout: 8'${#how}'/' -c 'wq' "$F" </dev/null >/dev/null 2>&1 || fail "vim $how"
 	same "vim $how" "timeout: 8${#how}" "$(head -n1 "$F")"
 	rm -f "$F~"
 done

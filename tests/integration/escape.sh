@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../functions.sh"
 
 tried=0
-inside() { timeout 20 "$INTERPFS" exec "$M/sandboxes/lab" -- "$@" 2>/dev/null; }
+inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/lab" -- "$@" 2>/dev/null; }
 # refused WHAT SHELL: the shell's text, run inside, prints OUT where the attempt has succeeded.
 refused() {
 	local out
@@ -96,7 +96,7 @@ try:
     s = socket.create_connection(('127.0.0.1', $port), 2); print('OUT' if s.recv(7) == b'reached' else '')
 except OSError: pass"
 tried=$((tried + 1))
-fails "the machine's credentials of a cloud" timeout 20 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c \
+fails "the machine's credentials of a cloud" timeout 120 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c \
 	'import socket; socket.create_connection(("169.254.169.254", 80), 5)'
 refused "the kernel's settings" 'echo TRIED; echo x 2>/dev/null >/proc/sys/kernel/core_pattern && echo OUT; echo h >/proc/sysrq-trigger && echo OUT; find /sys -xdev -maxdepth 3 -writable -type f 2>/dev/null | while read -r f; do (: >"$f") 2>/dev/null && echo OUT; done'
 python "the kernel's keys" '
@@ -213,7 +213,7 @@ tried=$((tried + 1))
 same "a command while descriptors come" fine "$(inside echo fine)"
 few() { [ "$(descriptors)" -le "$had" ]; }
 eventually 10 few
-timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyter's place holds the sandbox up: $(cat "$M/sandboxes/lab/error")"
+timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyter's place holds the sandbox up: $(cat "$M/sandboxes/lab/error")"
 
 # What it leaves for its next start, where the host makes folders and files of its own in it.
 mkdir "$T/victim"
@@ -221,7 +221,7 @@ for n in lab net; do
 	tried=$((tried + 1))
 	"$INTERPFS" exec "$M/sandboxes/$n" -- sh -c "mv /var /var~ && ln -s '$T/victim' /var &&
 		for f in hosts hostname resolv.conf passwd group; do mkfifo /etc/.\$f~ || exit; done" || fail "$n: nothing was left"
-	timeout 20 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
+	timeout 120 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
 	same "the host's folder after $n was started again" "" "$(ls "$T/victim")"
 done
 
@@ -229,12 +229,12 @@ done
 tried=$((tried + 1))
 same "the variable inside" "$variable" "$(inside sh -c 'echo $VARIABLE')"
 touch "$T/refuse"
-fails "a start that its runtime refuses" timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'"
+fails "a start that its runtime refuses" timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'"
 rm "$T/refuse"
 [ -e "$T/seen" ] || fail "the runtime did not look"
 same "files with the environment while it started" "" "$(cat "$T/seen")"
 same "files with the environment after it failed" "" "$(grep -rslF "$variable" "$S"/sandboxes/*/box "$S/runtime")"
-timeout 20 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "lab does not start again: $(cat "$M/sandboxes/lab/error")"
+timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "lab does not start again: $(cat "$M/sandboxes/lab/error")"
 
 # Secrets are where they are needed, and in no file, no other process, no core.
 same "the secret inside" "$token" "$(inside sh -c 'echo $TEST_TOKEN')"

@@ -25,7 +25,7 @@ same "exit line after half a line" "half a line
 same "no exit line at 0" "half a line" "$(call 'partial 0' sandboxes/a/exec)"
 same "big" 1048576 "$(call 'big 1024' sandboxes/a/exec | wc -c)"
 same "the first line comes before the end" "line 1" "$(exec 3<>sandboxes/a/exec; echo 'count 3 200' >&3; head -n1 <&3)"
-same "nothing asked" "" "$(timeout 5 cat sandboxes/a/exec)"
+same "nothing asked" "" "$(timeout 60 cat sandboxes/a/exec)"
 same "refused" "" "$(call refuse sandboxes/a/exec 2>/dev/null)"
 same "why" "the selftest refuses" "$(cat sandboxes/a/error)"
 

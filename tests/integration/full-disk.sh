@@ -4,7 +4,7 @@
 # there is room again everything goes on.
 . "$(dirname "$0")/../functions.sh"
 mkdir "$S" && mount -t tmpfs -o size=1m,mode=0700 tmpfs "$S" || fail "tmpfs"
-on_exit 'fusermount3 -u "$M"; for i in $(seq 50); do umount "$S" 2>/dev/null && break; sleep 0.1; done'
+on_exit 'fusermount3 -u "$M"; for i in $(seq 500); do umount "$S" 2>/dev/null && break; sleep 0.1; done'
 mount_it
 L=$M/sandboxes/lab
 mkdir "$L"; echo '# first' >"$L/config" || fail "the first config"

@@ -3,4 +3,4 @@
 . "$(dirname "$0")/../functions.sh"
 GUEST=$(dirname "$INTERPFS")/interpfs-guest
 [ -x "$GUEST" ] || fail "no $GUEST"
-GUEST=$GUEST TMPDIR=$T PYTHONDONTWRITEBYTECODE=1 timeout 200 python3 tests/guest/test_guest.py || fail "tests/guest/test_guest.py"
+GUEST=$GUEST TMPDIR=$T PYTHONDONTWRITEBYTECODE=1 python3 tests/guest/test_guest.py || fail "tests/guest/test_guest.py"

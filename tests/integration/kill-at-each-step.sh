@@ -2,7 +2,6 @@
 # kill -9 of whichever process comes first to a step (base/failpoint.h), for every step of the
 # state directory, the mount and the runners' skeleton, in a life of an object from mkdir to rmdir.
 # What was acknowledged holds, what was not can be asked for again, and never do two runners live.
-# runs: user
 . "$(dirname "$0")/../functions.sh"
 export INTERPFS_SELFTEST=1
 
@@ -30,7 +29,7 @@ attempt() {
 		"$@" 2>/dev/null || $check || true
 		revive
 	fi
-	for _ in $(seq 200); do
+	for _ in $(seq 1200); do
 		$check 2>/dev/null && return
 		mount_alive || revive
 		sleep 0.05
@@ -69,7 +68,7 @@ life() {
 	attempt start is_ready write start ctl
 	eventually 5 one_runner
 	attempt rmdir removed remove
-	for _ in $(seq 200); do nothing_left && return; sleep 0.05; done
+	for _ in $(seq 1200); do nothing_left && return; sleep 0.05; done
 	fail "$point: left: $(ls "$S/sandboxes" "$S/sandboxes/names" | xargs) runners: $(runners sandbox | xargs)"
 }
 

@@ -1,7 +1,6 @@
 #!/bin/bash
 # kill -9 at moments that nobody chose: the mount while a runner writes, the runner, both at once.
 # No byte that was shown is missing, each line is there once, and everything comes back.
-# runs: root
 . "$(dirname "$0")/../functions.sh"
 export INTERPFS_SELFTEST=1
 

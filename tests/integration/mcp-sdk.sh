@@ -1,7 +1,6 @@
 #!/bin/bash
 # MCP's official SDK, the last of both of its generations, has a sandbox's tools by its mcp.json as it is: also where the
 # paths have blanks in them, and when the mount has ended.
-# runs: user
 . "$(dirname "$0")/../functions.sh"
 mkdir "$T/a state" "$T/a mount" || fail "mkdir"
 S="$T/a state" M="$T/a mount"

@@ -58,8 +58,12 @@ died 'kernel died'
 again
 
 echo "a queued cell when the kernel dies"
-begins 'time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)'
+n=$(cells)
+begins 'while not os.path.exists("/workspace/libraries/queued"): time.sleep(0.05)
+os.kill(os.getpid(), signal.SIGKILL)'
 ( exec 9<>"$nb/exec"; echo 'print("never")' >&9; cat <&9 ) >"$T/queued" 2>&1 & queued=$!
+eventually 20 grep -qx queued "$nb/cells/$((n + 2))/state"
+: >"$M/workspaces/default/libraries/queued" || fail "a file in the workspace"
 eventually 40 is died
 wait "$caller"
 wait "$queued" && fail "the queued call succeeded: $(cat "$T/queued")"

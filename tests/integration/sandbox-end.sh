@@ -28,19 +28,23 @@ done
 rmdir "$M/sandboxes/seen"
 
 # The deadline is the guest's own.
-make_one short "timeout: 2"
+make_one short "timeout: 600"
+printf 'network: none\ntimeout: 2\n' >"$M/sandboxes/short/config" || fail "a shorter timeout: $(cat "$M/sandboxes/short/error")"
 inside short sleep 60 && fail "a command outlived its sandbox"
 eventually 10 is short stopped
 case $(cat "$M/sandboxes/short/error") in *"timeout of 2 seconds was reached"*) ;; *) fail "error: $(cat "$M/sandboxes/short/error")" ;; esac
 same "containers" 0 "$(guests)"
+printf 'network: none\ntimeout: 100\n' >"$M/sandboxes/short/config" || fail "a longer timeout: $(cat "$M/sandboxes/short/error")"
+from=$(date +%s)
 echo restart >"$M/sandboxes/short/ctl" || fail "restart"
 same "error after a restart" "" "$(cat "$M/sandboxes/short/error")"
 ends() { jq .deadline "$M/sandboxes/short/info.json"; }
-about() { awk -v a="$2" -v b="$3" 'BEGIN { exit !(a > b - 2 && a < b + 2) }' || fail "$1: $2, not $3"; }
+between() { awk -v a="$2" -v t="$3" -v b="$4" 'BEGIN { exit !(a <= t + 0.01 && t <= b + 1.01) }' || fail "$1: $3, not from $2 to $4"; }
 before=$(ends)
-about "the deadline" "$before" "$(($(date +%s) + 2))"
+between "the deadline" $((from + 100)) "$before" $(($(date +%s) + 100))
 echo 'extend 300' >"$M/sandboxes/short/ctl" || fail "extend"
-about "the deadline after extend" "$(ends)" "$(awk -v t="$before" 'BEGIN { printf "%.3f", t + 300 }')"
+then=$(awk -v t="$before" 'BEGIN { printf "%.3f", t + 300 }')
+between "the deadline after extend" "$then" "$(ends)" "$then"
 grep -q 'extended by 300 seconds, until 2' "$M/sandboxes/short/log" || fail "log: $(cat "$M/sandboxes/short/log")"
 for wrong in extend 'extend soon' 'extend -5'; do
 	fails "$wrong" sh -c "echo '$wrong' >$M/sandboxes/short/ctl"

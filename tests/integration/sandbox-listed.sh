@@ -70,7 +70,7 @@ mount_it
 box=$M/sandboxes/box
 inside() { timeout 60 "$INTERPFS" exec "$box" -- "$@"; }
 # By the proxy also to names that usually need none.
-web() { inside curl -sS --max-time 20 --noproxy '' "$@"; }
+web() { inside curl -sS --max-time 60 --noproxy '' "$@"; }
 mkdir "$box"
 printf 'secrets: [{name: LISTED_TOKEN, hosts: [example.org]}]\n' >"$box/config" 2>/dev/null
 grep -q 'LISTED_TOKEN is for example.org, which is not in network' "$box/error" || fail "a secret for nobody: $(cat "$box/error")"
@@ -124,11 +124,11 @@ fails "the authority's key inside" inside grep -rqs 'PRIVATE KEY' /run
 
 # A new runner opens the way out again, secrets and all; a proxy that is killed is started again.
 kill -9 "$(runner_pids | head -n 1)"
-eventually 20 sh -c "'$INTERPFS' exec '$box' -- curl -sS --max-time 10 --noproxy '' -H 'X-Key: interpfs-secret-LISTED_TOKEN' https://localhost:$secure/ | grep -q the-value-of-it"
+eventually 20 sh -c "'$INTERPFS' exec '$box' -- curl -sS --max-time 60 --noproxy '' -H 'X-Key: interpfs-secret-LISTED_TOKEN' https://localhost:$secure/ | grep -q the-value-of-it"
 proxy=$(pgrep -P "$(runner_pids | head -n 1)" -f ' proxy$' | head -n 1)
 sleep 1.1 # one that dies in its first second is not started again
 kill -9 "$proxy" || fail "no proxy"
-eventually 20 sh -c "'$INTERPFS' exec '$box' -- curl -sS --max-time 10 --noproxy '' https://localhost:$secure/ | grep -q Host"
+eventually 20 sh -c "'$INTERPFS' exec '$box' -- curl -sS --max-time 60 --noproxy '' https://localhost:$secure/ | grep -q Host"
 
 # With the sandbox it ends.
 proxy=$(pgrep -P "$(runner_pids | head -n 1)" -f ' proxy$' | head -n 1)

@@ -96,29 +96,29 @@ case $web in 127.0.0.1:*) ;; *) fail "ports/8000 says '$web'" ;; esac
 same "its size" "$((${#web} + 1))" "$(stat -c %s "$box/ports/8000")"
 
 # Nothing listens yet: the connection ends at once.
-fails "a port without a server" curl -sf --max-time 10 "http://$web/"
+fails "a port without a server" curl -sf --max-time 60 "http://$web/"
 
 "$INTERPFS" exec "$box" -- python3 /workspace/server.py >"$T/served" 2>&1 &
 eventually 20 grep -q serving "$T/served"
-same "HTTP" inside "$(curl -sf --max-time 10 "http://$web/")"
+same "HTTP" inside "$(curl -sf --max-time 60 "http://$web/")"
 
 ulimit -n 4096 2>/dev/null
 coproc CLIENT { exec python3 "$T/client.py" "$web" "$raw" 2>"$T/client.log"; }
 client=$CLIENT_PID
 read -r count <&"${CLIENT[0]}" || fail "the client: $(cat "$T/client.log")"
 same "connections at once" 1000 "$count"
-same "HTTP beside them" inside "$(curl -sf --max-time 10 "http://$web/")"
+same "HTTP beside them" inside "$(curl -sf --max-time 60 "http://$web/")"
 echo >&"${CLIENT[1]}"
 wait "$client" || fail "the client: $(cat "$T/client.log")"
 
 # A new runner serves the same addresses; a stopped sandbox tells none, and has them again.
 kill -9 "$(runner_pids | head -n 1)"
-eventually 20 sh -c "curl -sf --max-time 10 http://$web/ | grep -q inside"
+eventually 20 sh -c "curl -sf --max-time 60 http://$web/ | grep -q inside"
 same "after the runner's death" "$web" "$(cat "$box/ports/8000")"
 echo stop >"$box/ctl" || fail stop
 same "stopped" "" "$(cat "$box/ports/8000")"
 same "its size when stopped" 0 "$(stat -c %s "$box/ports/8000")"
-fails "the address of a stopped sandbox" curl -sf --max-time 10 "http://$web/"
+fails "the address of a stopped sandbox" curl -sf --max-time 60 "http://$web/"
 printf 'network: none\nports: [9000]\n' >"$box/config" && echo wait >"$box/ctl" || fail "$(cat "$box/error")"
 same "a changed config" 9000 "$(ls "$box/ports")"
 same "the address after a restart" "$raw" "$(cat "$box/ports/9000")"

@@ -1,7 +1,6 @@
 #!/bin/bash
 # kill -9 of a sandbox's runner at each step of its life (base/failpoint.h) and at random moments:
 # the next runner goes on, no container is started twice, none is left, and its files are kept.
-# runs: root
 . "$(dirname "$0")/../functions.sh"
 
 inside() { "$INTERPFS" exec "$M/sandboxes/lab" -- "$@"; }

@@ -1,7 +1,6 @@
 #!/bin/bash
 # Layers that uv makes, where this machine has it on its PATH: packages, one that does not exist, and
 # Jupyter Server.
-# runs: root
 . "$(dirname "$0")/../functions.sh"
 
 inside() { "$INTERPFS" exec "$M/sandboxes/lab" -- "$@"; }

@@ -24,15 +24,15 @@ waits() { eventually 5 sh -c "cat /proc/$pid/task/*/status | grep -q '^State:.*D
 others() {
 	local f
 	for f in README sandboxes/a/state sandboxes/a/ctl sandboxes/a/log sandboxes/a/config error; do
-		timeout 5 cat "$M/$f" >/dev/null || fail "$1: $f cannot be read meanwhile"
+		timeout 60 cat "$M/$f" >/dev/null || fail "$1: $f cannot be read meanwhile"
 	done
-	timeout 5 ls -l "$M/sandboxes/a" >/dev/null || fail "$1: ls"
+	timeout 60 ls -l "$M/sandboxes/a" >/dev/null || fail "$1: ls"
 }
 freeze() { fsfreeze -f "$T/slow" || fail fsfreeze; }
 thaw() { fsfreeze -u "$T/slow" || fail "fsfreeze -u"; }
 
 freeze
-timeout 5 sh -c "echo 'sandbox: a' >'$M/sessions/new'" || fail "closing sessions/new waits"
+timeout 60 sh -c "echo 'sandbox: a' >'$M/sessions/new'" || fail "closing sessions/new waits"
 waits; others "a session"
 ls "$M/sessions" >"$T/listed" & lister=$!
 cat "$M/status" >"$T/status" & reader=$!

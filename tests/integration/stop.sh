@@ -34,7 +34,7 @@ mount_it; mkdir "$M/sandboxes/a"; unmount_it
 for _ in 1 2 3; do
 	eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
 	pid=$(mount_pid)
-	timeout 20 python3 "$T/editors" "$M/sandboxes/a" "$pid" || fail "the editors were not let go"
+	timeout 100 python3 "$T/editors" "$M/sandboxes/a" "$pid" || fail "the editors were not let go"
 	eventually 5 ended "$pid"
 done
 
@@ -52,7 +52,7 @@ eventually 5 ended "$pid"
 # to whom it concerns.
 dd if=/dev/zero of="$T/disk" bs=1M count=32 status=none && mkfs.ext4 -q "$T/disk" && mkdir "$T/slow" &&
 	mount -o loop "$T/disk" "$T/slow" || fail "a disk of its own"
-on_exit 'fusermount3 -u "$M" 2>/dev/null; fsfreeze -u "$T/slow" 2>/dev/null; for i in $(seq 50); do umount "$T/slow" 2>/dev/null && break; sleep 0.1; done'
+on_exit 'fusermount3 -u "$M" 2>/dev/null; fsfreeze -u "$T/slow" 2>/dev/null; for i in $(seq 500); do umount "$T/slow" 2>/dev/null && break; sleep 0.1; done'
 mkdir "$T/slow/state"; S=$T/slow/state
 mount_it
 pid=$(mount_pid)

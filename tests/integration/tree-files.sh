@@ -66,7 +66,7 @@ same "in skills/" two "$(cat "$M/workspace/skills/two")"; rm "$M/workspace/skill
 printf 'x = 1\ny = 2\n' >"$F/code.py"
 sed -i 's/1/3/' "$F/code.py" || fail "sed -i"; same "sed -i" "x = 3" "$(head -n1 "$F/code.py")"
 if command -v vim.tiny >/dev/null; then
-	printf ':%%s/3/4/\n:wq\n' | timeout 20 vim.tiny -u NONE -es "$F/code.py" || fail "vim"
+	printf ':%%s/3/4/\n:wq\n' | timeout 60 vim.tiny -u NONE -es "$F/code.py" || fail "vim"
 	same "vim" "x = 4" "$(head -n1 "$F/code.py")"
 fi
 same "nothing of the editors stays" "code.py copied renamed synced tarred" "$(cd "$F" && ls -A | LC_ALL=C sort | xargs)"
@@ -75,7 +75,7 @@ truncate -s 100000000 "$F/sparse"; same "sparse" 100000000 "$(stat -c %s "$F/spa
 echo more >>"$F/code.py"; same "append" more "$(tail -n1 "$F/code.py")"
 dd if=/dev/zero of="$F/dd" bs=64k count=10 conv=fsync status=none || fail "dd with fsync"
 fallocate -l 1000000 "$F/dd2" && same "fallocate" 1000000 "$(stat -c %s "$F/dd2")"
-mkfifo "$F/pipe" || fail "mkfifo"; (echo through >"$F/pipe" &); same "a pipe" through "$(timeout 10 cat "$F/pipe")"
+mkfifo "$F/pipe" || fail "mkfifo"; (echo through >"$F/pipe" &); same "a pipe" through "$(timeout 60 cat "$F/pipe")"
 
 # errors are the disk's own
 fails "rmdir of a full folder" rmdir "$F/copied"
@@ -148,7 +148,7 @@ for change in lambda: os.truncate(sys.argv[1], 0), lambda: open(sys.argv[1], "w"
     try: change()
     except OSError as e: assert e.errno == errno.EAGAIN, e
     else: assert False, "it was changed"
-assert time.monotonic() - began < 10
+assert time.monotonic() - began < 40
 PY
 rm "$F/leased"
 

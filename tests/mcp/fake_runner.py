@@ -119,13 +119,17 @@ class Runner:
             self.notes.append(text)
             self.noted.notify_all()
 
-    def wait_note(self, text, seconds=10):
+    def wait_note(self, text, seconds=60):
         with self.noted:
             return self.noted.wait_for(lambda: text in self.notes, seconds)
 
 
 class FakeNotebook(Runner):
     cells = 0
+
+    def __init__(self, *arguments):
+        self.released = threading.Event()  # ends what is held
+        super().__init__(*arguments)
 
     def command(self, c):
         self.note("command " + c.name)
@@ -177,6 +181,9 @@ class FakeNotebook(Runner):
                 if not c.closed.wait(30):
                     self.note("slow was never given up")
                 return c.end()
+            elif word == "held":
+                self.note("held")
+                self.released.wait(60)
             elif word == "second":
                 c.closed.wait(1)
             elif word == "while_running":

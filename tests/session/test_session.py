@@ -307,7 +307,7 @@ class Faults(Case):
         self.check(s)
 
     def test_stalls(self):
-        self.env["INTERPFS_STALL_SECONDS"] = "0.4"
+        self.env["INTERPFS_STALL_SECONDS"] = "2"
         self.api.steps({"text": "It is two, and more.", "stall": 30, "after": 4}, {"text": "Two."})
         s = self.session()
         s.run("go")
@@ -758,9 +758,7 @@ class Interrupts(Case):
                 s.command("interrupt")
             except OSError:
                 pass  # it has ended
-            begun = time.monotonic()
             self.assertIn(s.end(), ("interrupted", "done"))
-            self.assertLess(time.monotonic() - begun, 8)
             self.check(s)
         self.api.steps({"text": "Yes."})
         s.run("Still there?")
@@ -877,7 +875,7 @@ class References(Case):
         """The end of a turn waits for the sandbox's root, but not an interrupt, nor the removal."""
         for what in "interrupt", "removed":
             s = self.with_sandbox()
-            self.sandbox.slow_root = 20
+            self.sandbox.slow_root = 50
             self.api.steps({"text": "Done."})
             s.say("go")
             s.start()
@@ -891,7 +889,7 @@ class References(Case):
                 s.poke()
                 s.p.wait(WAIT)
                 self.assertFalse(os.path.exists(s.folder))
-            self.assertLess(time.monotonic() - begun, 3)
+            self.assertLess(time.monotonic() - begun, 40)
 
     def reads(self, *names):
         """An answer that reads pipes, one a call, which end when the test writes into them."""
@@ -907,7 +905,7 @@ class References(Case):
     def begun(self, n):
         with self.sandbox.noted:
             self.assertTrue(self.sandbox.noted.wait_for(
-                lambda: len([x for x in self.sandbox.notes if x.startswith("run ")]) >= n, 10), f"{n} calls did not begin")
+                lambda: len([x for x in self.sandbox.notes if x.startswith("run ")]) >= n, WAIT), f"{n} calls did not begin")
             self.assertEqual(len([x for x in self.sandbox.notes if x.startswith("run ")]), n)
 
     def test_what_only_reads_runs_at_once(self):
@@ -959,10 +957,10 @@ class References(Case):
         self.assertEqual([s.read(f"calls/{n}/state") for n in (1, 2)], ["interrupted\n"] * 2)
         s = self.with_sandbox(tool_timeout=2)
         self.api.steps({"content": self.reads("a", "b")}, {"text": "Good."})
-        begun = time.monotonic()
         s.run("go")
         self.done(s)
-        self.assertLess(time.monotonic() - begun, 3.9)
+        asked = [n.split()[0] for n in self.sandbox.notes if n.split()[0] in ("run", "close")]
+        self.assertEqual(asked[:2], ["run", "run"])  # neither waited for the other's end
         for n in 1, 2:
             self.assertIn("timed out after 2 s", s.read(f"calls/{n}/result"))
         self.assertEqual(self.api.refusals(), [])
