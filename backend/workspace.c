@@ -1,12 +1,16 @@
-/* The workspace's runner: looks at what was copied into libraries/ and skills/, says what it found,
- * and ends.
+/* The workspace's runner: looks at what was copied into libraries/ and skills/, has those who use the
+ * workspace install what is for pip, says what it found, and ends.
  *
- *      installed    a line an entry: "NAME KIND installed|failed WHERE WHY"
+ *      installed    a line an entry: "NAME KIND installed|failed WHERE WHY"; for what pip installs a line
+ *                   an entry and sandbox, "installing" while it is at it, "waiting" without any; "held"
+ *                   where a kernel holds what a library was before
+ *      distributions.json  what pip is to install: {"try","entries":[{"name","kind","sha256","stamp"}]},
+ *                   absent when there is nothing (backend/sandbox/libraries.h)
  *      docs.md      docstrings and signatures, for a prompt
  *      modules/     what a sandbox has on Python's path for skill folders whose names cannot be
  *                   imported: steering_hook.py -> /workspace/libraries/steering-hook/code.py
  *
- * share/workspace.py does the looking, by compiling and parsing; nothing of the user's is run. A
+ * share/workspace.py does the looking, by compiling and parsing; nothing of the user's is run here. A
  * broken entry is kept and told; it never keeps the others from being used. */
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +25,7 @@
 
 #include "backend/runner.h"
 #include "backend/runners.h"
+#include "backend/workspace_users.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/program.h"
@@ -28,6 +33,8 @@
 #define FOUND_MAX (16u << 20)
 #define TIMEOUT_MS 60000
 #define DEEP 16
+#define AGAIN_MS 300
+#define TRIES 100
 
 static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
 #define cleanup_json __attribute__((cleanup(cleanup_json_)))
@@ -104,18 +111,6 @@ static cJSON *look(struct runner *r, char why[256])
 	return found;
 }
 
-/* A name in a line of its own: no blanks at which the line could be split, no controls. */
-static int put_word(struct buffer *out, const char *word)
-{
-	for (; *word; word++) {
-		unsigned char c = (unsigned char)*word;
-
-		if ((c <= ' ' || c == 127 ? buffer_format(out, "\\x%02x", c) : buffer_append(out, word, 1)) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 static const char *text_of(const cJSON *object, const char *name)
 {
 	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
@@ -123,26 +118,38 @@ static const char *text_of(const cJSON *object, const char *name)
 	return text ? text : "";
 }
 
-static int put_installed(const cJSON *found, struct buffer *out)
+/* Whether pip is to install it. */
+static bool is_distribution(const cJSON *entry)
 {
+	return *text_of(entry, "sha256") != '\0';
+}
+
+static int put_installed(struct runner *r, const cJSON *found, const struct workspace_user *users, struct buffer *out)
+{
+	const cJSON *package;
 	const cJSON *entry;
 
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries")) {
 		const char *why = text_of(entry, "why");
 
-		if (put_word(out, text_of(entry, "name")) < 0
+		if (is_distribution(entry)) {
+			if (workspace_users_put(users, text_of(entry, "name"), text_of(entry, "kind"), text_of(entry, "where"), out) < 0)
+				return -1;
+			continue;
+		}
+		if (workspace_put_word(out, text_of(entry, "name")) < 0
 		    || buffer_format(out, " %s %s ", text_of(entry, "kind"), *why ? "failed" : "installed") < 0
-		    || put_word(out, text_of(entry, "where")) < 0)
+		    || workspace_put_word(out, text_of(entry, "where")) < 0)
 			return -1;
 		if (*why && buffer_text(out, " ") < 0)
 			return -1;
-		for (; *why; why++)
-			if (buffer_append(out, (unsigned char)*why < ' ' ? " " : why, 1) < 0)
-				return -1;
-		if (buffer_text(out, "\n") < 0)
+		if (workspace_put_sentence(out, why) < 0 || buffer_text(out, "\n") < 0)
 			return -1;
 	}
-	return 0;
+	cJSON_ArrayForEach(package, cJSON_GetObjectItemCaseSensitive(runner_fields(r), "packages"))
+		if (workspace_users_put(users, package->valuestring, "package", "config", out) < 0)
+			return -1;
+	return workspace_held_put(r, out) < 0 ? -1 : 0;
 }
 
 /* Without Python: what is there, unchecked. */
@@ -156,9 +163,9 @@ static int put_unchecked(int folder, const char *part, const char *why, struct b
 		(void)close(fd);
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.'
-		    && (put_word(out, entry->d_name) < 0
+		    && (workspace_put_word(out, entry->d_name) < 0
 			|| buffer_format(out, " %s installed /workspace/%s/", entry->d_type == DT_DIR ? "folder" : "file", part) < 0
-			|| put_word(out, entry->d_name) < 0 || buffer_format(out, " %s\n", why) < 0))
+			|| workspace_put_word(out, entry->d_name) < 0 || buffer_format(out, " %s\n", why) < 0))
 			return -1;
 	return 0;
 }
@@ -227,21 +234,138 @@ static int make_modules(int folder, const cJSON *found, struct error *err)
 	return 0;
 }
 
-static int check(struct runner *r, struct error *err)
+/* ---- what pip is to install ---- */
+
+static int add_entry(cJSON *entries, const char *name, const char *kind, const char *sha256, const char *stamp)
+{
+	cJSON *entry = cJSON_CreateObject();
+
+	if (cJSON_AddStringToObject(entry, "name", name) && cJSON_AddStringToObject(entry, "kind", kind) &&
+	    cJSON_AddStringToObject(entry, "sha256", sha256) && cJSON_AddStringToObject(entry, "stamp", stamp) &&
+	    cJSON_AddItemToArray(entries, entry))
+		return 0;
+	cJSON_Delete(entry);
+	return -1;
+}
+
+/* The number of the attempt: another one when somebody asks for it and the last one failed. */
+static double count_tries(struct runner *r, const cJSON *before)
+{
+	cleanup_buffer struct buffer installed = BUFFER(FOUND_MAX);
+	double tries = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(before, "try"));
+	struct error ignored;
+
+	tries = tries > 0 ? tries : 0;
+	if (unlinkat(runner_folder(r), "again", 0) || file_read(runner_folder(r), "installed", &installed, &ignored) ||
+	    !installed.length || !strstr(installed.data, " failed sandboxes/"))
+		return tries;
+	return tries + 1;
+}
+
+/* 1: sandboxes have something to do; 0: nothing is wanted nor was; -1. */
+static int want_distributions(struct runner *r, const cJSON *found, struct error *err)
+{
+	cleanup_buffer struct buffer before = BUFFER(FOUND_MAX);
+	cleanup_json cJSON *wanted = cJSON_CreateObject(), *had = NULL;
+	cJSON *entries = cJSON_AddArrayToObject(wanted, "entries");
+	const cJSON *entry;
+	cleanup_free char *text = NULL;
+	struct error ignored;
+
+	if (!file_read(runner_folder(r), "distributions.json", &before, &ignored) && before.length)
+		had = cJSON_ParseWithLength(before.data, before.length);
+	if (!entries || !cJSON_AddNumberToObject(wanted, "try", count_tries(r, had)))
+		return error_memory(err);
+	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries"))
+		if (is_distribution(entry) && add_entry(entries, text_of(entry, "name"), text_of(entry, "kind"),
+							text_of(entry, "sha256"), text_of(entry, "stamp")))
+			return error_memory(err);
+	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(runner_fields(r), "packages"))
+		if (add_entry(entries, entry->valuestring, "package", "", ""))
+			return error_memory(err);
+	if (!cJSON_GetArraySize(entries)) {
+		(void)unlinkat(runner_folder(r), "distributions.json", 0);
+		return had != NULL;
+	}
+	text = cJSON_PrintUnformatted(wanted);
+	if (!text)
+		return error_memory(err);
+	if (before.length == strlen(text) && !memcmp(before.data, text, before.length))
+		return 1;
+	return file_replace(runner_folder(r), "distributions.json", text, strlen(text), 0600, false, err) ? -1 : 1;
+}
+
+static int tell(struct runner *r, const cJSON *found, const struct workspace_user *users, struct error *err)
+{
+	cleanup_buffer struct buffer installed = BUFFER(FOUND_MAX);
+
+	if (put_installed(r, found, users, &installed))
+		return error_memory(err);
+	return runner_set_value(r, "installed", installed.data, installed.length, 0644, err);
+}
+
+/* Until every sandbox has answered, or something else is wanted of this workspace. */
+static int wait_for(struct runner *r, const cJSON *found, struct workspace_user *users, bool *ended, struct error *err)
+{
+	uint64_t generation = runner_want(r)->generation;
+	struct runner_event event;
+
+	/* Whose runner died is asked again soon: another one goes on. */
+	while (workspace_users_are(users, USER_ASKED) || workspace_users_are(users, USER_LOST)) {
+		bool lost = !workspace_users_are(users, USER_ASKED);
+
+		if (runner_next(r, lost ? AGAIN_MS : -1, &event, err) < 0)
+			return -1;
+		if (event.kind == RUNNER_COMMAND || event.kind == RUNNER_CALL)
+			conversation_end(event.conversation, EINVAL, 0, "a workspace takes no commands");
+		if (event.kind == RUNNER_SIGNAL)
+			*ended = true;
+		if (*ended || runner_want(r)->generation != generation || (lost && event.kind == RUNNER_TIMEOUT))
+			return 0;
+		if (event.kind == RUNNER_FD && workspace_users_take(r, users, event.fd) && tell(r, found, users, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int install(struct runner *r, const cJSON *found, bool *ended, struct error *err)
+{
+	struct workspace_user *users = NULL;
+	int wanted = want_distributions(r, found, err), result = wanted < 0 ? -1 : 0;
+
+	for (int tries = 0; !result && tries < TRIES; tries++) {
+		uint64_t generation = runner_want(r)->generation;
+		bool again;
+
+		if (wanted > 0)
+			result = workspace_users_ask(r, &users, err);
+		if (!result)
+			result = tell(r, found, users, err);
+		if (!result)
+			result = wait_for(r, found, users, ended, err);
+		again = workspace_users_are(users, USER_LOST) && runner_want(r)->generation == generation && !*ended;
+		workspace_users_free(r, users);
+		users = NULL;
+		if (!again)
+			break;
+	}
+	return result;
+}
+
+static int check(struct runner *r, bool *ended, struct error *err)
 {
 	cleanup_buffer struct buffer installed = BUFFER(FOUND_MAX);
 	cleanup_json cJSON *found = NULL;
-	int folder = runner_folder(r), put;
+	int folder = runner_folder(r);
 	char why[256];
 
 	drop_bytecode(folder, "libraries", 0);
 	found = look(r, why);
-	put = found ? put_installed(found, &installed)
-		    : put_unchecked(folder, "libraries", why, &installed) < 0 || put_unchecked(folder, "skills", why, &installed) < 0;
-	if (put)
+	if (found)
+		return make_modules(folder, found, err) || runner_set_text(r, "docs.md", text_of(found, "docs"), err)
+			? -1 : install(r, found, ended, err);
+	if (put_unchecked(folder, "libraries", why, &installed) < 0 || put_unchecked(folder, "skills", why, &installed) < 0)
 		return error_memory(err);
-	if (found && (make_modules(folder, found, err) < 0 || runner_set_text(r, "docs.md", text_of(found, "docs"), err) < 0))
-		return -1;
 	return runner_set_value(r, "installed", installed.data, installed.length, 0644, err);
 }
 
@@ -249,6 +373,7 @@ int workspace_story(struct runner *r, struct error *err)
 {
 	struct runner_event event;
 	uint64_t done = runner_status(r)->generation;
+	bool ended = false;
 
 	for (;;) {
 		const struct want *want = runner_want(r);
@@ -259,8 +384,12 @@ int workspace_story(struct runner *r, struct error *err)
 			uint64_t now = want->generation;
 
 			if (want->what == WANT_RUN) {
-				if (runner_set_state(r, "starting", err) < 0 || check(r, err) < 0)
+				if (runner_set_state(r, "starting", err) < 0 || check(r, &ended, err) < 0)
 					return -1;
+				if (ended)
+					return 0;
+				if (runner_want(r)->generation != now)
+					continue; /* it is looked at anew */
 				if (runner_set_failure(r, "", err) < 0 || runner_set_state(r, "ready", err) < 0)
 					return -1;
 			} else if (runner_set_state(r, "stopped", err) < 0) {

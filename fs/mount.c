@@ -105,6 +105,8 @@ static void runner_changed(void *context, enum object_kind kind, uint64_t serial
 		return;
 	if (kind == OBJECT_NOTEBOOK)
 		ipynb_changed(object, path, size);
+	if (kind == OBJECT_NOTEBOOK && path && !strcmp(path, "held"))
+		workspace_held(object);
 	if (path && !strcmp(path, "failure")) {
 		if (size >= 0)
 			accept_again(object); /* `error` tells what went wrong last */
@@ -130,6 +132,8 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 		return;
 	if (strcmp(object->status.state, status->state) && (!strcmp(status->state, "failed") || !strcmp(status->state, "died")))
 		accept_again(object); /* as in runner_changed, where the mount wrote the failure itself */
+	if (kind == OBJECT_SANDBOX && strcmp(object->status.state, status->state) && status_settled(kind, status->state))
+		workspace_user_rests(object);
 	object->status = *status;
 	files_object_changed(object);
 	treefile_object_changed(object);

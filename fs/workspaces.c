@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "fs/config.h"
@@ -104,8 +105,12 @@ void workspace_touched(uint64_t serial)
 
 static int reload(const struct node *node, const char *arguments, struct error *err)
 {
+	int folder = object_folder_fd(node->object);
+
 	(void)arguments;
-	(void)err;
+	/* What failed to be installed is tried again. */
+	if (folder < 0 || file_replace(folder, "again", "", 0, 0600, false, err) < 0)
+		return folder < 0 ? error_errno(err, "workspaces/%s", node->object->name) : -1;
 	workspace_touched(node->object->serial);
 	return 0;
 }
@@ -149,17 +154,46 @@ static int users_changed(void *context, struct object *object)
 
 void workspace_users_changed(void) { (void)objects_each(OBJECT_WORKSPACE, users_changed, NULL); }
 
+/* The workspace of something that uses one; NULL without. */
+static struct object *workspace_of(struct object *user)
+{
+	cJSON *spec = show_spec(user);
+	struct object *workspace = spec ? show_reference(spec, "workspace") : NULL;
+
+	cJSON_Delete(spec);
+	return workspace;
+}
+
+void workspace_user_rests(struct object *sandbox)
+{
+	struct object *workspace = workspace_of(sandbox);
+	int folder = workspace ? object_folder_fd(workspace) : -1;
+
+	if (folder >= 0 && !faccessat(folder, "distributions.json", F_OK, 0))
+		workspace_touched(workspace->serial);
+}
+
+void workspace_held(struct object *notebook)
+{
+	struct object *workspace = workspace_of(notebook);
+
+	if (workspace)
+		workspace_touched(workspace->serial);
+}
+
 static const struct command workspace_commands[] = {
 	{ "wait", "[SECONDS]", "returns when what was copied in has been looked at", COMMAND_WAIT, NULL },
-	{ "reload", "", "looks at libraries/ and skills/ again", COMMAND_HERE, reload },
+	{ "reload", "", "looks at libraries/ and skills/ again, and installs what failed", COMMAND_HERE, reload },
 	{ .name = NULL },
 };
 
 static struct row workspace_rows[] = {
 	{ .name = "config", .kind = FILE_DOCUMENT, .fields = workspace_fields, .help = "YAML or JSON; a workspace works without one" },
 	{ .name = "libraries", .kind = FILE_TREE,
-	  .help = "*.py files, packages, skill folders with code.py: on Python's path in every sandbox that uses it" },
-	{ .name = "installed", .kind = FILE_VALUE, .help = "a line an entry: name, kind, installed or failed, where, why" },
+	  .help = "*.py files, packages, skill folders with code.py: on Python's path in every sandbox that uses it; wheels, "
+		  "sdists (.tar.gz) and requirements.txt: installed in each of them, also while it runs" },
+	{ .name = "installed", .kind = FILE_VALUE, .help = "a line an entry: name, kind, installed or failed, where, why; for what pip installs a line an entry and "
+		  "sandbox, waiting without one, installing while it does; held where a kernel has objects of an old library" },
 	{ .name = "skills", .kind = FILE_TREE, .help = "a folder with SKILL.md each; agents find them" },
 	{ .name = "files", .kind = FILE_TREE, .help = "lands in the sandbox's /workspace/files" },
 	{ .name = "init.py", .kind = FILE_DOCUMENT, .help = "run in each kernel before the agent starts" },

@@ -18,4 +18,11 @@ void workspace_users_changed(void);
 /* A file below libraries/ or skills/ was written, moved or removed: its runner looks. From the loop. */
 void workspace_touched(uint64_t serial);
 
+struct object;
+
+/* A sandbox has become ready, or has ended: `installed` says what is installed in it. */
+void workspace_user_rests(struct object *sandbox);
+/* A kernel has said which objects of changed libraries it holds. */
+void workspace_held(struct object *notebook);
+
 #endif

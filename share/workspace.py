@@ -3,17 +3,22 @@
 Usage: python3 -I workspace.py LIBRARIES SKILLS
 
 Prints one JSON object: "entries", each with name, kind, where, and why it failed (null when it is
-fine), and "docs", Markdown made of docstrings and signatures.
+fine), and "docs", Markdown made of docstrings and signatures. What is to be installed by pip (wheels,
+sdists, requirements.txt) has "sha256" of its bytes, and "stamp", by which it is told whether they are
+still the same.
 
 What lies there may come from anybody: only ordinary files are read, no link that leads out of the
 folder is followed (a sandbox could not follow it either), and memory is bounded.
 """
 import ast
+import hashlib
 import json
 import os
 import resource
 import stat
 import sys
+import tarfile
+import zipfile
 
 LONGEST = 4 << 20  # bytes of a file that is looked at
 MEMORY = 4 << 30   # bytes of address space
@@ -131,9 +136,56 @@ def library(folder, name):
         if not why and not name[:-3].isidentifier():
             why = "'%s' is no name that Python can import" % name[:-3]
         return "module", why, name[:-3], path
-    if name.endswith((".whl", ".tar.gz")) or name == "requirements.txt":
-        return "distribution", "not supported by this version; name it in python_packages", name, None
+    kind = distribution(name)
+    if kind:
+        return kind, distribution_problem(path, kind, folder), name, None
     return "file", None, name, None
+
+
+def distribution(name):
+    """What pip is to install it as; None for what is no distribution."""
+    if name == "requirements.txt":
+        return "requirements"
+    return "wheel" if name.endswith(".whl") else "sdist" if name.endswith(".tar.gz") else None
+
+
+def distribution_problem(path, kind, top):
+    """Why pip could not even begin; None when it can."""
+    name = os.path.basename(path)
+    if leads_out(path, top):
+        return "it leads out of the folder"
+    try:
+        if kind == "requirements":
+            text = source_of(path)
+            if text is None:
+                return "it is longer than %d MiB" % (LONGEST >> 20)
+            text.decode()
+        elif not stat.S_ISREG(os.stat(path).st_mode):
+            return "it is no ordinary file"
+        elif kind == "sdist":
+            with tarfile.open(path, "r:gz") as archive:
+                archive.next()
+        elif not 5 <= len(name[:-4].split("-")) <= 6:
+            return "its name is no wheel's: NAME-VERSION-PYTHON-ABI-PLATFORM.whl"
+        else:
+            with zipfile.ZipFile(path) as archive:
+                if not any(n.endswith(".dist-info/METADATA") for n in archive.namelist()):
+                    return "it is no wheel: it holds no METADATA"
+    except UnicodeDecodeError:
+        return "it is no text in UTF-8"
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, OSError) as error:
+        return "it is no %s: %s" % (kind, error) if kind != "requirements" else str(error)
+    return None
+
+
+def identity(path):
+    """(SHA-256, stamp) of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+        told = os.fstat(file.fileno())
+    return digest.hexdigest(), "%d.%09d %d %d" % (told.st_mtime_ns // 10**9, told.st_mtime_ns % 10**9, told.st_size, told.st_ino)
 
 
 def entries_of(folder):
@@ -148,8 +200,14 @@ def main(libraries, skills):
     entries, docs = [], []
     for name in entries_of(libraries):
         kind, why, module, path = library(libraries, name)
-        entries.append({"name": name, "kind": kind, "where": "/workspace/libraries/" + name, "why": why,
-                        "module": module if kind == "skill" and not why else None})
+        entry = {"name": name, "kind": kind, "where": "/workspace/libraries/" + name, "why": why,
+                 "module": module if kind == "skill" and not why else None}
+        if not why and distribution(name) and not os.path.isdir(os.path.join(libraries, name)):
+            try:
+                entry["sha256"], entry["stamp"] = identity(os.path.join(libraries, name))
+            except OSError as error:
+                entry["why"] = str(error)
+        entries.append(entry)
         if path and not why:
             docs += document(module, path)
     for name in entries_of(skills):

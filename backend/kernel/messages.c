@@ -177,6 +177,10 @@ static void take_message(struct story *s, const struct wire_message *message)
 			kernel_status(s, json_get(message->content, "execution_state"));
 		return;
 	}
+	if (message->type == WIRE_HELD) {
+		story_held(s, json_get(message->content, "held"));
+		return;
+	}
 	if (!read_id(s, message->parent, &number, &cell))
 		return; /* another client's, or the server's own */
 	if (number && number == s->probe) {

@@ -26,6 +26,7 @@
 #include "base/file.h"
 
 #define USE_SECONDS 3.0  /* a cell that runs for longer says that it uses the sandbox */
+#define HELD_MAX 32768u
 #define INIT_MAX (1u << 20)
 #define RELEASE_SECONDS 5
 #define CONNECT_SECONDS 30
@@ -298,6 +299,22 @@ static int publish(struct story *s, struct error *err)
 	return runner_set_text(s->runner, "model_info.md", "No models are configured in this notebook's sandbox.\n", err);
 }
 
+void story_held(struct story *s, struct json held)
+{
+	cleanup_buffer struct buffer text = BUFFER(HELD_MAX);
+	struct error err;
+
+	if (held.data && (json_kind(held) != JSON_OBJECT || !json_valid(held) || json_copy(&text, held) < 0))
+		return;
+	/* Without any there is no file: most notebooks never have one. */
+	if (text.length > 2) {
+		if (runner_set_value(s->runner, "held", text.data, text.length, 0600, &err) < 0)
+			runner_log(s->runner, "held: %s", err.text);
+	} else if (!unlinkat(s->notebook.folder, "held", 0)) {
+		runner_changed(s->runner, "held");
+	}
+}
+
 /* init.py of the workspace whose libraries the sandbox has. */
 static int run_init(struct story *s, struct error *err)
 {
@@ -436,6 +453,7 @@ static void release(struct story *s)
 	s->release_deadline = 0;
 	runner_hold_calls(s->runner, false);
 	(void)unlinkat(s->notebook.folder, "kernel.json", 0);
+	story_held(s, JSON_NONE);
 }
 
 /* The end of a life that nobody asked to end. */

@@ -138,6 +138,10 @@ int kernel_watch(struct story *s, struct error *err);
 void kernel_ready(struct story *s, int fd);
 int kernel_timeout(struct story *s);
 
+/* What a kernel says that it holds of libraries that were changed: hostile, and for `installed` of the
+ * workspace. JSON_NONE: there is no kernel. */
+void story_held(struct story *s, struct json held);
+
 /* setup.c: the hidden first cell. */
 extern const char setup_code[];
 

@@ -37,6 +37,7 @@ static enum wire_type find_type(struct json name)
 		{ "error", WIRE_ERROR },
 		{ "clear_output", WIRE_CLEAR_OUTPUT },
 		{ "kernel_info_reply", WIRE_KERNEL_INFO_REPLY },
+		{ "interpfs_held", WIRE_HELD },
 	};
 
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++)

@@ -35,6 +35,7 @@ enum wire_type {
 	WIRE_CLEAR_OUTPUT,
 	WIRE_EXECUTE_REPLY,
 	WIRE_KERNEL_INFO_REPLY,
+	WIRE_HELD, /* not Jupyter's: what setup.c says in a kernel */
 };
 
 struct wire_message {

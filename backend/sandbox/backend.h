@@ -112,6 +112,10 @@ struct sandbox_backend {
 	/* Makes Jupyter Server available inside the running sandbox. May take minutes. */
 	int (*jupyter)(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);
 
+	/* Has what its workspace wants installed by pip in the running sandbox (libraries.h): what came of each
+	 * in *result, the caller's. May take minutes. -1 when none of it could be tried. */
+	int (*libraries)(struct sandbox *s, cJSON **result, struct error *err);
+
 	/* The three that follow are called by the snapshot's runner, beside the sandbox's own, or where it
 	 * has none; s->host is NULL, s->folder the sandbox's, of the last two the snapshot's.
 	 * Takes one of the sandbox, running or not, durably. What an earlier attempt left is used or removed. On

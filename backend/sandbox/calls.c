@@ -275,6 +275,13 @@ static int begin_interface(struct call *call, struct error *err)
 	return interfaces_begin_command(call->calls->interfaces, call, err);
 }
 
+static int begin_libraries(struct call *call, struct error *err)
+{
+	(void)err;
+	call->libraries = LIBRARIES_ASKED;
+	return 0;
+}
+
 /* A name is its first word: what follows says of what. */
 static const struct {
 	const char *name;
@@ -284,6 +291,7 @@ static const struct {
 	{ "exec", begin_exec, true },       { "python", begin_python, true }, { "run", begin_run, false },
 	{ "root", begin_root, false },      { "connect", begin_connect, true }, { "jupyter", begin_jupyter, false },
 	{ "use", begin_use, false },        { "function", begin_function, false }, { "interface", begin_interface, false },
+	{ "libraries", begin_libraries, false },
 };
 
 static int find_kind(const char *name)
@@ -330,7 +338,7 @@ static void rearm(struct calls *calls)
 
 static void closed(struct call *call, bool gone)
 {
-	if (!call->operation && (!gone || call->jupyter || call->use || call->waits)) {
+	if (!call->operation && (!gone || call->jupyter || call->use || call->libraries || call->waits)) {
 		call_end(call, ECANCELED, 0, "nobody waits for it any more");
 		return;
 	}
@@ -427,6 +435,30 @@ void calls_look(struct calls *calls)
 	rearm(calls);
 }
 
+bool calls_take_libraries(struct calls *calls)
+{
+	bool any = false;
+
+	for (struct call *c = calls->list; c; c = c->next)
+		if (c->libraries == LIBRARIES_ASKED) {
+			c->libraries = LIBRARIES_TAKEN;
+			any = true;
+		}
+	return any;
+}
+
+void calls_libraries(struct calls *calls, const char *result, int code, const char *why)
+{
+	for (struct call *c = calls->list, *next; c; c = next) {
+		next = c->next;
+		if (c->libraries != LIBRARIES_TAKEN)
+			continue;
+		if (result)
+			conversation_send(c->conversation, TALK_STDOUT, result, strlen(result), -1);
+		call_end(c, result ? 0 : code, 0, result ? "" : why);
+	}
+}
+
 bool calls_in_use(const struct calls *calls)
 {
 	for (const struct call *c = calls->list; c; c = c->next)
@@ -457,7 +489,7 @@ void calls_attach(struct calls *calls, struct guest *guest)
 				  cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "ports"));
 	interfaces_attach(calls->interfaces, guest);
 	for (struct call *c = calls->list; c;) {
-		bool waited = !c->operation && !c->jupyter && !c->use && !c->function && !c->waits;
+		bool waited = !c->operation && !c->jupyter && !c->use && !c->libraries && !c->function && !c->waits;
 		struct call *next = c->next;
 
 		if (c->jupyter)

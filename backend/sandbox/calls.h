@@ -3,6 +3,7 @@
  *   exec     a shell command          python  Python code         run  either or an argv, as JSON
  *   use      nothing: who has this call open uses the sandbox, whether or not anything happens inside
  *   root     a descriptor of the sandbox's root folder            connect  one to what listens inside
+ *   libraries  installs what its workspace wants to have (libraries.h), and tells what came of each
  *   jupyter  starts Jupyter Server (calls_jupyter.c) and tells where it can be reached: a relay
  *            (relay.c) from run/jupyter.sock and from a port on the host's loopback
  *
@@ -41,6 +42,10 @@ bool calls_descriptor(struct calls *calls, int fd, short revents);
 void calls_look(struct calls *calls);
 /* Whether a notebook or a session says that it uses the sandbox. */
 bool calls_in_use(const struct calls *calls);
+/* Whether what the workspace wants installed is asked for: those who ask until now are answered by
+ * calls_libraries, with a JSON text, or NULL, an errno and why not. */
+bool calls_take_libraries(struct calls *calls);
+void calls_libraries(struct calls *calls, const char *result, int code, const char *why);
 /* Whether Jupyter Server is asked for and has to be made available first. The answer is
  * calls_jupyter: what was made, or NULL and why not. */
 bool calls_want_jupyter(const struct calls *calls);

@@ -39,6 +39,7 @@ struct call {
 	size_t length;
 	struct guest_operation *operation; /* NULL: waits for the guest, or is a `jupyter` call */
 	bool jupyter, use;
+	enum { LIBRARIES_NONE, LIBRARIES_ASKED, LIBRARIES_TAKEN } libraries;
 	bool gone;                      /* the client's connection was lost: the output goes to the log */
 	bool given_up;                  /* the client said CLOSE: the output goes nowhere */
 	bool timed_out;

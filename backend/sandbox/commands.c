@@ -165,7 +165,7 @@ int commands_feed(struct commands *c, const char *const argv[], const void *inpu
 	static const struct guest_callbacks callbacks = { output, passed, ended };
 	char *own[PASSED_ON] = { NULL };
 	const char *env[PASSED_ON + FIXED + COMMANDS_ENV_MAX + 1];
-	struct guest_command command = { .argv = argv, .env = env, .cwd = "/", .input = input, .input_length = length };
+	struct guest_command command = { .argv = argv, .env = env, .cwd = c->cwd ? c->cwd : "/", .input = input, .input_length = length };
 	size_t n = 0;
 	int result = 0;
 
@@ -238,7 +238,7 @@ static const char *reason(const char *line)
 void commands_failure(const char *printed, char *out, size_t size)
 {
 	static const char *const wanted[] = {
-		"ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ", "E: ",
+		"ERROR: Cannot install", "ERROR: No matching distribution", "ERROR: Could not install", "ERROR: ", "error: ", "  \xc3\x97 ", "E: ",
 	};
 	const char *best = NULL, *last = NULL, *why;
 	size_t rank = sizeof wanted / sizeof *wanted, n;

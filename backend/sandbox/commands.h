@@ -18,6 +18,7 @@ struct commands {
 	struct sandbox *sandbox;     /* for whom: its log, its story */
 	struct guest *guest;         /* NULL: not attached */
 	struct buffer printed;       /* the last command's output, its last 64 KiB */
+	const char *cwd;             /* where they run; NULL: / */
 	bool quiet;                  /* its output is not for the log */
 	const char *const *env;      /* its own NAME=VALUE, COMMANDS_ENV_MAX at most, in place of the user's; NULL: none */
 	void (*take)(void *context, const void *data, size_t n); /* its output instead of the log; NULL: the log */

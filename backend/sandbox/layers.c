@@ -115,7 +115,7 @@ static int make_base(struct build *b, const struct python *python, bool uv, stru
 }
 
 /* uv, when it is on the host's PATH: bound, since it need not be in /usr. */
-static int bind_uv(struct build *b, bool *uv, struct error *err)
+int layers_bind_uv(struct build *b, bool *uv, struct error *err)
 {
 	cleanup_free char *program = program_find("uv"), *real = program ? realpath(program, NULL) : NULL;
 
@@ -160,6 +160,11 @@ static int install(struct build *b, bool uv, const char *into, const char *targe
 	return status ? commands_failed(&b->commands, NULL, err) : 0;
 }
 
+int layers_install(struct build *b, bool uv, const cJSON *arguments, struct error *err)
+{
+	return install(b, uv, VENV_PYTHON, NULL, arguments, err);
+}
+
 /* One layer of /opt/interpfs above `below` (NULL: the first). */
 static int make_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *image,
 		      const char *below, const cJSON *packages, const struct making *m, struct error *err)
@@ -182,7 +187,7 @@ static int make_layer(struct sandbox *s, const char *runtime, const struct pytho
 	}
 	if (!result)
 		result = file_make_folder(AT_FDCWD, empty, 0755, err) || plan_layers(&b.plan, lowers, err) ||
-			 plan_python(&b.plan, python, err) || bind_uv(&b, &uv, err) || build_start(&b, runtime, err)
+			 plan_python(&b.plan, python, err) || layers_bind_uv(&b, &uv, err) || build_start(&b, runtime, err)
 				 ? -1 : 0;
 	failpoint("layer-building");
 	if (!result)
@@ -329,7 +334,7 @@ static int make_jupyter(struct sandbox *s, const char *runtime, const struct pyt
 	}
 	if (!result)
 		result = file_make_folder(AT_FDCWD, made, 0755, err) || plan_layers(&b.plan, lowers, err) ||
-			 plan_python(&b.plan, python, err) || bind_uv(&b, &uv, err) ||
+			 plan_python(&b.plan, python, err) || layers_bind_uv(&b, &uv, err) ||
 			 plan_bind(&b.plan, made, inside, true, err) || build_start(&b, runtime, err) ? -1 : 0;
 	failpoint("jupyter-building");
 	if (!result)

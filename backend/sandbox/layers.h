@@ -43,7 +43,12 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 		   const struct layer_chain *chain, const cJSON *packages, struct sandbox_jupyter *jupyter,
 		   struct error *err);
 
-/* Exposed for tests: the name of a layer. kind tells layers of different make apart; below may be
+/* For a box above layers: uv, where the host has it on its PATH; and "pip install ARGUMENTS" in their venv.
+ * -1 with EIO when pip refused. */
+int layers_bind_uv(struct build *b, bool *uv, struct error *err);
+int layers_install(struct build *b, bool uv, const cJSON *arguments, struct error *err);
+
+/* The name of a layer. kind tells layers of different make apart; below may be
  * "". The order of the requirements does not matter. */
 int layer_hash(const char *kind, const struct python *python, const char *below, const cJSON *packages,
 	       char out[LAYER_HASH_SIZE], struct error *err);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "backend/sandbox/gpu.h"
 #include "backend/sandbox/image.h"
 #include "backend/sandbox/layers.h"
+#include "backend/sandbox/libraries.h"
 #include "backend/sandbox/local_snapshot.h"
 #include "backend/sandbox/making.h"
 #include "backend/sandbox/models.h"
@@ -110,6 +112,14 @@ static void local_close(struct sandbox *s)
 	s->own = NULL;
 }
 
+static void tell(void *context, const char *text)
+{
+	struct sandbox *s = context;
+
+	s->host->log(s->host->context, text, strlen(text));
+	s->host->log(s->host->context, "\n", 1);
+}
+
 /* ---- what it is made of ---- */
 
 static int find_python(struct sandbox *s, struct local *l, bool needed, struct error *err)
@@ -143,8 +153,33 @@ static int find_layers(struct sandbox *s, struct local *l, const cJSON *packages
 	if (needed || err->code == ECANCELED)
 		return -1;
 	/* Without a venv the sandbox still has the interpreter itself. */
-	s->host->log(s->host->context, err->text, strlen(err->text));
-	s->host->log(s->host->context, "\n", 1);
+	tell(s, err->text);
+	return 0;
+}
+
+static struct libraries libraries_of(struct sandbox *s, const struct local *l)
+{
+	return (struct libraries){ .sandbox = s, .runtime = l->runtime, .python = &l->python, .image = &l->image, .chain = &l->layers };
+}
+
+/* What the workspace wants installed is there before the first command. Whatever fails of it is said in the
+ * workspace's `installed`; the sandbox goes on. */
+static int install_libraries(struct sandbox *s, struct local *l, struct error *err)
+{
+	const struct libraries wanted = libraries_of(s, l);
+	cleanup_free char *folder = NULL;
+	cJSON *result = NULL;
+	int done;
+
+	if (!libraries_wanted(s))
+		return 0;
+	done = libraries_folder(&wanted, &folder, err);
+	if (done > 0)
+		done = libraries_install(&wanted, folder, &result, err);
+	cJSON_Delete(result);
+	if (done >= 0 || err->code == ECANCELED)
+		return done < 0 ? -1 : 0;
+	tell(s, err->text);
 	return 0;
 }
 
@@ -231,7 +266,7 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	if ((l->image.path || l->parts.count) && box_make_uppers(&l->box, false, err))
 		return -1;
 	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) ||
-	    sandbox_models_find(s, l->runtime, &l->models, err) || uplink_begin(&l->uplink, &l->network, err))
+	    install_libraries(s, l, err) || sandbox_models_find(s, l->runtime, &l->models, err) || uplink_begin(&l->uplink, &l->network, err))
 		return -1;
 	return copy_files(s, l, err);
 }
@@ -242,7 +277,7 @@ static int add_env(struct plan *plan, const struct sandbox *s, struct error *err
 {
 	const cJSON *item;
 
-	if (plan_env(plan, "PYTHONPATH", "/workspace/libraries:/workspace/.modules", err))
+	if (plan_env(plan, "PYTHONPATH", "/workspace/libraries:/workspace/.modules:" PLAN_PACKAGES "/current", err))
 		return -1;
 	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
 	{
@@ -313,14 +348,6 @@ static int add_edits(struct plan *plan, const cJSON *edits, struct error *err)
 	return 0;
 }
 
-static void tell(void *context, const char *text)
-{
-	struct sandbox *s = context;
-
-	s->host->log(s->host->context, text, strlen(text));
-	s->host->log(s->host->context, "\n", 1);
-}
-
 static int add_gpus(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
 {
 	const char *wanted = sandbox_text(s, "gpu");
@@ -359,6 +386,20 @@ static int add_workspace(struct plan *plan, const struct sandbox *s, struct erro
 			return -1;
 	}
 	return 0;
+}
+
+/* Bound also where nothing is installed yet: a folder that comes later could not be. Which it is, a later
+ * runner reads in ctl/packages: by then the host may have another interpreter. */
+static int add_packages(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
+{
+	const struct libraries wanted = libraries_of(s, l);
+	cleanup_free char *folder = NULL;
+	int found = libraries_folder(&wanted, &folder, err);
+
+	if (found <= 0)
+		return found;
+	return file_swap(l->box.ctl, "packages", folder, strlen(folder), 0600, err) ||
+	       plan_bind(plan, folder, PLAN_PACKAGES, false, err) ? -1 : 0;
 }
 
 static bool below(const char *path, const char *folder)
@@ -430,7 +471,8 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 		return -1;
 	if (l->python.exe && (plan_python(plan, &l->python, err) || add_jupyter(plan, s, l, err)))
 		return -1;
-	if (add_gpus(plan, s, l, err) || add_way_out(plan, s, err) || sandbox_models_plan(plan, &l->models, err) || add_env(plan, s, err) || add_workspace(plan, s, err) || add_folders(plan, s, err))
+	if (add_gpus(plan, s, l, err) || add_way_out(plan, s, err) || sandbox_models_plan(plan, &l->models, err) || add_env(plan, s, err) || add_workspace(plan, s, err) ||
+	    add_packages(plan, s, l, err) || add_folders(plan, s, err))
 		return -1;
 	plan->bundle.timeout = (uint64_t)sandbox_number(s, "timeout", 3600);
 	if (!plan->bundle.user) {
@@ -578,6 +620,33 @@ static int local_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, str
 	return layers_jupyter(s, l->runtime, &l->python, &l->layers, sandbox_field(s, "notebook_packages"), jupyter, err);
 }
 
+/* A sandbox that was adopted has not been prepared. */
+static int find_again(struct sandbox *s, struct local *l, struct error *err)
+{
+	if (!l->runtime && !(l->runtime = runtime_find(s->state, NULL, err)))
+		return -1;
+	if (l->layers.paths[0])
+		return 0;
+	if (image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"), sandbox_field(s, "setup"), &l->image, err))
+		return -1;
+	return find_layers(s, l, sandbox_field(s, "python_packages"), true, err);
+}
+
+static int local_libraries(struct sandbox *s, cJSON **result, struct error *err)
+{
+	struct local *l = own(s);
+	cleanup_buffer struct buffer folder = BUFFER(PATH_MAX);
+	struct libraries wanted;
+
+	if (file_read(l->box.ctl, "packages", &folder, err))
+		return err->code == ENOENT ? error_set(err, ENOENT, "there is no Python inside, or it was started by an older version")
+					   : -1;
+	if (find_again(s, l, err))
+		return -1;
+	wanted = libraries_of(s, l);
+	return libraries_install(&wanted, folder.data, result, err);
+}
+
 const struct sandbox_backend sandbox_local = {
 	.name = "local",
 	.probe = local_probe,
@@ -594,4 +663,5 @@ const struct sandbox_backend sandbox_local = {
 	.snapshot = local_snapshot,
 	.measure = local_measure,
 	.drop = local_drop,
+	.libraries = local_libraries,
 };

@@ -330,7 +330,7 @@ int plan_layers(struct plan *plan, const char *const *layers, struct error *err)
 	/* As a user /opt itself is the host's root's: the mount point is made from outside. */
 	if (box_folder(plan->box, PLAN_LAYERS, err) ||
 	    plan_overlay(plan, PLAN_LAYERS, "opt-interpfs", layers, err) ||
-	    plan_env(plan, "PATH", PLAN_VENV "/bin:" SYSTEM_PATH, err))
+	    plan_env(plan, "PATH", PLAN_VENV "/bin:" PLAN_PACKAGES "/bin:" SYSTEM_PATH, err))
 		return -1;
 	return plan_env(plan, "VIRTUAL_ENV", PLAN_VENV, err);
 }

@@ -15,6 +15,7 @@
 
 #define PLAN_LAYERS "/opt/interpfs"            /* the layers' overlay inside */
 #define PLAN_VENV PLAN_LAYERS "/venv"
+#define PLAN_PACKAGES "/workspace/.packages"   /* what the workspace has pip install (libraries.h) */
 #define PLAN_JUPYTER "/run/interpfs/jupyter"
 
 struct plan {

@@ -378,6 +378,24 @@ static int link_again(struct life *s, struct error *err)
 	return life_attach(s, guest, err) ? -1 : 1;
 }
 
+/* What its workspace wants installed, where somebody asks for it. 1: something was done. */
+static int serve_libraries(struct life *s)
+{
+	cleanup_free char *text = NULL;
+	cJSON *made = NULL;
+	struct error why;
+
+	if (!s->guest || !calls_take_libraries(s->calls))
+		return 0;
+	if (!s->backend->libraries)
+		(void)error_set(&why, ENOTSUP, "backend %s installs nothing into what runs: name it in python_packages", s->backend->name);
+	else if (!s->backend->libraries(&s->sandbox, &made, &why) && !(text = cJSON_PrintUnformatted(made)))
+		(void)error_memory(&why);
+	cJSON_Delete(made);
+	calls_libraries(s->calls, text, why.code, why.text);
+	return 1;
+}
+
 /* Serves until it has ended or is wanted otherwise. */
 static int serve(struct life *s, struct error *err)
 {
@@ -406,6 +424,11 @@ static int serve(struct life *s, struct error *err)
 			free(made.data);
 			free(made.serve);
 			if (result && life_overtaken(s))
+				return 0;
+			continue;
+		}
+		if (serve_libraries(s)) {
+			if (life_overtaken(s))
 				return 0;
 			continue;
 		}

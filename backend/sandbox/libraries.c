@@ -1,0 +1,407 @@
+#include "backend/sandbox/libraries.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "backend/sandbox/build.h"
+#include "backend/sandbox/making.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+
+#define INSIDE "/workspace/libraries"
+#define RESULT "result.json"
+#define TEXT_MAX (4u << 20)
+#define DEEP 64
+#define TRIES 5
+
+static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
+#define cleanup_json __attribute__((cleanup(cleanup_json_)))
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+
+	return text ? text : "";
+}
+
+static const cJSON *entries_of(const cJSON *wanted)
+{
+	return cJSON_GetObjectItemCaseSensitive(wanted, "entries");
+}
+
+/* STATE/workspaces/N[/NAME], owned: 1; 0 without a workspace; -1. */
+static int workspace_path(const struct sandbox *s, const char *name, char **path, struct error *err)
+{
+	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(s->references, "workspace");
+	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(workspace, "serial");
+
+	*path = NULL;
+	if (!cJSON_IsNumber(serial))
+		return 0;
+	if (asprintf(path, "%s/workspaces/%" PRIu64 "/%s", s->state->path, (uint64_t)serial->valuedouble, name) < 0) {
+		*path = NULL;
+		return error_memory(err);
+	}
+	return 1;
+}
+
+bool libraries_wanted(const struct sandbox *s)
+{
+	cleanup_free char *path = NULL;
+	struct error ignored;
+
+	return workspace_path(s, "distributions.json", &path, &ignored) > 0 && !access(path, F_OK);
+}
+
+int libraries_folder(const struct libraries *l, char **folder, struct error *err)
+{
+	const char *top = l->chain->paths[0] ? strrchr(l->chain->paths[0], '/') : NULL;
+	char key[LAYER_HASH_SIZE], below[2 * LAYER_HASH_SIZE];
+	cleanup_free char *packages = NULL;
+	int found;
+
+	*folder = NULL;
+	if (!top || !l->python->exe)
+		return 0;
+	(void)snprintf(below, sizeof below, "%.32s%s", top + 1, l->image->path ? l->image->hash : "");
+	if (layer_hash("libraries 1", l->python, below, NULL, key, err))
+		return -1;
+	found = workspace_path(l->sandbox, "packages", &packages, err);
+	if (found <= 0)
+		return found;
+	if (asprintf(folder, "%s/%s", packages, key) < 0) {
+		*folder = NULL;
+		return error_memory(err);
+	}
+	if (!file_make_folders(AT_FDCWD, *folder, 0755, err))
+		return 1;
+	free(*folder);
+	*folder = NULL;
+	return -1;
+}
+
+/* ---- what is wanted ---- */
+
+static int read_json(int dir, const char *path, cJSON **json, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(TEXT_MAX);
+
+	*json = NULL;
+	if (file_read(dir, path, &text, err))
+		return -1;
+	*json = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
+	return *json ? 0 : error_set(err, EBADMSG, "%s is damaged", path);
+}
+
+/* NULL in *wanted: nothing. */
+static int read_wanted(const struct sandbox *s, cJSON **wanted, struct error *err)
+{
+	cleanup_free char *path = NULL;
+	int found = workspace_path(s, "distributions.json", &path, err);
+
+	*wanted = NULL;
+	if (found <= 0)
+		return found;
+	return read_json(AT_FDCWD, path, wanted, err) && err->code != ENOENT ? -1 : 0;
+}
+
+/* All that a set is made of; "try" tells a set that failed from the next attempt at it. */
+static int name_set(const cJSON *wanted, char hash[MAKING_HASH_SIZE], const char *folder, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(TEXT_MAX);
+	const cJSON *entry;
+
+	if (buffer_format(&text, "set 1 %s %.0f\n", folder, cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(wanted, "try"))))
+		return error_memory(err);
+	cJSON_ArrayForEach(entry, entries_of(wanted))
+		if (buffer_format(&text, "%s %s\n%s\n", text_of(entry, "kind"), text_of(entry, "sha256"), text_of(entry, "name")))
+			return error_memory(err);
+	making_hash(text.data, text.length, hash);
+	return 0;
+}
+
+/* Whether a file is still the one whose bytes the set is named by. */
+static bool unchanged(int libraries, const cJSON *entry)
+{
+	const char *stamp = text_of(entry, "stamp");
+	char now[128];
+	struct stat st;
+
+	if (!*stamp)
+		return true; /* a package of the config */
+	if (fstatat(libraries, text_of(entry, "name"), &st, 0))
+		return false;
+	(void)snprintf(now, sizeof now, "%lld.%09ld %lld %llu", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+		       (long long)st.st_size, (unsigned long long)st.st_ino);
+	return !strcmp(now, stamp);
+}
+
+static int check_unchanged(const char *libraries, const cJSON *wanted, struct error *err)
+{
+	cleanup_close int folder = file_open_folder(AT_FDCWD, libraries, err);
+	const cJSON *entry;
+
+	if (folder < 0)
+		return -1;
+	cJSON_ArrayForEach(entry, entries_of(wanted))
+		if (!unchanged(folder, entry))
+			return error_set(err, EAGAIN, "%s was changed while it was installed", text_of(entry, "name"));
+	return 0;
+}
+
+/* ---- pip ---- */
+
+static int add_text(cJSON *list, const char *text, struct error *err)
+{
+	cJSON *item = cJSON_CreateString(text);
+
+	if (item && cJSON_AddItemToArray(list, item))
+		return 0;
+	cJSON_Delete(item);
+	return error_memory(err);
+}
+
+/* An entry as pip's arguments. */
+static int add_arguments(cJSON *arguments, const cJSON *entry, struct error *err)
+{
+	const char *name = text_of(entry, "name"), *kind = text_of(entry, "kind");
+	cleanup_free char *path = NULL;
+
+	if (!strcmp(kind, "package"))
+		return add_text(arguments, name, err);
+	if (!strcmp(kind, "requirements") && add_text(arguments, "-r", err))
+		return -1;
+	if (asprintf(&path, INSIDE "/%s", name) < 0) {
+		path = NULL;
+		return error_memory(err);
+	}
+	return add_text(arguments, path, err);
+}
+
+/* Installs those of the entries that `told` does not say to have failed, and `more` (NULL: none). 0 also
+ * where pip refused: then why says what it said. -1 when the box is gone or nobody wants it any more. */
+static int try(struct build *b, bool uv, const cJSON *wanted, const cJSON *told, const cJSON *more, char *why, size_t size,
+	       struct error *err)
+{
+	cleanup_json cJSON *arguments = cJSON_CreateArray();
+	const cJSON *entry, *result = told ? told->child : NULL;
+
+	why[0] = '\0';
+	if (!arguments)
+		return error_memory(err);
+	cJSON_ArrayForEach(entry, entries_of(wanted)) {
+		bool failed = result && cJSON_IsString(cJSON_GetObjectItemCaseSensitive(result, "why"));
+
+		if (told && !result && entry != more)
+			break; /* its turn comes */
+		if (!failed && add_arguments(arguments, entry, err))
+			return -1;
+		result = result ? result->next : NULL;
+	}
+	if (!layers_install(b, uv, arguments, err))
+		return 0;
+	if (err->code != EIO || b->commands.lost || !b->commands.ended || b->commands.code)
+		return -1;
+	(void)snprintf(why, size, "%s", err->text);
+	return 0;
+}
+
+static int tell(cJSON *told, const cJSON *entry, const char *why, struct error *err)
+{
+	cJSON *line = cJSON_CreateObject();
+
+	if (cJSON_AddStringToObject(line, "name", text_of(entry, "name")) &&
+	    cJSON_AddStringToObject(line, "kind", text_of(entry, "kind")) &&
+	    (*why ? cJSON_AddStringToObject(line, "why", why) : cJSON_AddNullToObject(line, "why")) &&
+	    cJSON_AddItemToArray(told, line))
+		return 0;
+	cJSON_Delete(line);
+	return error_memory(err);
+}
+
+/* Fills told with a line an entry. */
+static int install_each(struct build *b, bool uv, const cJSON *wanted, cJSON *told, struct error *err)
+{
+	const cJSON *entry;
+	char why[ERROR_TEXT_SIZE];
+	bool together;
+
+	if (try(b, uv, wanted, NULL, NULL, why, sizeof why, err))
+		return -1;
+	together = !*why || cJSON_GetArraySize(entries_of(wanted)) == 1;
+	cJSON_ArrayForEach(entry, entries_of(wanted))
+		if ((!together && try(b, uv, wanted, told, entry, why, sizeof why, err)) || tell(told, entry, why, err))
+			return -1;
+	return 0;
+}
+
+/* ---- the set ---- */
+
+/* Where a newer version took the place of what lies below, the overlay remembers what is gone: here it
+ * would only be files that nothing can read. */
+static void drop_whiteouts(int above, const char *name, int depth)
+{
+	int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	struct stat st;
+
+	if (!dir && fd >= 0)
+		(void)close(fd);
+	while (dir && (entry = readdir(dir))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (entry->d_type == DT_DIR && depth < DEEP)
+			drop_whiteouts(fd, entry->d_name, depth + 1);
+		else if (entry->d_type == DT_CHR && !fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && st.st_rdev == makedev(0, 0))
+			(void)unlinkat(fd, entry->d_name, 0);
+	}
+}
+
+/* The box has ended. What a setup.py left in the file's place goes. */
+static int write_result(const char *made, cJSON *told, struct error *err)
+{
+	cleanup_close int folder = file_open_folder(AT_FDCWD, made, err);
+	cleanup_json cJSON *result = cJSON_CreateObject();
+	cleanup_free char *text = NULL;
+
+	if (folder < 0)
+		return -1;
+	if (!result || !cJSON_AddItemReferenceToObject(result, "entries", told) || !(text = cJSON_Print(result)))
+		return error_memory(err);
+	drop_whiteouts(folder, ".", 0);
+	return file_remove_tree(folder, RESULT, err) ? -1 : file_replace(folder, RESULT, text, strlen(text), 0644, false, err);
+}
+
+static int make(const struct libraries *l, const struct making *m, const cJSON *wanted, struct error *err)
+{
+	struct sandbox *s = l->sandbox;
+	struct build b;
+	cleanup_free char *made = NULL, *libraries = NULL;
+	cleanup_json cJSON *told = cJSON_CreateArray();
+	bool uv = false;
+	int result = making_open(m, &b, s, l->image->path, err);
+
+	if (!result && (!told || asprintf(&made, "%s/up/opt-interpfs", b.box.path) < 0)) {
+		made = NULL;
+		result = error_memory(err);
+	}
+	if (!result)
+		result = workspace_path(s, "libraries", &libraries, err) < 0 ||
+			 plan_layers(&b.plan, (const char *const *)l->chain->paths, err) || plan_python(&b.plan, l->python, err) ||
+			 layers_bind_uv(&b, &uv, err) || plan_bind(&b.plan, libraries, INSIDE, false, err) ||
+			 build_start(&b, l->runtime, err) ? -1 : 0;
+	failpoint("libraries-building");
+	b.commands.cwd = INSIDE; /* to which requirements are relative */
+	if (!result)
+		result = install_each(&b, uv, wanted, told, err) || check_unchanged(libraries, wanted, err) || build_stop(&b, err) ||
+			 write_result(made, told, err) || making_publish(m, made, err) ? -1 : 0;
+	build_close(&b);
+	return result;
+}
+
+static int set_link(int folder, const char *name, const char *target, struct error *err)
+{
+	cleanup_free char *temporary = NULL;
+
+	if (asprintf(&temporary, ".%s~%d", name, (int)getpid()) < 0) {
+		temporary = NULL;
+		return error_memory(err);
+	}
+	(void)unlinkat(folder, temporary, 0);
+	if (symlinkat(target, folder, temporary) || renameat(folder, temporary, folder, name))
+		return error_errno(err, "%s", name);
+	return 0;
+}
+
+/* The set HASH (NULL: none) is what sandboxes see from now on; the others go. What a kernel has loaded of
+ * them it has in memory. */
+static int show(const struct libraries *l, int folder, const char *hash, struct error *err)
+{
+	int minor = (int)strcspn(l->python->version + 2, ".");
+	cleanup_free char *site = NULL, *bin = NULL;
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *entry;
+	struct error ignored;
+	int copy;
+
+	if (!hash) {
+		(void)unlinkat(folder, "current", 0);
+		(void)unlinkat(folder, "bin", 0);
+	} else if (asprintf(&site, "%s/venv/lib/python%.*s/site-packages", hash, 2 + minor, l->python->version) < 0 ||
+		   asprintf(&bin, "%s/venv/bin", hash) < 0) {
+		return error_memory(err);
+	} else if (set_link(folder, "current", site, err) || set_link(folder, "bin", bin, err)) {
+		return -1;
+	}
+	copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = copy < 0 ? NULL : fdopendir(copy);
+	if (!dir && copy >= 0)
+		(void)close(copy);
+	while (dir && (entry = readdir(dir)))
+		if (strlen(entry->d_name) == MAKING_HASH_SIZE - 1 && (!hash || strcmp(entry->d_name, hash)))
+			(void)file_remove_tree(folder, entry->d_name, &ignored); /* it only costs room */
+	return 0;
+}
+
+/* One attempt. EAGAIN: something else is wanted by now. */
+static int bring(const struct libraries *l, const char *path, cJSON **result, struct error *err)
+{
+	cleanup_json cJSON *wanted = NULL, *then = NULL;
+	cleanup_free char *told = NULL;
+	cleanup_close int folder = -1;
+	char now[MAKING_HASH_SIZE] = "";
+	struct making m = MAKING;
+	int made;
+
+	if (read_wanted(l->sandbox, &wanted, err))
+		return -1;
+	folder = file_open_folder(AT_FDCWD, path, err);
+	if (folder < 0)
+		return -1;
+	if (!cJSON_GetArraySize(entries_of(wanted))) {
+		*result = cJSON_CreateObject();
+		return *result ? show(l, folder, NULL, err) : error_memory(err);
+	}
+	if (name_set(wanted, m.hash, path, err))
+		return -1;
+	made = making_claim(&m, l->sandbox, path, err);
+	if (made > 0)
+		made = make(l, &m, wanted, err);
+	/* Another sandbox of its kind may have been told of another set meanwhile: the last one counts. */
+	if (!made)
+		made = read_wanted(l->sandbox, &then, err) || (then && name_set(then, now, path, err));
+	if (!made && strcmp(now, m.hash))
+		made = error_set(err, EAGAIN, "the workspace was changed while its libraries were installed");
+	if (!made && asprintf(&told, "%s/" RESULT, m.hash) < 0) {
+		told = NULL;
+		made = error_memory(err);
+	}
+	if (!made)
+		made = show(l, folder, m.hash, err) || read_json(folder, told, result, err);
+	making_done(&m);
+	return made ? -1 : 0;
+}
+
+int libraries_install(const struct libraries *l, const char *folder, cJSON **result, struct error *err)
+{
+	int done = -1;
+
+	*result = NULL;
+	for (int tries = 0; tries < TRIES; tries++) {
+		done = bring(l, folder, result, err);
+		if (!done || err->code != EAGAIN)
+			break;
+	}
+	return done;
+}
