@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fs/files.h"
+#include "fs/kept.h"
 #include "fs/mount.h"
 #include "fs/named.h"
 
@@ -175,7 +176,10 @@ void node_setattr(fuse_req_t request, fuse_ino_t inode, const struct stat *st, i
 			code = h->kind->truncate(h, st->st_size);
 		else if (named && !named->listed)
 			code = scratch_resize(named, st->st_size);
-		else if (!named && node.row->kind == FILE_DOCUMENT) {
+		else if (named && node.row->child->kind == FILE_KEPT) {
+			kept_resize(request, named, st->st_size);
+			return;
+		} else if (!named && node.row->kind == FILE_DOCUMENT) {
 			truncate_node(request, inode, &node, st->st_size);
 			return;
 		} else if (named || !(node.row->mode & 0200)) {

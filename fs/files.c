@@ -35,6 +35,7 @@ struct kind *const file_kinds[] = {
 	[FILE_TREE] = &tree_kind,
 	[FILE_LINK] = &link_kind,
 	[FILE_HOLD] = &hold_kind,
+	[FILE_KEPT] = &kept_kind,
 };
 
 /* What a kind does not say. */

@@ -1,7 +1,7 @@
 /* Open files and the kinds that they are of; private to the mount's own parts.
  *
  * A kind is a struct of functions, each in a file of its own: value.c document.c inbox.c new.c
- * ctl.c log.c call.c hold.c scratch.c. Absent members are filled in once (files_open) so that
+ * ctl.c log.c call.c hold.c kept.c scratch.c. Absent members are filled in once (files_open) so that
  * callers never test for NULL. A request is answered or parked by the function that gets it. */
 #ifndef INTERPFS_FS_FILES_H
 #define INTERPFS_FS_FILES_H
@@ -59,7 +59,7 @@ struct kind {
 
 extern struct kind *const file_kinds[];   /* by enum file_kind */
 extern struct kind value_kind, document_kind, inbox_kind, new_kind, ctl_kind, log_kind, follow_kind,
-	call_kind, hold_kind, scratch_kind;
+	call_kind, hold_kind, scratch_kind, kept_kind;
 
 /* handles */
 void files_open(void);                               /* fills absent members */

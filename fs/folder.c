@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "fs/files.h"
+#include "fs/kept.h"
 #include "fs/mount.h"
 #include "fs/named.h"
 #include "fs/notify.h"
@@ -329,6 +330,8 @@ void folder_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, ENOENT);
 	} else if (!directory.object) {
 		folder_refuse(request, parent, "rm", name, "it belongs to the mount");
+	} else if (child.row->kind == FILE_KEPT) {
+		kept_remove(request, &directory, name);
 	} else if (child.row->kind == FILE_DOCUMENT) {
 		unlink_document(request, &child);
 	} else {
@@ -447,6 +450,8 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 		fuse_reply_err(request, EINVAL);
 		return;
 	}
+	if (kept_rename(request, &directory, name, to))
+		return;
 	over = named_find(&directory, to);
 	if (named && !named->listed) {
 		if (!tree_find(&directory, to, &target)) {
@@ -490,7 +495,15 @@ void folder_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode
 
 	if (directory_of(request, parent, &directory) < 0)
 		return;
-	if (!tree_find(&directory, name, &child)) {
+	if (kept_takes(&directory, name)) {
+		bool there = !tree_find(&directory, name, &child);
+
+		named = there && fi->flags & O_EXCL ? (errno = EEXIST, NULL) : kept_create(&directory, name);
+		err.code = errno;
+		child = directory;
+		if (named)
+			h = open_node(&child, named, fi->flags, request, &err);
+	} else if (!tree_find(&directory, name, &child)) {
 		bool hidden = document_hidden(&child);
 
 		if (hidden)

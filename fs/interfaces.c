@@ -1,8 +1,9 @@
 /* sandboxes/NAME/interfaces/IF/: functions that are served from inside the sandbox.
  *
- *      interface.py                 the text; closing it serves it
+ *      interface.py helpers.py …    the text, and modules that it imports; closing them serves it
  *      state error log ctl          of that
  *      functions/FN                 a call each: JSON arguments in, the result out
+ *      schema.json library/IF.py skill/SKILL.md prompt.md mcp.json      the functions, for others
  *      calls.jsonl                  who called what */
 #include <fcntl.h>
 #include <stdio.h>
@@ -48,6 +49,19 @@ static struct row function_row = {
 	.name = "FN", .kind = FILE_CALL, .call = "function", .help = "JSON arguments in, the result as JSON out",
 };
 
+static struct row library_row = {
+	.name = "IF.py", .kind = FILE_VALUE, .mode = 0444, .help = "functions that call those of the interface",
+};
+
+static struct row skill_rows[] = {
+	{ .name = "SKILL.md", .kind = FILE_VALUE, .file = "interfaces/#/SKILL.md", .help = "what there is, for agents" },
+	{ .name = NULL },
+};
+
+static struct row module_row = {
+	.name = "FILE", .kind = FILE_KEPT, .help = "a module that interface.py imports, or a text that it reads",
+};
+
 static struct row interface_rows[] = {
 	{ .name = "interface.py", .kind = FILE_DOCUMENT, .file = "interfaces/#/interface.py",
 	  .help = "Python with @expose functions; closing it serves them" },
@@ -59,11 +73,19 @@ static struct row interface_rows[] = {
 	  .help = "takes commands; reading lists them" },
 	{ .name = "functions", .kind = FILE_DIRECTORY, .file = "interfaces/#/functions", .listing = LIST_FILES,
 	  .child = &function_row, .help = "a call a function" },
+	{ .name = "schema.json", .kind = FILE_VALUE, .file = "interfaces/#/schema.json", .help = "a JSON Schema for each function" },
+	{ .name = "library", .kind = FILE_DIRECTORY, .file = "interfaces/#/library", .listing = LIST_FILES, .child = &library_row,
+	  .help = "a client module, for libraries/ of a workspace" },
+	{ .name = "skill", .kind = FILE_DIRECTORY, .file = "interfaces/#/skill", .rows = skill_rows, .help = "the same as a skill" },
+	{ .name = "prompt.md", .kind = FILE_VALUE, .file = "interfaces/#/prompt.md", .help = "the same as text for a prompt" },
+	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_interface_mcp,
+	  .help = "the same as an MCP server" },
 	{ .name = "calls.jsonl", .kind = FILE_LOG, .file = "interfaces/#/calls.jsonl",
 	  .help = "a line a call: who, what, with which arguments, how long, what came back" },
 	{ .name = NULL },
 };
 
 struct row interface_row = {
-	.name = "IF", .kind = FILE_DIRECTORY, .file = "interfaces/#", .rows = interface_rows, .help = "an interface",
+	.name = "IF", .kind = FILE_DIRECTORY, .file = "interfaces/#/code", .rows = interface_rows, .listing = LIST_FILES,
+	.child = &module_row, .help = "an interface; files beside interface.py are there for it",
 };

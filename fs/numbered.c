@@ -68,6 +68,24 @@ int numbered_list(const struct node *directory, int (*visit)(void *context, cons
 	return result;
 }
 
+int numbered_name(const struct node *node, const char *folder, char name[256])
+{
+	char path[PATH_MAX];
+	int object = tree_folder(node), names = -1, found = -1;
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *entry;
+
+	if (object >= 0 && (size_t)snprintf(path, sizeof path, "%s/names", folder) < sizeof path)
+		names = openat(object, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = names < 0 ? NULL : fdopendir(names);
+	if (!dir && names >= 0)
+		(void)close(names);
+	while (dir && found < 0 && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && read_number(names, entry->d_name) == node->index)
+			found = snprintf(name, 256, "%s", entry->d_name) ? 0 : -1;
+	return found;
+}
+
 /* ---- changes ---- */
 
 struct numbering {

@@ -13,6 +13,9 @@ uint32_t numbered_find(const struct node *directory, const char *name); /* 0: th
 int numbered_list(const struct node *directory, int (*visit)(void *context, const char *name, const struct node *child),
 		  void *context);
 
+/* The name that a node below such a folder has it by; -1 without one. */
+int numbered_name(const struct node *node, const char *folder, char name[256]);
+
 /* mkdir and rmdir: in the storage thread, then they reply; the object's runner is told. What was in a
  * removed one the runner deletes. */
 void numbered_make(fuse_req_t request, const struct node *directory, const char *name);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "fs/files.h"
 #include "fs/mount.h"
+#include "fs/numbered.h"
 
 #define SPEC_MAX (4u << 20)
 
@@ -229,14 +230,15 @@ void measure_info(const struct node *node, struct stat *st)
 		st->st_size = (off_t)text.length;
 }
 
-/* {"mcpServers":{NAME:{"command":"/…/interpfs","args":["mcp",FOLDER]}}} for an object. */
-static int put_server(const struct object *object, struct buffer *out, struct error *err)
+/* {"mcpServers":{NAME:{"command":"/…/interpfs","args":["mcp",FOLDER]}}} for an object, or for one of its
+ * interfaces (number 0: for itself). */
+static int put_server(const struct object *object, const char *name, unsigned number, struct buffer *out, struct error *err)
 {
 	cleanup_json cJSON *whole = cJSON_CreateObject();
 	cJSON *servers = whole ? cJSON_AddObjectToObject(whole, "mcpServers") : NULL;
-	cJSON *server = servers && object ? cJSON_AddObjectToObject(servers, object->name) : NULL;
+	cJSON *server = servers && object ? cJSON_AddObjectToObject(servers, name ? name : object->name) : NULL;
 	cJSON *arguments, *one;
-	cleanup_free char *folder = NULL;
+	cleanup_free char *folder = NULL, *below = NULL;
 	char program[4096];
 	ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
 
@@ -245,11 +247,12 @@ static int put_server(const struct object *object, struct buffer *out, struct er
 	program[n] = '\0';
 	if (servers && !object)
 		return print_json(whole, out, err);
-	if (!server || folder_path(object, &folder) < 0 || !cJSON_AddStringToObject(server, "command", program))
+	if (!server || folder_path(object, &folder) < 0 ||
+	    (number && asprintf(&below, "%s/interfaces/%u", folder, number) < 0) || !cJSON_AddStringToObject(server, "command", program))
 		return error_memory(err);
 	arguments = cJSON_AddArrayToObject(server, "args");
 	for (int i = 0; i < 2; i++) {
-		one = cJSON_CreateString(i ? folder : "mcp");
+		one = cJSON_CreateString(i ? number ? below : folder : "mcp");
 		if (!cJSON_AddItemToArray(arguments, one)) {
 			cJSON_Delete(one);
 			return error_memory(err);
@@ -260,7 +263,16 @@ static int put_server(const struct object *object, struct buffer *out, struct er
 
 int show_mcp(const struct node *node, struct buffer *out, struct error *err)
 {
-	return put_server(node->object, out, err);
+	return put_server(node->object, NULL, 0, out, err);
+}
+
+int show_interface_mcp(const struct node *node, struct buffer *out, struct error *err)
+{
+	char name[256];
+
+	if (numbered_name(node, "interfaces", name) < 0)
+		return error_set(err, ENOENT, "the interface was removed");
+	return put_server(node->object, name, node->index, out, err);
 }
 
 /* A session's server is that of the notebook, else of the sandbox, that it works in. */
@@ -269,7 +281,7 @@ int show_session_mcp(const struct node *node, struct buffer *out, struct error *
 	cleanup_json cJSON *spec = show_spec(node->object);
 	const struct object *object = show_reference(spec, "notebook");
 
-	return put_server(object ? object : show_reference(spec, "sandbox"), out, err);
+	return put_server(object ? object : show_reference(spec, "sandbox"), NULL, 0, out, err);
 }
 
 /* ---- links ---- */

@@ -12,6 +12,7 @@ int show_state(const struct node *node, struct buffer *out, struct error *err);
 int show_error(const struct node *node, struct buffer *out, struct error *err); /* refusal, else failure */
 int show_info(const struct node *node, struct buffer *out, struct error *err);
 int show_mcp(const struct node *node, struct buffer *out, struct error *err);
+int show_interface_mcp(const struct node *node, struct buffer *out, struct error *err);
 int show_session_mcp(const struct node *node, struct buffer *out, struct error *err);
 int show_sandbox_link(const struct node *node, struct buffer *out, struct error *err);
 int show_notebook_link(const struct node *node, struct buffer *out, struct error *err);

@@ -42,6 +42,7 @@ enum file_kind {
 	FILE_TREE,      /* a folder on disk, served as it is (fs/treefile.c) */
 	FILE_LINK,      /* `render` makes its target */
 	FILE_HOLD,      /* stops the object when its last writer closes */
+	FILE_KEPT,      /* of a listed folder: files can be made there, and are kept (fs/kept.h) */
 };
 
 struct row;

@@ -233,7 +233,7 @@ static int begin_call(struct server *s, struct server_call *call, const struct t
 	}
 	if (nul) /* what follows it would be lost to a C string, or be another text */
 		(void)error_set(&failure, EINVAL, "the arguments hold a NUL character (U+0000), which no text here can");
-	if (nul || schema_check(schema, copy, &failure) < 0) {
+	if (nul || (!tool->judges && schema_check(schema, copy, &failure) < 0)) {
 		cJSON_Delete(copy);
 		return answer_call(s, call, &failure, err) < 0 ? -1 : 1;
 	}

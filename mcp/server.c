@@ -52,6 +52,22 @@ static bool gives_nothing(int folder)
 	return none;
 }
 
+/* The functions of an interface. One that failed, or does not run, has none, and says why. */
+static int choose_functions(const struct target *target, struct tool **tools, char **instructions, struct error *err)
+{
+	struct buffer text cleanup_buffer = BUFFER(1u << 20);
+	struct error why;
+
+	if (interface_tools(target, tools, &text, &why) < 0) {
+		buffer_clear(&text);
+		if (buffer_format(&text, "The functions of this interface cannot be called now: %s.", why.text) < 0)
+			return error_memory(err);
+		fprintf(stderr, "interpfs mcp: %s\n", why.text);
+	}
+	*instructions = text.data ? steal_pointer(&text.data) : strdup("These are functions that run in a sandbox.");
+	return *instructions ? 0 : error_memory(err);
+}
+
 static int choose_tools(const struct target *target, const struct tool **tools, char **instructions,
 			struct error *err)
 {
@@ -214,6 +230,7 @@ int command_mcp(int argc, char **argv)
 {
 	struct target target;
 	const struct tool *tools = NULL;
+	struct tool *functions = NULL;
 	struct error err;
 	char *instructions = NULL;
 	int status;
@@ -226,8 +243,9 @@ int command_mcp(int argc, char **argv)
 		bool asked = argc == 2 && !strcmp(argv[1], "--help");
 
 		fputs("usage: interpfs mcp [--text BYTES] PATH\n\n"
-		      "An MCP server over stdin and stdout with the tools of a notebook or a sandbox. PATH is its\n"
-		      "folder in a mount; its mcp.json there is what to give to a client. Of what a program prints a\n"
+		      "An MCP server over stdin and stdout with the tools of a notebook or a sandbox, or with the\n"
+		      "functions of an interface of one (sandboxes/NAME/interfaces/IF). PATH is its folder in a\n"
+		      "mount; its mcp.json there is what to give to a client. Of what a program prints a\n"
 		      "result has at most BYTES (32768; up to 4194304), head and tail.\n", asked ? stdout : stderr);
 		return asked ? 0 : 64;
 	}
@@ -235,11 +253,13 @@ int command_mcp(int argc, char **argv)
 		fprintf(stderr, "interpfs mcp: %s\n", err.text);
 		return 66;
 	}
-	status = choose_tools(&target, &tools, &instructions, &err);
+	status = target.interface ? choose_functions(&target, &functions, &instructions, &err) :
+				    choose_tools(&target, &tools, &instructions, &err);
 	if (status == 0 && chdir("/") < 0) /* the folder it was started in may be in a mount */
 		fprintf(stderr, "interpfs mcp: /: %s\n", strerror(errno));
 	if (status == 0)
-		status = serve(&target, tools, instructions, &err);
+		status = serve(&target, functions ? functions : tools, instructions, &err);
+	interface_tools_free(functions);
 	target_close(&target);
 	if (status < 0)
 		fprintf(stderr, "interpfs mcp: %s\n", err.text);

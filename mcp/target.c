@@ -25,6 +25,30 @@ static const char *text_member(const cJSON *object, const char *name)
 	return cJSON_IsString(value) ? value->valuestring : NULL;
 }
 
+static int from_state(struct target *t, const char *path, int *folder, struct error *err);
+
+/* An interface's folder in a mount has no info.json; its mcp.json says where it is. 1: found, 0: it is none. */
+static int from_interface(struct target *t, int folder, struct error *err)
+{
+	struct buffer text cleanup_buffer = BUFFER(65536);
+	struct error none;
+	cJSON *whole cleanup_json = NULL;
+	const cJSON *servers;
+	const char *path;
+	int real cleanup_close = -1;
+
+	if (file_read(folder, "mcp.json", &text, &none) < 0)
+		return 0;
+	whole = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
+	servers = cJSON_GetObjectItemCaseSensitive(whole, "mcpServers");
+	path = servers && servers->child ?
+		cJSON_GetStringValue(cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(servers->child, "args"), 1)) : NULL;
+	if (!path)
+		return 0;
+	real = file_open_folder(AT_FDCWD, path, err);
+	return real < 0 || from_state(t, path, &real, err) < 0 ? -1 : 1;
+}
+
 /* A folder in a mount says in info.json what it shows. 1: found, 0: it is none. */
 static int from_mount(struct target *t, int folder, struct error *err)
 {
@@ -34,7 +58,7 @@ static int from_mount(struct target *t, int folder, struct error *err)
 	const char *kind, *path;
 
 	if (file_read(folder, "info.json", &text, &none) < 0)
-		return 0;
+		return from_interface(t, folder, err);
 	info = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
 	kind = text_member(info, "kind");
 	path = text_member(info, "folder");
@@ -52,6 +76,27 @@ static int from_mount(struct target *t, int folder, struct error *err)
 	return 0;
 }
 
+static bool is_number(const char *text)
+{
+	return *text && !text[strspn(text, "0123456789")];
+}
+
+/* STATE/sandboxes/7/interfaces/3 is left as STATE/sandboxes/7, whose folder is then the one. */
+static int take_interface(struct target *t, char *real, int *folder, struct error *err)
+{
+	char *number = strrchr(real, '/'), *word;
+	unsigned long n = number && is_number(number + 1) ? strtoul(number + 1, NULL, 10) : 0;
+	size_t length = sizeof "/interfaces" - 1;
+
+	if (!n || n > 4095 || (size_t)(number - real) < length || strncmp(word = number - length, "/interfaces", length) != 0)
+		return 0;
+	*word = '\0';
+	(void)close(steal_fd(folder));
+	*folder = file_open_folder(AT_FDCWD, real, err);
+	t->interface = (unsigned)n;
+	return *folder < 0 ? -1 : 0;
+}
+
 /* STATE/sandboxes/7: the folder above says the kind. */
 static int from_state(struct target *t, const char *path, int *folder, struct error *err)
 {
@@ -59,19 +104,20 @@ static int from_state(struct target *t, const char *path, int *folder, struct er
 
 	if (!real)
 		return error_errno(err, "%s", path);
+	if (take_interface(t, real, folder, err) < 0)
+		return -1;
 	serial = strrchr(real, '/');
 	*serial++ = '\0';
 	kind = strrchr(real, '/');
 	for (int k = 0; kind && k < OBJECT_KINDS; k++) {
-		if (strcmp(kind + 1, object_folder[k]) != 0 || !*serial ||
-		    serial[strspn(serial, "0123456789")] != '\0' ||
+		if (strcmp(kind + 1, object_folder[k]) != 0 || !is_number(serial) ||
 		    (faccessat(*folder, "want", F_OK, 0) < 0 && faccessat(*folder, "status", F_OK, 0) < 0))
 			continue;
 		t->kind = (enum object_kind)k;
 		t->folder = steal_fd(folder);
 		return 0;
 	}
-	return error_set(err, EINVAL, "%s is neither a sandbox nor a notebook", path);
+	return error_set(err, EINVAL, "%s is neither a sandbox nor a notebook, nor an interface of one", path);
 }
 
 int target_open(struct target *t, const char *path, struct error *err)

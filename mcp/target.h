@@ -14,6 +14,7 @@
 struct target {
 	enum object_kind kind;
 	int folder;   /* -1 when closed */
+	unsigned interface; /* the number of one of the sandbox's interfaces; 0: the object itself */
 };
 
 /* ENOENT, ENOTDIR …; EINVAL when it is neither. */

@@ -28,6 +28,7 @@ struct tool {
 	const char *schema;      /* of the arguments, JSON; schema.h says what it may use */
 	bool reads_only;         /* changes nothing */
 	bool ends_with_client;   /* given up: what it began is ended; else it goes on */
+	bool judges;             /* whoever runs it judges the arguments, not the schema here */
 	enum { TOOL_EXCERPT, TOOL_WHOLE } answer; /* how channel 1 is kept: call->out or call->whole */
 	/* Begins: queues the first CALL or COMMAND (tool_ask). The arguments fit the schema. */
 	int (*begin)(struct tool_call *call, struct error *err);
@@ -40,6 +41,11 @@ struct tool {
 
 extern const struct tool notebook_tools[];
 extern const struct tool sandbox_tools[];
+
+/* The functions of the target's interface as a table that the caller frees with interface_tools_free; what
+ * they are for goes into doc. ENOTCONN …: why there are none. */
+int interface_tools(const struct target *target, struct tool **tools, struct buffer *doc, struct error *err);
+void interface_tools_free(struct tool *tools);
 
 struct tool_call {
 	const struct tool *tool;

@@ -60,8 +60,8 @@ def expose(function=None, **_):
     if not callable(function):
         raise TypeError("@expose takes a function, not %s" % type_name(function))
     name = getattr(function, "__name__", "")
-    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > NAME_MAX:
-        raise ValueError("@expose: '%s' is no name for a function (ASCII letters, digits and _)" % name)
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or len(name) > NAME_MAX:
+        raise ValueError("@expose: '%s' is no name for a function (a letter, then letters, digits and _)" % name)
     EXPOSED[name] = function
     return function
 
@@ -328,7 +328,7 @@ def blame(value, where, seen=()):
     if isinstance(value, dict):
         for key, one in value.items():
             if not isinstance(key, (str, int, float, bool, type(None))):
-                return where, "has a key that is a %s; keys of JSON are strings" % type_name(key)
+                return where, "has a key of the type %s; keys of JSON are strings" % type_name(key)
             found = blame(one, "%s[%r]" % (where, key), seen)
             if found:
                 return found
@@ -343,10 +343,10 @@ def blame(value, where, seen=()):
         return blame(decomposed(value), where, seen)
     except TypeError:
         hint = "; .tolist() makes lists of it" if hasattr(value, "tolist") else ""
-        return where, "is a %s, which JSON cannot hold%s" % (type_name(value), hint)
+        return where, "is of the type %s, which JSON cannot hold%s" % (type_name(value), hint)
 
 
-def encode(value, where="the result"):
+def encode(value, where="result"):
     try:
         return json.dumps(value, allow_nan=False, default=decomposed).encode()
     except (TypeError, ValueError, RecursionError) as why:
@@ -362,8 +362,9 @@ def failure(why):
         lines.insert(0, "Traceback (most recent call last):\n")
     lines += traceback.format_exception_only(type(why), why)
     kind = type(why)
-    name = "TypeError" if isinstance(why, (Unfit, Unencodable)) else kind.__qualname__
-    text = "".join(lines).replace("%s.%s" % (kind.__module__, kind.__qualname__), name, 1) if name == "TypeError" else "".join(lines)
+    ours = isinstance(why, (Unfit, Unencodable))
+    name = "TypeError" if ours else kind.__qualname__
+    text = "TypeError: %s\n" % why if ours else "".join(lines)
     return json.dumps({"error": {"type": name, "message": str(why), "traceback": text}}).encode()
 
 
@@ -476,8 +477,8 @@ class Function:
                 told["optional"] = True
                 if default is not None or p.default is None:
                     told["default"] = one["default"] = default
-                else:
-                    told["shown"] = repr(p.default)[:200]
+                    if type(p.default) is float:
+                        told["literal"] = repr(p.default)
             parameters.append(told)
         schema.update({word: found for word, found in definitions.items() if found})
         told = {"name": self.name, "description": self.doc, "async": self.is_async, "schema": schema, "parameters": parameters}

@@ -1,7 +1,7 @@
 /* Calls of functions, each over a connection of its own to the interface's process:
  *
  *      waits ──> connecting ──> asked ──> END               at most `parallel` of them at once;
- *                    └─ its queue is full: again            the others wait in their order
+ *                    └─ again                               the others wait in their order
  *
  * A call that is given up, or takes longer than the timeout, ends at once: its connection is closed, and
  * the process raises an exception in its thread. It is asked then whether it still answers; one that does
@@ -23,6 +23,7 @@
 #define KEPT_MAX (64u << 10)    /* of an answer, for calls.jsonl */
 #define DESCRIBED_MAX (4u << 20)
 #define AGAIN 0.02              /* seconds between two tries to connect */
+#define TRIES 250               /* to connect to a process that does not listen */
 #define PATIENCE 10.0           /* within which a process answers what is not a function */
 #define ADOPTED 30.0            /* the same, for one that an earlier runner started */
 
@@ -58,6 +59,8 @@ static void leave(struct function_call *f)
 
 	f->server = NULL;
 	f->due = 0;
+	f->again = false;
+	f->tries = 0;
 	if (f->connecting)
 		guest_forget(f->connecting);
 	f->connecting = NULL;
@@ -252,7 +255,9 @@ void functions_lost(struct served *server)
 		next = f->next;
 		if (f->server != server)
 			continue;
-		if (!it->all->guest) {
+		if (f->kind == FUNCTION_CALL && f->talk.fd < 0 && it->all->guest) {
+			leave(f); /* it did not begin: the next process has it */
+		} else if (!it->all->guest) {
 			leave(f); /* whoever takes the guest away ends the calls */
 			if (f->kind != FUNCTION_CALL)
 				interfaces_drop(f);
@@ -336,10 +341,14 @@ static void ask(struct function_call *f)
 
 	if (asprintf(&name, f->kind == FUNCTION_CALL ? "call %s" : "%s", f->name) < 0)
 		name = NULL;
-	if (!name || talk_ask(&f->talk, name, request, f->call ? f->call->length : 0, &err) < 0)
-		broke(f, name ? "the process of the interface ended" : "out of memory");
-	else
+	if (name && talk_ask(&f->talk, name, request, f->call ? f->call->length : 0, &err) == 0) {
 		watch(f);
+	} else if (name && f->kind == FUNCTION_CALL && ++f->tries < TRIES) {
+		talk_close(&f->talk); /* it has not begun: the next process has it */
+		f->again = true;
+	} else {
+		broke(f, name ? "the process of the interface ended" : "out of memory");
+	}
 }
 
 static void connected(void *context, int fd)
@@ -359,8 +368,8 @@ static void connect_ended(void *context, int code, int status, const char *text)
 	f->connecting = NULL;
 	if (f->talk.fd >= 0) {
 		ask(f);
-	} else if (code == EAGAIN) {
-		f->again = true;
+	} else if (code == EAGAIN || (f->kind == FUNCTION_CALL && ++f->tries < TRIES)) {
+		f->again = true; /* its queue is full, or it is about to be told that the process has ended */
 	} else {
 		broke(f, text);
 	}

@@ -65,7 +65,8 @@ struct function_call {
 	struct guest_operation *connecting;
 	struct talk talk;
 	double began, due;                 /* boot seconds; due 0: never */
-	bool again;                        /* at `due` it connects again */
+	bool again;                        /* it connects again, in a moment */
+	int tries;
 	bool full;                         /* its reader does not keep up */
 	size_t came;                       /* bytes of the answer */
 	struct buffer kept;                /* its beginning; the whole of our own */

@@ -41,3 +41,138 @@ same "who called what" 'file count {"by":5} true {"count":6}' \
 
 rmdir "$petri" || fail rmdir
 same "removed" "" "$(ls "$lab/interfaces")"
+
+# As experiments write them: what takes long is loaded at the top, modules lie beside it.
+mkdir "$lab/interfaces/petri" || fail mkdir
+cp tests/interfaces/petri.py "$petri/interface.py" || fail "cp interface.py"
+eventually 30 grep -q failed "$petri/state"
+same "without its module" "ModuleNotFoundError: No module named 'helpers' (interface.py, line 7)" "$(cat "$petri/error")"
+fails "wait on a failure" sh -c "echo wait >'$petri/ctl'"
+cp tests/interfaces/helpers.py "$petri/" || fail "cp helpers.py"
+cmp "$petri/helpers.py" tests/interfaces/helpers.py || fail "helpers.py is not what was copied"
+echo wait >"$petri/ctl" || fail "wait: $(cat "$petri/error")"
+same "its functions" "big dies fails never no_json not_finite score send_message slow start steer transcript" "$(ls "$petri/functions" | xargs)"
+
+says() { # FUNCTION ARGUMENTS JQ: what comes makes the expression true
+	local got
+	got=$(call "$1" "$2")
+	jq -e "$3" <<<"$got" >/dev/null || fail "$1 $2: $(head -c 2000 <<<"$got")"
+}
+says start '{"system_prompt": "be brief", "temperature": 1}' '. == {"started": true, "temperature": 1}'
+says send_message '{"message": "hi"}' '.answer == "be brief: HI" and .turns == 1'
+says send_message '["and"]' '.turns == 2'
+says transcript '' 'length == 4 and .[3].role == "assistant"'
+says steer '{"name": "anger", "strength": 2}' '. == [2, 4]'
+says score '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 2}]}' '. == 3'
+says score '{"messages": [{"role": "system", "content": "a"}]}' \
+	'.error.message == "messages[0].role must be one of \"user\", \"assistant\", not \"system\""'
+says fails '' '.error.type == "ZeroDivisionError" and (.error.traceback | contains("helpers.py\", line 9, in divide"))'
+says no_json '' '.error.message == "result['"'vectors'"'][0] is of the type object, which JSON cannot hold"'
+says not_finite '' '.error.message == "result['"'loss'"'] is nan, which is no number of JSON"'
+says start '{"system_prompt"' '.error.type == "JSONDecodeError"'
+same "a result of 60 MB" $((60 * 1048576 + 3)) "$(call big '{"megabytes": 60}' | wc -c)"
+says big '{"megabytes": 65}' '.error.message | contains("at most 67108864")'
+same "all of it is written down" 13 "$(wc -l <"$petri/calls.jsonl")"
+jq -e . "$petri/calls.jsonl" >/dev/null || fail "calls.jsonl"
+
+# What is told of them.
+jq -e '.start.properties.system_prompt == {"type":"string","description":"what the target is told first"} and
+	.start.properties.temperature.default == 0.7 and .start.required == ["system_prompt"] and
+	.score.properties.messages.items.properties.role == {"type":"string","enum":["user","assistant"]} and
+	(.score.properties.names.anyOf | length) == 2 and .score.properties.limit.description == "how many count" and
+	.send_message.description == "Sends the target a message and returns its answer."' "$petri/schema.json" >/dev/null ||
+	fail "schema.json: $(cat "$petri/schema.json")"
+same "the library's signatures" "(system_prompt: 'str', *, temperature: 'float' = 0.7) -> 'dict' Begins a conversation anew." \
+	"$(PYTHONPATH="$petri/library" python3 -B -c 'import inspect, petri
+print(inspect.signature(petri.start), inspect.getdoc(petri.start).split("\n")[0])')"
+grep -q "async score(messages: List\[Message\], names: Optional\[List\[str\]\] = None, limit: int = 3) -> float" "$petri/prompt.md" || fail prompt.md
+grep -qx "name: petri" "$petri/skill/SKILL.md" || fail SKILL.md
+
+# A call that never returns is given up, and the function can be called again; so can one whose process dies.
+echo "timeout 1" >"$petri/ctl" || fail "timeout"
+says never '' '.error.type == "TimeoutError"'
+says never '' '.error.type == "TimeoutError"'
+says send_message '{"message": "still there"}' '.turns == 3'
+echo "timeout 0" >"$petri/ctl" || fail "timeout"
+says dies '' '.error.type == "ConnectionError"'
+echo wait >"$petri/ctl" || fail "after a death: $(cat "$petri/error")"
+says send_message '{"message": "anew"}' '.turns == 1'
+exec 5<>"$petri/functions/never" && echo '{}' >&5 || fail never
+{ timeout 1 cat <&5; exec 5>&-; } >/dev/null # closing in the middle ends it
+says send_message '{"message": "again"}' '.turns == 2'
+
+# One at a time, unless parallel says more.
+begun=$(date +%s%N)
+for i in 1 2 3; do call slow '{"seconds": 0.5}' >/dev/null & pids[i]=$!; done
+wait "${pids[@]}"
+[ $(($(date +%s%N) - begun)) -ge 1500000000 ] || fail "three calls of half a second each ran at once"
+fails "parallel 0" sh -c "echo parallel 0 >'$petri/ctl'"
+echo "parallel 3" >"$petri/ctl" || fail "parallel"
+# Each ends only when all have begun.
+cat >"$petri/interface.py" <<'END'
+import threading
+ALL = threading.Barrier(3, timeout=60)
+
+@expose
+def meet():
+    ALL.wait()
+    return "met"
+
+@expose
+def version():
+    return 1
+
+@expose
+def hold(path: str):
+    import os, time
+    open(path, "w").close()
+    while os.path.exists(path):
+        time.sleep(0.01)
+    return "the first"
+END
+echo wait >"$petri/ctl" || fail "$(cat "$petri/error")"
+for i in 1 2 3; do call meet >"$T/met.$i" & pids[i]=$!; done
+wait "${pids[@]}"
+same "three calls at once" 3 "$(cat "$T"/met.* | grep -c '"met"')"
+
+# A call that is under way ends on the old text, what comes later runs on the new.
+call hold '{"path": "/tmp/held"}' >"$T/held" & held=$!
+eventually 30 test -e "$lab/fs/tmp/held"
+printf '@expose\ndef version():\n    return 2\n' >"$petri/interface.py" || fail "another text"
+echo wait >"$petri/ctl" || fail "$(cat "$petri/error")"
+same "the new text" 2 "$(call version)"
+same "its functions" version "$(ls "$petri/functions")"
+rm "$lab/fs/tmp/held"
+wait "$held"
+same "on the old one" '"the first"' "$(cat "$T/held")"
+
+# A new runner finds the process again, with what it holds.
+cat >"$petri/interface.py" <<'END'
+COUNT = []
+
+@expose
+def count():
+    COUNT.append(1)
+    return len(COUNT)
+END
+echo wait >"$petri/ctl" || fail "$(cat "$petri/error")"
+call count >/dev/null
+kill -9 "$(runner_pids | head -n 1)"
+eventually 30 sh -c "echo wait >'$petri/ctl'"
+same "its state after the runner's death" 2 "$(call count)"
+
+echo stop >"$lab/ctl" || fail stop
+same "of a sandbox that is stopped" stopped "$(cat "$petri/state")"
+exec 5<>"$petri/functions/count" && echo '{}' >&5
+fails "a call of what is stopped" cat <&5
+exec 5>&-
+echo start >"$lab/ctl" || fail start
+echo wait >"$lab/ctl" || fail "wait: $(cat "$lab/error")"
+echo wait >"$petri/ctl" || fail "after a start: $(cat "$petri/error")"
+same "it is served again" 1 "$(call count)"
+
+# What it is told to serve is nothing.
+: >"$petri/interface.py"
+fails "wait on an empty text" sh -c "echo wait >'$petri/ctl'"
+same "emptied" draft "$(cat "$petri/state")"
+same "no functions" "" "$(ls "$petri/functions")"
