@@ -25,6 +25,13 @@ def png(width, height, padding=0):
 PNG = base64.b64encode(png(1, 1)).decode()
 
 
+def replace(path, text):
+    """As the mount and the runners do: whoever reads it meanwhile never sees it empty."""
+    with open(path + "~", "w") as f:
+        f.write(text)
+    os.replace(path + "~", path)
+
+
 class Conversation:
     def __init__(self, runner, connection):
         self.runner, self.connection = runner, connection
@@ -92,8 +99,7 @@ class Runner:
         self.noted = threading.Condition()
         os.makedirs(folder + "/run", exist_ok=True)
         for name, text in (("want", "1 run\n"), ("status", "1 ready 0\n")):
-            with open(f"{folder}/{name}", "w") as f:
-                f.write(text)
+            replace(f"{folder}/{name}", text)
         here = os.open(folder + "/run", os.O_PATH)  # the path may be longer than a socket's name
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(f"/proc/self/fd/{here}/sock")

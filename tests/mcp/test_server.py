@@ -504,8 +504,7 @@ class Sandbox(Case):
 
     def put(self, **files):
         for name, text in files.items():
-            with open(f"{self.sandbox.folder}/{name}", "w") as f:
-                f.write(text)
+            fake_runner.replace(f"{self.sandbox.folder}/{name}", text)
 
     def test_not_running(self):
         self.sandbox.stop()
