@@ -13,6 +13,7 @@ static const struct command {
 } commands[] = {
 	{ "mount", command_mount, "mount the tree: mount [-f] [-d] [-o OPTIONS] DIR" },
 	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
+	{ "ps", command_ps, "list what exists on every engine: ps [-o state=DIR]" },
 	{ "runner", command_runner, NULL },
 	{ "proxy", command_proxy, NULL },
 	{ "exec", command_exec, "run a command in a sandbox: exec PATH [-t SECONDS] -- COMMAND" },

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/sandbox/backend.h"
 #include "backend/sandbox/network.h"
 #include "backend/sandbox/python.h"
 #include "backend/sandbox/runtime.h"
@@ -45,6 +46,12 @@ struct finding {
 	char what[1024]; /* what was found, or what is wrong; "": nothing to say */
 	char mend[512];  /* the command that mends it, "" when there is none */
 };
+
+/* The state directory that is looked at. */
+static struct {
+	char *path;
+	bool given;
+} asked;
 
 static void find(struct finding *f, enum verdict verdict, const char *mend, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -168,7 +175,7 @@ static int try_state(const char *path, struct statvfs *disk, struct error *err)
 
 static void check_state(struct finding *f)
 {
-	cleanup_free char *path = state_default_path();
+	const char *path = asked.path;
 	struct statvfs disk;
 	struct error err;
 
@@ -273,6 +280,46 @@ static void check_installer(struct finding *f)
 		     "neither uv nor pip: packages and Jupyter cannot be installed in a sandbox");
 }
 
+static void keep_silent(void *context, const char *backend, const struct error *err)
+{
+	struct finding *f = context;
+
+	find(f, ADVICE, "", "%s: %s", backend, err->text);
+}
+
+/* What a crash left behind of the state directory that is looked at. */
+static void count_strays(struct state *state, struct finding *f)
+{
+	cleanup_things struct things things = { .count = 0 };
+	struct error err;
+	size_t strays, at = 0;
+
+	if (things_find(state, &things, keep_silent, f, &err) < 0)
+		find(f, ADVICE, "", "%s", err.text);
+	strays = things_strays(&things);
+	if (!strays && !f->what[0])
+		find(f, OK, "", "nothing is left behind");
+	if (!strays)
+		return;
+	while (*things.list[at].owner)
+		at++;
+	find(f, ADVICE, "interpfs doctor --reap", "%zu left behind (interpfs ps lists them): %s %s on %s, %s", strays,
+	     thing_kinds[things.list[at].kind], things.list[at].id, things.list[at].backend->name, things.list[at].stray);
+	if (asked.given)
+		(void)snprintf(f->mend, sizeof f->mend, "interpfs doctor -o state=%.400s --reap", asked.path);
+}
+
+static void check_strays(struct finding *f)
+{
+	struct state state = { .fd = -1, .lock = -1 };
+	struct error err;
+
+	if (!asked.path || things_open_state(&state, asked.path, &err))
+		return; /* there was no mount yet */
+	count_strays(&state, f);
+	state_close(&state);
+}
+
 static void check_curl(struct finding *f)
 {
 	struct error err;
@@ -300,7 +347,14 @@ static const struct {
 	{ "guest", check_guest },    { "state", check_state },        { "runtime", check_runtime },
 	{ "network", check_network }, { "python", check_python },     { "venv", check_venv },
 	{ "installer", check_installer }, { "libcurl", check_curl }, { "keys", check_keys },
+	{ "strays", check_strays },
 };
+
+static void tell_silent(void *context, const char *backend, const struct error *err)
+{
+	(void)context;
+	fprintf(stderr, "interpfs doctor: %s: %s\n", backend, err->text);
+}
 
 static void forget_tried(void)
 {
@@ -314,21 +368,49 @@ static void forget_tried(void)
 		fprintf(stderr, "interpfs doctor: %s\n", err.text);
 }
 
-int command_doctor(int argc, char **argv)
+/* Removes what is left behind. How many could not be. */
+static int reap_all(struct state *state, struct error *err)
+{
+	cleanup_things struct things things = { .count = 0 };
+	int left = things_find(state, &things, tell_silent, NULL, err);
+
+	for (size_t i = 0; left >= 0 && i < things.count; i++) {
+		struct thing *thing = &things.list[i];
+		struct error why;
+		int result;
+
+		if (*thing->owner)
+			continue;
+		result = things_reap(state, thing, &why);
+		if (result <= 0)
+			printf("%-8s %-8s %-8s %s%s%s\n", result ? "failed" : "removed", thing->backend->name, thing_kinds[thing->kind],
+			       thing->id, result ? ": " : "", result ? why.text : "");
+		left += result < 0;
+	}
+	return left;
+}
+
+static int reap(void)
+{
+	struct state state = { .fd = -1, .lock = -1 };
+	struct error err;
+	int left = -1;
+
+	if (!asked.path)
+		(void)error_set(&err, ENOENT, "there is no home folder; name the state directory with -o state=DIR");
+	else if (!things_open_state(&state, asked.path, &err))
+		left = reap_all(&state, &err);
+	if (left < 0)
+		fprintf(stderr, "interpfs doctor: %s\n", err.text);
+	state_close(&state);
+	return fflush(stdout) || left ? 1 : 0;
+}
+
+static int check_all(void)
 {
 	static const char *const words[] = { "ok", "advice", "missing" };
 	int missing = 0;
 
-	if (argc == 2 && !strcmp(argv[1], "--help")) {
-		puts("usage: interpfs doctor\n\n"
-		     "Says of each thing that a first run needs whether it is there, and of what is missing the\n"
-		     "command that mends it. Exits with 0 when a mount, a sandbox and a notebook will work, else 1.");
-		return 0;
-	}
-	if (argc > 1) {
-		fprintf(stderr, "interpfs doctor: takes no argument, got '%s'\n", argv[1]);
-		return 64;
-	}
 	for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
 		struct finding f = { .verdict = MISSING };
 
@@ -342,7 +424,29 @@ int command_doctor(int argc, char **argv)
 		(void)fflush(stdout);
 	}
 	forget_tried();
-	if (fflush(stdout))
-		return 1;
-	return missing ? 1 : 0;
+	return fflush(stdout) || missing ? 1 : 0;
+}
+
+int command_doctor(int argc, char **argv)
+{
+	int taken = 1 + things_take_state(argc - 1, argv + 1, &asked.path), status;
+
+	asked.given = taken > 1;
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		puts("usage: interpfs doctor [-o state=DIR] [--reap]\n\n"
+		     "Says of each thing that a first run needs whether it is there, and of what is missing the\n"
+		     "command that mends it. Exits with 0 when a mount, a sandbox and a notebook will work, else 1.\n"
+		     "--reap removes what crashes left behind of the state directory's: containers, control groups,\n"
+		     "processes and mounts that no sandbox has any more. It touches nothing that others started.");
+		status = 0;
+	} else if (argc == taken + 1 && !strcmp(argv[taken], "--reap")) {
+		status = reap();
+	} else if (argc > taken) {
+		fprintf(stderr, "interpfs doctor: takes -o state=DIR and --reap, got '%s'\n", argv[taken]);
+		status = 64;
+	} else {
+		status = check_all();
+	}
+	free(asked.path);
+	return status;
 }

@@ -18,6 +18,21 @@ made() { # NAME LINES...: whether it became ready
 	mkdir "$M/sandboxes/$1" && write_config "$@" && ctl "$1" wait
 }
 
+# Nothing with that id runs or lies there.
+gone_from_engine() {
+	case $BACKEND in
+	local) ! find "$S/runtime" -mindepth 2 -name "$1" 2>/dev/null | grep . && ! find /sys/fs/cgroup -maxdepth 4 -type d -name "$1" 2>/dev/null | grep . ;;
+	docker) ! containers | grep -q "^/$1 " ;;
+	esac
+}
+
+foreign_container() {
+	api POST '/containers/create?name=foreign' -H 'Content-Type: application/json' \
+		-d "{\"Image\": \"${LINE#image: }\", \"Cmd\": [\"sleep\", \"1000\"], \"Labels\": {\"io.interpfs.state\": \"0000000000000000\", \"io.interpfs.kind\": \"sandbox\", \"io.interpfs.serial\": \"1\"}}" >/dev/null
+	api POST /containers/foreign/start >/dev/null
+	containers | grep -q '^/foreign running'
+}
+
 gone() { # NAME ID: nothing of it runs, nor is kept by the engine
 	case $BACKEND in
 	local) [ -z "$(find "$S/runtime" -mindepth 2 -name "$1" 2>/dev/null)" ] ;;
@@ -203,6 +218,52 @@ engine_end() {
 	same "mounts" "" "$(grep "$S" /proc/mounts | grep -v "$M")"
 }
 
+ps_line() { "$INTERPFS" ps -o "state=$S" | grep -- "$1"; }
+ps_says() { # ID WORDS: its line has them
+	local line
+	line=$(ps_line " $1 ") || fail "ps has no line of $1: $("$INTERPFS" ps -o "state=$S" 2>&1)"
+	case $line in $2) ;; *) fail "ps says '$line' where '$2' was expected" ;; esac
+}
+
+# What exists is listed, whose it is told, and what a crash of everything left is removed; not another's.
+engine_strays() {
+	local id serial other=$T/other
+	made lost "network: none" && made kept "network: none" || fail "$(error lost) $(error kept)"
+	id=$(cat "$M/sandboxes/lost/id") serial=${id##*-}
+	ps_says "$id" "lost *$BACKEND *sandbox *running *Z *sandboxes/lost"
+	ctl kept stop
+	ps_says "$(cat "$M/sandboxes/kept/id")" "kept *$BACKEND *sandbox *stopped *sandboxes/kept"
+	"$INTERPFS" doctor -o "state=$S" | grep -q "^ok *strays *nothing is left behind" || fail "doctor: $("$INTERPFS" doctor -o "state=$S")"
+	ctl kept start && ctl kept wait || fail "kept: $(error kept)"
+	# Another state directory has one, too.
+	on_exit '"$INTERPFS" doctor -o "state=$S" --reap >/dev/null 2>&1'
+	mkdir -p "$other/mnt"
+	"$INTERPFS" mount -o "state=$other/state" "$other/mnt" >>"$T/mount.log" 2>&1 || fail "another mount"
+	copy_layers "$S" "$other/state"
+	on_exit 'rmdir "$T/other/mnt/sandboxes/"* 2>/dev/null; eventually 20 sh -c "[ \"\$(ls $T/other/state/sandboxes)\" = names ]"; fusermount3 -u "$T/other/mnt"'
+	mkdir "$other/mnt/sandboxes/theirs"
+	cat "$T/config" >"$other/mnt/sandboxes/theirs/config"
+	echo wait >"$other/mnt/sandboxes/theirs/ctl" || fail "theirs: $(cat "$other/mnt/sandboxes/theirs/error")"
+	[ "$BACKEND" != docker ] || foreign_container || fail "a container of nobody's"
+	# All of ours is killed, and one sandbox's record lost.
+	unmount_it
+	kill -9 $(runner_pids)
+	rm -rf --one-file-system "$S/sandboxes/$serial" "$S/sandboxes/names/lost"
+	ps_says "$id" "*$BACKEND *sandbox *running *stray: there is no sandbox $serial"
+	ps_says "interpfs-$(cat "$S/id")-$((serial + 1))" "kept *running *sandboxes/kept"
+	"$INTERPFS" doctor -o "state=$S" >"$T/doctor"
+	grep -q "^advice *strays *1 left behind .*$id" "$T/doctor" && grep -q "interpfs doctor -o state=$S --reap" "$T/doctor" || fail "doctor: $(cat "$T/doctor")"
+	same "reaped" "removed  $(printf %-8s $BACKEND) sandbox  $id" "$("$INTERPFS" doctor -o "state=$S" --reap 2>&1)"
+	gone_from_engine "$id" || fail "it is still there: $("$INTERPFS" ps -o "state=$S")"
+	same "reaped again" "" "$("$INTERPFS" doctor -o "state=$S" --reap 2>&1)"
+	[ "$BACKEND" != docker ] || containers | grep -q '^/foreign running' || fail "what is nobody's of ours: $(containers)"
+	"$INTERPFS" exec "$other/mnt/sandboxes/theirs" -- true || fail "another's sandbox was ended"
+	mount_it
+	eventually 20 is kept ready
+	inside kept true || fail "the one that was not lost was ended"
+	rmdir "$M/sandboxes/kept"
+}
+
 engine_tests() {
 	BACKEND=$1 LINE=$2
 	mount_it
@@ -221,4 +282,5 @@ engine_tests() {
 	engine_ports
 	engine_timeout
 	engine_end
+	engine_strays
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "backend/sandbox/guest.h"
+#include "backend/sandbox/things.h"
 #include "base/error.h"
 #include "fs/state.h"
 
@@ -108,6 +109,12 @@ struct sandbox_backend {
 
 	/* Adds to info.json what is in force, read back from the kernel: memory, cpu, network … */
 	int (*describe)(struct sandbox *s, cJSON *info, struct error *err);
+
+	/* Tells all of the state directory's that exists here, ours and left behind (things.h), in a few
+	 * seconds at most. -1 where that cannot be told: what was told stays. */
+	int (*list)(struct state *state, struct things *things, struct error *err);
+	/* Removes a stray that list told; 0 too when it has gone. */
+	int (*reap)(struct state *state, const struct thing *thing, struct error *err);
 
 	/* Makes Jupyter Server available inside the running sandbox. May take minutes. */
 	int (*jupyter)(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);

@@ -23,7 +23,7 @@
 
 /* ---- who it is ---- */
 
-static uint64_t start_time(pid_t pid)
+uint64_t box_start_time(pid_t pid)
 {
 	cleanup_buffer struct buffer stat = BUFFER(4096);
 	struct error ignored;
@@ -55,7 +55,7 @@ static int record(struct box *box, const char *name, pid_t pid, struct error *er
 
 	if (boot_id(boot, err))
 		return -1;
-	n = snprintf(line, sizeof line, "%d %llu %s\n", (int)pid, (unsigned long long)start_time(pid), boot);
+	n = snprintf(line, sizeof line, "%d %llu %s\n", (int)pid, (unsigned long long)box_start_time(pid), boot);
 	return file_replace(box->ctl, name, line, (size_t)n, 0600, false, err);
 }
 
@@ -86,7 +86,7 @@ static pid_t recorded(struct box *box, const char *name, int *found)
 	if (pidfd < 0)
 		return 0;
 	/* The descriptor is of whoever has the number now; the start time tells whether it is ours. */
-	if (start_time(pid) != started) {
+	if (box_start_time(pid) != started) {
 		(void)close(pidfd);
 		return 0;
 	}

@@ -3,6 +3,9 @@
 #ifndef INTERPFS_BACKEND_SANDBOX_BOX_OWN_H
 #define INTERPFS_BACKEND_SANDBOX_BOX_OWN_H
 
+#include <stdint.h>
+#include <sys/types.h>
+
 #include "backend/sandbox/box.h"
 
 #define RUNTIME_LOG_MAX 65536
@@ -23,6 +26,8 @@ int box_record(struct box *box, struct error *err);
 int box_record_helper(struct box *box, struct error *err); /* the network's */
 /* The recorded first process, when it is still that one. 0 otherwise. Fills in box->pidfd. */
 pid_t box_recorded(struct box *box);
+/* When a process was started, as the kernel counts; 0 when there is none. */
+uint64_t box_start_time(pid_t pid);
 /* A runtime's name: the last part of its program's path. Borrowed. */
 const char *box_runtime_name(const char *program);
 

@@ -1,5 +1,6 @@
 #include "backend/sandbox/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -256,6 +257,50 @@ static bool remove_in(void *context, const struct hierarchy *h)
 	}
 	r->failed = errno;
 	return false;
+}
+
+struct seeking {
+	const char *prefix;
+	void (*visit)(void *context, const char *id, bool runs);
+	void *context;
+};
+
+static bool has_process(const char *groups, const char *id)
+{
+	cleanup_buffer struct buffer list = BUFFER(1 << 20);
+	cleanup_free char *path = NULL;
+	struct error ignored;
+
+	if (asprintf(&path, "%s/%s/cgroup.procs", groups, id) < 0) {
+		path = NULL;
+		return false;
+	}
+	return !file_read(AT_FDCWD, path, &list, &ignored) && list.length;
+}
+
+static bool seek_in(void *context, const struct hierarchy *h)
+{
+	const struct seeking *s = context;
+	cleanup_free char *groups = NULL;
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *entry;
+
+	if (asprintf(&groups, "%s" CGROUP_PARENT, h->mount) < 0) {
+		groups = NULL;
+		return false;
+	}
+	dir = opendir(groups);
+	while (dir && (entry = readdir(dir)))
+		if (!strncmp(entry->d_name, s->prefix, strlen(s->prefix)))
+			s->visit(s->context, entry->d_name, has_process(groups, entry->d_name));
+	return false;
+}
+
+void cgroup_each(const char *prefix, void (*visit)(void *context, const char *id, bool runs), void *context)
+{
+	struct seeking s = { prefix, visit, context };
+
+	each_hierarchy(seek_in, &s);
 }
 
 int cgroup_remove(const char *id, struct error *err)

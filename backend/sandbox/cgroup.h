@@ -3,6 +3,7 @@
 #ifndef INTERPFS_BACKEND_SANDBOX_CGROUP_H
 #define INTERPFS_BACKEND_SANDBOX_CGROUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -21,6 +22,9 @@ void cgroup_read(pid_t pid, struct cgroup_limits *limits);
 
 /* Kills what is still in ID's groups and removes them. 0 too when there are none. */
 int cgroup_remove(const char *id, struct error *err);
+
+/* Calls visit for the groups whose name begins so, of every hierarchy: whether a process is in it. For root. */
+void cgroup_each(const char *prefix, void (*visit)(void *context, const char *id, bool runs), void *context);
 
 /* Call it some 10 ms before a process is moved into a new group, which is what a runtime does first.
  * The kernel makes whoever moves one wait for a grace period of RCU (10 ms), but not within such a

@@ -335,4 +335,6 @@ const struct sandbox_backend sandbox_docker = {
 	.remove = docker_remove,
 	.describe = docker_describe,
 	.jupyter = docker_jupyter,
+	.list = docker_list,
+	.reap = docker_reap,
 };

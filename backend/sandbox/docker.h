@@ -9,6 +9,7 @@
  *      docker_build.c      a container in which something is made
  *      docker_layers.c     setup and packages as images above the config's
  *      docker_jupyter.c    Jupyter Server
+ *      docker_things.c     what exists on the engines, and removing what was left behind
  *      docker_store.c      what interpfs itself puts into every container: the guest
  *
  * A sandbox is the container that is named by its id, "interpfs-STATE-SERIAL". The guest is its process
@@ -162,6 +163,9 @@ char *docker_image_id(const struct sandbox *s, const char *name, struct error *e
 int docker_fill_store(struct sandbox *s, bool again, struct error *err);
 /* The volume as one of a container's mounts. NULL without memory. */
 cJSON *docker_store_mount(const struct sandbox *s, bool writable);
-int docker_remove_store(const struct sandbox *s, struct error *err);
+
+/* docker_things.c: list() and reap(). */
+int docker_list(struct state *state, struct things *things, struct error *err);
+int docker_reap(struct state *state, const struct thing *thing, struct error *err);
 
 #endif

@@ -6,7 +6,7 @@
  *      guest/HASH           a link to it, unpacked behind it: who finds the link finds all of it
  *
  * It is filled through a container that has it writable and is never started. That it was filled is
- * remembered in STATE/docker/; when that proves wrong (somebody removed the volume) it is filled again. */
+ * remembered in STATE/docker/store-* with the engine's address; when that proves wrong (somebody removed the volume) it is filled again. */
 #include "backend/sandbox/docker.h"
 
 #include <errno.h>
@@ -137,5 +137,5 @@ int docker_fill_store(struct sandbox *s, bool again, struct error *err)
 		return -1;
 	if (!faccessat(folder, marker, F_OK, 0))
 		return 0;
-	return fill(s, guest, hash, err) ? -1 : file_replace(folder, marker, "", 0, 0600, false, err);
+	return fill(s, guest, hash, err) ? -1 : file_replace(folder, marker, address, strlen(address), 0600, false, err);
 }

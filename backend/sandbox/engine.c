@@ -142,6 +142,11 @@ void engine_close(struct engine *e)
 	free(e);
 }
 
+void engine_hurry(struct engine *e, int timeout_ms)
+{
+	e->limit_ms = timeout_ms;
+}
+
 const char *engine_address(const struct engine *e)
 {
 	return e->address;

@@ -21,6 +21,8 @@ struct engine;
 /* address: as DOCKER_HOST has it, NULL: found. Nothing is asked of anyone yet. */
 int engine_open(struct engine **engine, const char *address, const struct sandbox_host *host, struct error *err);
 void engine_close(struct engine *engine);
+/* No request waits for longer than so, whatever it says itself: for those who only look. */
+void engine_hurry(struct engine *engine, int timeout_ms);
 
 /* ENOENT, ECONNREFUSED, EACCES … with the sentence for people when nobody answers there. */
 int engine_ask(struct engine *engine, struct error *err);

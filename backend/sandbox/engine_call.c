@@ -248,6 +248,8 @@ static int run(struct call *c, struct error *err)
 	bool hosted = e->host && !c->request->uncancelled;
 	int limit = c->request->timeout_ms ? c->request->timeout_ms : TIMEOUT_MS, result = 0;
 
+	if (e->limit_ms && e->limit_ms < limit)
+		limit = e->limit_ms;
 	if (hosted && e->host->watch(e->host->context, e->set, POLLIN, on_ready, c, err))
 		return -1;
 	c->heard = now_ms();

@@ -15,6 +15,7 @@ struct engine {
 	bool verified;      /* the engine's certificate is checked */
 	char version[16];   /* "1.41"; "" before engine_ask */
 	bool podman;
+	int limit_ms;       /* 0: as each request says */
 	char told[256];
 	CURLM *multi;
 	int set;            /* epoll: the descriptors that curl waits for */

@@ -22,6 +22,7 @@
 #include "backend/sandbox/layers.h"
 #include "backend/sandbox/libraries.h"
 #include "backend/sandbox/local_snapshot.h"
+#include "backend/sandbox/local_things.h"
 #include "backend/sandbox/making.h"
 #include "backend/sandbox/models.h"
 #include "backend/sandbox/network.h"
@@ -664,4 +665,6 @@ const struct sandbox_backend sandbox_local = {
 	.measure = local_measure,
 	.drop = local_drop,
 	.libraries = local_libraries,
+	.list = local_list,
+	.reap = local_reap,
 };
