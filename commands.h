@@ -4,6 +4,7 @@
 
 int command_mount(int argc, char **argv);  /* fs/mount.c */
 int command_runner(int argc, char **argv); /* backend/runners.c */
+int command_backend(int argc, char **argv); /* backend/backends.c */
 int command_proxy(int argc, char **argv);  /* backend/proxy/proxy.c */
 int command_mcp(int argc, char **argv);    /* mcp/server.c */
 int command_exec(int argc, char **argv);   /* mcp/exec.c */

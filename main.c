@@ -15,6 +15,7 @@ static const struct command {
 	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
 	{ "ps", command_ps, "list what exists on every engine: ps [-o state=DIR]" },
 	{ "runner", command_runner, NULL },
+	{ "backend", command_backend, NULL },
 	{ "proxy", command_proxy, NULL },
 	{ "exec", command_exec, "run a command in a sandbox: exec PATH [-t SECONDS] -- COMMAND" },
 	{ "mcp", command_mcp, "serve a notebook's or a sandbox's tools to an MCP client on stdin and stdout" },

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/backends.h"
+
 struct held {
 	fuse_req_t request;
 	fuse_ino_t inode;
@@ -24,12 +26,10 @@ void coming_begin(enum object_kind kind)
 	coming.count[kind]++;
 }
 
-void coming_end(enum object_kind kind)
+void coming_arrived(void)
 {
 	struct held *held = coming.held;
 
-	if (--coming.count[kind])
-		return;
 	coming.held = NULL;
 	while (held) {
 		struct held *next = held->next;
@@ -39,6 +39,12 @@ void coming_end(enum object_kind kind)
 		free(held);
 		held = next;
 	}
+}
+
+void coming_end(enum object_kind kind)
+{
+	if (!--coming.count[kind])
+		coming_arrived();
 }
 
 /* What shows objects: their folder, and the root's status. */
@@ -53,7 +59,7 @@ bool coming_holds(const struct node *node, fuse_req_t request, fuse_ino_t inode,
 		  const struct fuse_file_info *fi,
 		  void (*again)(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi))
 {
-	bool waits = false;
+	bool waits = node->row->sampled && backends_come(node);
 	struct held *held;
 
 	for (int kind = 0; kind < OBJECT_KINDS; kind++)

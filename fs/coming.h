@@ -1,6 +1,6 @@
 /* Objects on their way to the disk whose maker does not wait: a session from a closed `sessions/new`. Who
  * looks for one is held back until it is there, so that a command sees what was closed before it,
- * and the loop waits for no disk. */
+ * and the loop waits for no disk. The same for what a process of a moment finds out (fs/backends.h). */
 #ifndef INTERPFS_FS_COMING_H
 #define INTERPFS_FS_COMING_H
 
@@ -12,6 +12,9 @@
 /* Brackets the making of an object; what was held back goes on after the last. */
 void coming_begin(enum object_kind kind);
 void coming_end(enum object_kind kind);
+
+/* What was held back for something else looks again. */
+void coming_arrived(void);
 
 /* Whether the request has to wait: `again` is called with the same arguments when it need not any
  * more. Also true when it was answered for want of memory. name and fi may be NULL. */

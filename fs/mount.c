@@ -29,6 +29,7 @@
 #include "base/program.h"
 #include "commands.h"
 #include "fs/config.h"
+#include "fs/backends.h"
 #include "fs/files.h"
 #include "fs/mountpoint.h"
 #include "fs/ipynb.h"
@@ -365,7 +366,7 @@ static int serve(struct error *err)
 	(void)mount_began();
 	files_open();
 	if (tree_number(err) < 0 || open_state(err) < 0 || loop_open(err) < 0 || storage_start(err) < 0 ||
-	    objects_load(&mounted.state, err) < 0 || open_runners(err) < 0 || open_session(err) < 0)
+	    backends_open(&mounted.state, err) < 0 || objects_load(&mounted.state, err) < 0 || open_runners(err) < 0 || open_session(err) < 0)
 		return -1;
 	if (notify_start(mounted.session, err) < 0 || treefile_start(mounted.session, err) < 0 ||
 	    supervise_scan(mounted.supervisor, err) < 0 || workspace_make_default(err) < 0)

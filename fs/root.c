@@ -1,6 +1,7 @@
 /* The root of the tree.
  *
  *      README status log error
+ *      backends/                                          what there is to run sandboxes on
  *      sandboxes/  workspaces/  notebooks/  sessions/     mkdir makes, config starts, rmdir ends
  *      snapshots/                                         a sandbox's ctl makes, rmdir deletes
  *      workspace -> workspaces/default
@@ -14,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "fs/backends.h"
 #include "fs/files.h"
 #include "fs/show.h"
 #include "fs/status.h"
@@ -106,6 +108,7 @@ static struct row root_rows[] = {
 	{ .name = "log", .kind = FILE_LOG, .help = "what interpfs itself did" },
 	{ .name = "error", .kind = FILE_VALUE, .render = show_refusal, .measure = measure_refusal,
 	  .help = "why the last mkdir, rename or new was refused" },
+	{ .name = "backends", .kind = FILE_DIRECTORY, .rows = backend_rows, .help = "where sandboxes run" },
 	{ .name = "sandboxes", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_SANDBOX, .child = &sandbox_row,
 	  .help = "machines for agents; mkdir makes one" },
 	{ .name = "workspaces", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_WORKSPACE,

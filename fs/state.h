@@ -7,6 +7,7 @@
  *         log error          the root's
  *         models/            models of the hub (backend/sandbox/models.h)
  *         layers/ empty/     Python layers (backend/sandbox/)
+ *         backends/          what was last found out of them (backend/backends.c)
  *         sandboxes/names/lab -> ../7        a name is a link, so renaming is rename(2)
  *         sandboxes/7/       an object's folder: 0700, named by its serial, never used again
  *            config          document as last written (mount)

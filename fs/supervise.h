@@ -45,6 +45,10 @@ int supervise_open(struct supervisor **supervisor, struct state *state,
 /* Lets go; runners go on. Calls are dropped without their `ended`. */
 void supervise_close(struct supervisor *s);
 
+/* Starts this program with other words (at most six; NULL ends them) and the environment that runners get.
+ * *output, the caller's, is a pipe that comes to its end when it has ended. */
+int supervise_run(struct supervisor *s, const char *const words[], int *output, struct error *err);
+
 /* Reads NAME=VALUE lines (# begins a comment) of a file that only its owner can read. */
 int supervise_env_file(struct supervisor *s, const char *path, struct error *err);
 

@@ -92,6 +92,31 @@ int supervise_spawn(struct supervisor *s, const struct object *o, int folder, in
 	return 0;
 }
 
+int supervise_run(struct supervisor *s, const char *const words[], int *output, struct error *err)
+{
+	cleanup_free char *program = program_path();
+	cleanup_free char **envp = make_environment();
+	cleanup_close int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC), in = -1, out = -1;
+	char *argv[8] = { program };
+	int pipes[2], code;
+	pid_t pid;
+
+	if (!program || !envp)
+		return error_memory(err);
+	for (size_t n = 1; n + 1 < sizeof argv / sizeof *argv && words[n - 1]; n++)
+		argv[n] = (char *)(uintptr_t)words[n - 1];
+	if (nowhere < 0 || pipe2(pipes, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_errno(err, "pipe");
+	in = pipes[0];
+	out = pipes[1];
+	code = launch(argv, envp, out, nowhere, &pid);
+	if (code)
+		return error_set(err, code, "%s: %s", program, strerror(code));
+	supervise_wait_for_child(s, pid);
+	*output = steal_fd(&in);
+	return 0;
+}
+
 int supervise_env_file(struct supervisor *s, const char *path, struct error *err)
 {
 	cleanup_buffer struct buffer b = BUFFER(1 << 20);

@@ -110,6 +110,7 @@ struct row {
 	 * until the object changes. */
 	bool own;
 	bool lists;            /* what it renders tells of all objects: fs/coming.h */
+	const char *sampled;   /* what it shows is asked of that backend: fs/backends.h */
 	/* Size and time of what render would append, where rendering costs more than a stat may.
 	 * NULL: it is rendered. */
 	void (*measure)(const struct node *node, struct stat *st);

@@ -65,6 +65,15 @@ engine_commands() {
 	eventually 10 sh -c "! '$INTERPFS' exec '$M/sandboxes/lab' -- sh -c 'ps ax | grep -v grep | grep -q \"sleep 300\"'"
 }
 
+# What the mount tells of where it runs.
+engine_backend() {
+	same "the backend" ready "$(cat "$M/backends/$BACKEND/state")"
+	same "its error" "" "$(cat "$M/backends/$BACKEND/error")"
+	jq -e '.cpus > 0 and .memory > 0 and (.gpus | type == "array") and .limits.pids == "enforced"' "$M/backends/$BACKEND/info.json" >/dev/null ||
+		fail "info.json: $(cat "$M/backends/$BACKEND/info.json")"
+	eventually 20 grep -q "^lab *$BACKEND *sandbox *$(cat "$M/sandboxes/lab/id") *running .*Z *sandboxes/lab" "$M/backends/$BACKEND/running"
+}
+
 engine_isolation() {
 	fails "the host's files" inside lab test -e "$T/config"
 	fails "mounting" inside lab mount -t tmpfs none /mnt
@@ -271,6 +280,7 @@ engine_tests() {
 	same "state" ready "$(state lab)"
 	case $(cat "$M/sandboxes/lab/id") in interpfs-*-*) ;; *) fail "id: $(cat "$M/sandboxes/lab/id")" ;; esac
 	engine_commands
+	engine_backend
 	engine_isolation
 	engine_limits
 	engine_adoption

@@ -75,9 +75,9 @@ struct sandbox_backend {
 	bool distant;     /* the guest's link may break while the sandbox runs, and whether it does may be
 			     untold for a while: adopt() is asked until it knows */
 
-	/* Whether it can be used here at all. -1 with the reason and the one thing that would mend it.
-	 * May take a second the first time; `told` (512 bytes) says what it will use ("runc 1.1.5 …"). */
-	int (*probe)(struct state *state, char *told, struct error *err);
+	/* Whether it can be used here at all, in a few seconds at most. -1 with the reason and the one thing
+	 * that would mend it. Adds to info what it has: versions, GPUs, limits; also after -1. */
+	int (*probe)(struct state *state, cJSON *info, struct error *err);
 
 	/* Names what belongs to the sandbox; makes nothing. */
 	int (*open)(struct sandbox *s, struct error *err);

@@ -65,21 +65,6 @@ int docker_call(const struct sandbox *s, const char *method, const char *path, c
 	return result;
 }
 
-static int docker_probe(struct state *state, char *told, struct error *err)
-{
-	struct engine *engine;
-	int result;
-
-	(void)state;
-	if (engine_open(&engine, NULL, NULL, err))
-		return -1;
-	result = engine_ask(engine, err);
-	if (!result)
-		(void)snprintf(told, 512, "%s", engine_told(engine));
-	engine_close(engine);
-	return result;
-}
-
 static int docker_open(struct sandbox *s, struct error *err)
 {
 	s->own = calloc(1, sizeof(struct docker));
@@ -317,6 +302,7 @@ static int docker_remove(struct sandbox *s, struct error *err)
 		return 0;
 	if (find_engine(s, err) || docker_recover(s, err) || docker_delete(s, s->id, err) || docker_remove_images(s, err))
 		return error_wrap(err, "docker");
+	docker_sweep(s);
 	(void)unlinkat(s->folder, RECORD, 0);
 	return 0;
 }

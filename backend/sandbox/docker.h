@@ -164,7 +164,9 @@ int docker_fill_store(struct sandbox *s, bool again, struct error *err);
 /* The volume as one of a container's mounts. NULL without memory. */
 cJSON *docker_store_mount(const struct sandbox *s, bool writable);
 
-/* docker_things.c: list() and reap(). */
+/* docker_things.c: probe(), list() and reap(); and removing builds that died, unless somebody is at them. */
+void docker_sweep(const struct sandbox *s);
+int docker_probe(struct state *state, cJSON *info, struct error *err);
 int docker_list(struct state *state, struct things *things, struct error *err);
 int docker_reap(struct state *state, const struct thing *thing, struct error *err);
 

@@ -12,10 +12,12 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "backend/sandbox/gpu.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
 #define LOOK_MS 3000
+#define PROBE_MS 2000
 #define REAP_MS 60000
 #define ENGINES_MAX 16
 
@@ -86,6 +88,61 @@ static int find_addresses(struct state *state, struct addresses *a, size_t *used
 		add_address(a, engine_address(engine));
 		engine_close(engine);
 	}
+	return 0;
+}
+
+/* ---- what it is ---- */
+
+static const struct { const char *theirs, *ours; } told[] = {
+	{ "ServerVersion", "version" }, { "NCPU", "cpus" }, { "MemTotal", "memory" }, { "OperatingSystem", "system" },
+	{ "KernelVersion", "kernel" }, { "Architecture", "architecture" }, { "Driver", "storage" },
+	{ "CgroupVersion", "cgroups" }, { "DefaultRuntime", "runtime" },
+};
+static const struct { const char *theirs, *ours; } limits[] = {
+	{ "MemoryLimit", "memory" }, { "CpuCfsQuota", "cpu" }, { "PidsLimit", "pids" },
+};
+
+static int add_told(cJSON *info, const cJSON *all)
+{
+	cJSON *force;
+
+	for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+		cJSON *item = cJSON_GetObjectItemCaseSensitive(all, told[i].theirs), *copy = item ? cJSON_Duplicate(item, false) : NULL;
+
+		if (item && (!copy || !cJSON_AddItemToObject(info, told[i].ours, copy))) {
+			cJSON_Delete(copy);
+			return -1;
+		}
+	}
+	force = cJSON_AddObjectToObject(info, "limits");
+	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+		if (!cJSON_AddStringToObject(force, limits[i].ours, cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(all, limits[i].theirs))
+									    ? "enforced" : "not available"))
+			return -1;
+	return 0;
+}
+
+int docker_probe(struct state *state, cJSON *info, struct error *err)
+{
+	cleanup_answer struct engine_answer answer = { 0, NULL };
+	cleanup_engine struct engine *engine = NULL;
+	struct engine_request request = { .method = "GET", .path = "/info" };
+
+	(void)state;
+	if (engine_open(&engine, NULL, NULL, err))
+		return -1;
+	engine_hurry(engine, PROBE_MS);
+	if (!cJSON_AddStringToObject(info, "address", engine_address(engine)))
+		return error_memory(err);
+	if (engine_ask(engine, err))
+		return -1;
+	if (!cJSON_AddStringToObject(info, "engine", engine_told(engine)))
+		return error_memory(err);
+	if (engine_call(engine, &request, &answer, err))
+		return -1;
+	/* Whoever is behind a unix socket has this machine's devices. */
+	if (add_told(info, answer.json) || (!strncmp(engine_address(engine), "unix:", 5) && gpus_tell(info)))
+		return error_memory(err);
 	return 0;
 }
 
@@ -279,4 +336,15 @@ int docker_reap(struct state *state, const struct thing *thing, struct error *er
 	}
 	request.path = path;
 	return engine_call(engine, &request, NULL, err) && err->code != ENOENT ? error_wrap(err, "docker") : 0;
+}
+
+void docker_sweep(const struct sandbox *s)
+{
+	cleanup_things struct things things = { .count = 0 };
+	struct error ignored;
+
+	(void)list_engine(s->state, engine_address(docker_own(s)->engine), &things, &ignored);
+	for (size_t i = 0; i < things.count; i++)
+		if (!*things.list[i].owner && (things.list[i].kind == THING_BUILD || things.list[i].kind == THING_STORE))
+			(void)docker_reap(s->state, &things.list[i], &ignored);
 }

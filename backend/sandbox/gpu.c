@@ -314,3 +314,22 @@ int gpus_claim(struct gpus *gpus, const char *wanted, int count, const struct st
 		drop(gpus, gpus->count - 1);
 	return keep(folder, gpus, serial, err);
 }
+
+int gpus_tell(cJSON *info)
+{
+	cJSON *list = cJSON_AddArrayToObject(info, "gpus");
+	struct gpus gpus;
+	bool good = list;
+
+	gpus_find(&gpus, NULL, NULL);
+	for (size_t i = 0; i < gpus.count && good; i++) {
+		cJSON *gpu = cJSON_CreateObject();
+
+		good = cJSON_AddStringToObject(gpu, "id", gpus.list[i].id) && cJSON_AddStringToObject(gpu, "model", gpus.list[i].model) &&
+		       cJSON_AddItemToArray(list, gpu);
+		if (!good)
+			cJSON_Delete(gpu);
+	}
+	gpus_free(&gpus);
+	return good ? 0 : -1;
+}

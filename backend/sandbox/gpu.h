@@ -40,6 +40,9 @@ void gpus_free(struct gpus *gpus);
 int gpus_claim(struct gpus *gpus, const char *wanted, int count, const struct state *state, uint64_t serial,
 	       struct error *err);
 
+/* Adds "gpus": what this machine has, free or not, as [{id, model}]. -1 without memory. */
+int gpus_tell(cJSON *info);
+
 /* Exposed for tests: adds the devices of one specification. */
 int gpus_add_cdi(struct gpus *gpus, const char *text, size_t n, struct error *err);
 

@@ -56,16 +56,36 @@ static struct local *own(const struct sandbox *s)
 	return s->own;
 }
 
-static int local_probe(struct state *state, char *told, struct error *err)
+static int add_limits_told(cJSON *info)
 {
-	cleanup_free char *runtime = runtime_find(state, NULL, err);
-	struct network network;
+	static const char *const names[] = { "memory", "cpu", "pids" };
+	static const char *const of_user[] = { "not available", "advisory", "enforced" };
+	cJSON *limits = cJSON_AddObjectToObject(info, "limits");
 
+	for (size_t i = 0; i < 3; i++)
+		if (!cJSON_AddStringToObject(limits, names[i], geteuid() ? of_user[i] : "enforced"))
+			return -1;
+	return 0;
+}
+
+static int local_probe(struct state *state, cJSON *info, struct error *err)
+{
+	cleanup_free char *runtime = NULL;
+	struct network network;
+	int result;
+
+	if (!cJSON_AddNumberToObject(info, "cpus", (double)sysconf(_SC_NPROCESSORS_ONLN)) ||
+	    !cJSON_AddNumberToObject(info, "memory", (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE)) ||
+	    gpus_tell(info))
+		return error_memory(err);
+	runtime = runtime_find(state, NULL, err);
 	if (!runtime || network_choose("full", &network, err))
 		return -1;
-	(void)snprintf(told, 512, "%s, network: %s", runtime, network_told(&network));
+	result = cJSON_AddStringToObject(info, "runtime", runtime) && cJSON_AddStringToObject(info, "network", network_told(&network)) &&
+				 !add_limits_told(info)
+			 ? 0 : error_memory(err);
 	network_free(&network);
-	return 0;
+	return result;
 }
 
 static int local_open(struct sandbox *s, struct error *err)

@@ -57,6 +57,14 @@ grep -q "^interpfs ps: docker: the engine at unix://$T/engine/sock does not answ
 timeout 60 "$INTERPFS" doctor -o "state=$S" --reap >"$T/said" 2>&1; same "reap on an engine that hangs" 1 $?
 timeout 60 "$INTERPFS" doctor -o "state=$S" | grep strays >"$T/said"
 grep -q "^advice *strays *docker: the engine at unix://$T/engine/sock does not answer" "$T/said" || fail "doctor: $(cat "$T/said")"
+# Nor does it hold up the mount: what is known is shown, and meanwhile everything else answers.
+mount_it
+timeout 60 cat "$M/backends/docker/state" >"$T/state-read" & waiting=$!
+timeout 60 cat "$M/backends/local/state" "$M/status" "$M/sandboxes/slow/state" >/dev/null || fail "the mount waits for the engine"
+wait $waiting || fail "state of an engine that hangs"
+timeout 60 grep -rs . "$M/backends" >/dev/null || fail "a walk over backends"
+unmount_it
+kill -9 $(runner_pids) 2>/dev/null
 kill -CONT "$ENGINE_PID"
 pause_engine
 DOCKER_HOST=unix://$T/nowhere listed >"$T/said" 2>&1 && fail "ps without an engine"
@@ -69,6 +77,13 @@ same "containers" "/foreign running" "$(containers)"
 
 # The next mount makes an end of what was recorded.
 mount_it
+eventually 20 grep -q ready "$M/backends/docker/state"
+jq -e '(.engine | startswith("Docker ")) and .limits.memory == "enforced"' "$M/backends/docker/info.json" >/dev/null || fail "$(cat "$M/backends/docker/info.json")"
+pause_engine
+eventually 20 grep -q unavailable "$M/backends/docker/state"
+grep -q "^no engine answers at $T/engine/sock: start Docker, or set DOCKER_HOST" "$M/backends/docker/error" || fail "error: $(cat "$M/backends/docker/error")"
+resume_engine
+eventually 20 grep -q ready "$M/backends/docker/state"
 eventually 20 test ! -e "$S/sandboxes/${lab##*-}"
 rmdir "$M/sandboxes/slow"
 eventually 20 sh -c "[ \"\$('$INTERPFS' ps -o 'state=$S' | wc -l)\" = 1 ]"
