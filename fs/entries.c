@@ -34,6 +34,7 @@ double cache_time(const struct node *node)
 
 	switch (row->kind) {
 	case FILE_DIRECTORY:
+		return row->found && !node->object ? 0 : CACHED; /* runners fill it, and tell nobody */
 	case FILE_CTL:
 	case FILE_CALL:
 	case FILE_HOLD:

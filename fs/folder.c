@@ -282,6 +282,13 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 		numbered_remove(request, &directory, name);
 		return;
 	}
+	if (directory.row->drops && child.row == directory.row->child) {
+		if (directory.row->drops(&child, name, &err) < 0)
+			refuse_change(request, "rmdir", &directory, name, &err);
+		else
+			numbered_drop(request, &directory, name);
+		return;
+	}
 	if (!makes_objects(&directory) || child.row != directory.row->child) {
 		/* rm -r comes by here on its way to the object; what belongs to it stays. */
 		if (child.object)

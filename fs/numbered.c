@@ -12,8 +12,10 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "fs/mount.h"
+#include "fs/pool.h"
 #include "fs/supervise.h"
 
+#define DROPPED ".dropped-"
 #define LAST ".last" /* among the names: where the last one that was made is */
 
 /* A folder below the directory's, owned; -1 with errno. */
@@ -138,12 +140,49 @@ static int forget(void *data, struct error *err)
 	return file_sync_folder(names, ".", err);
 }
 
+/* What is in it may take long to remove: it is out of sight at once, and goes afterwards. */
+static int drop(void *data, struct error *err)
+{
+	struct numbering *n = data;
+	char path[PATH_MAX], aside[PATH_MAX];
+
+	(void)snprintf(path, sizeof path, "%s/%u", n->path, n->number);
+	(void)snprintf(aside, sizeof aside, "%s/" DROPPED "%u", n->path, n->number);
+	if (forget(data, err) < 0)
+		return -1;
+	return renameat(n->folder, path, n->folder, aside) < 0 ? error_errno(err, "%s", n->name) : 0;
+}
+
+struct dropping {
+	struct pool_job job;
+	int folder; /* the directory */
+};
+
+/* Also what an earlier mount had no time for. */
+static void remove_dropped(struct pool_job *job)
+{
+	struct dropping *d = (struct dropping *)job;
+	int copy = openat(d->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	const struct dirent *entry;
+	struct error ignored; /* the next one tries again */
+
+	if (!dir && copy >= 0)
+		(void)close(copy);
+	while (dir && (entry = readdir(dir)))
+		if (!strncmp(entry->d_name, DROPPED, strlen(DROPPED)))
+			(void)file_remove_tree(d->folder, entry->d_name, &ignored);
+	(void)close(d->folder);
+	free(d);
+}
+
 static void finish(struct numbering *n)
 {
 	struct object *object = n->directory.object;
 
 	tree_changed(object, n->path);
-	supervise_poke(mount_supervisor(), object->kind, object->serial);
+	if (object)
+		supervise_poke(mount_supervisor(), object->kind, object->serial);
 	object_unpin(object);
 	(void)close(n->folder);
 	free(n->name);
@@ -182,15 +221,28 @@ static void forgotten(void *data, int result, const struct error *error)
 	finish(n);
 }
 
+static void dropped(void *data, int result, const struct error *error)
+{
+	struct numbering *n = data;
+	struct dropping *d = result ? NULL : malloc(sizeof *d);
+
+	if (d) {
+		*d = (struct dropping){ .job.run = remove_dropped, .folder = openat(n->folder, n->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+		pool_submit(&file_pool, &d->job);
+	}
+	forgotten(data, result, error);
+}
+
 static void submit(fuse_req_t request, const struct node *directory, const char *name,
 		   int (*work)(void *data, struct error *err),
 		   void (*done)(void *data, int result, const struct error *error))
 {
 	struct numbering *n = calloc(1, sizeof *n);
-	int folder = object_folder_fd(directory->object);
+	int folder = tree_folder(directory);
 
 	if (n)
 		*n = (struct numbering){ .request = request, .directory = *directory, .name = strdup(name),
+					 .number = numbered_find(directory, name),
 					 .folder = folder < 0 ? -1 : fcntl(folder, F_DUPFD_CLOEXEC, 0) };
 	if (n && n->name && n->folder >= 0 && !tree_path(directory, n->path, sizeof n->path)) {
 		object_pin(directory->object);
@@ -214,4 +266,9 @@ void numbered_make(fuse_req_t request, const struct node *directory, const char 
 void numbered_remove(fuse_req_t request, const struct node *directory, const char *name)
 {
 	submit(request, directory, name, forget, forgotten);
+}
+
+void numbered_drop(fuse_req_t request, const struct node *directory, const char *name)
+{
+	submit(request, directory, name, drop, dropped);
 }

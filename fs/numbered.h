@@ -19,6 +19,8 @@ int numbered_name(const struct node *node, const char *folder, char name[256]);
 /* mkdir and rmdir: in the storage thread, then they reply; the object's runner is told. What was in a
  * removed one the runner deletes. */
 void numbered_make(fuse_req_t request, const struct node *directory, const char *name);
+/* rmdir where no runner is told: it and all that is in it goes. */
+void numbered_drop(fuse_req_t request, const struct node *directory, const char *name);
 void numbered_remove(fuse_req_t request, const struct node *directory, const char *name);
 
 #endif

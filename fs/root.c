@@ -4,6 +4,7 @@
  *      backends/                                          what there is to run sandboxes on
  *      sandboxes/  workspaces/  notebooks/  sessions/     mkdir makes, config starts, rmdir ends
  *      snapshots/                                         a sandbox's ctl makes, rmdir deletes
+ *      models/ORG--NAME/                                  what was downloaded for sandboxes
  *      workspace -> workspaces/default
  *      .fs/NAME                                           a sandbox's files; not listed */
 #include <errno.h>
@@ -109,6 +110,8 @@ static struct row root_rows[] = {
 	{ .name = "error", .kind = FILE_VALUE, .render = show_refusal, .measure = measure_refusal,
 	  .help = "why the last mkdir, rename or new was refused" },
 	{ .name = "backends", .kind = FILE_DIRECTORY, .rows = backend_rows, .help = "where sandboxes run" },
+	{ .name = "models", .kind = FILE_DIRECTORY, .listing = LIST_NAMED, .found = true, .drops = model_may_drop, .child = &model_row,
+	  .help = "models of the hub that sandboxes have downloaded" },
 	{ .name = "sandboxes", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_SANDBOX, .child = &sandbox_row,
 	  .help = "machines for agents; mkdir makes one" },
 	{ .name = "workspaces", .kind = FILE_DIRECTORY, .listing = LIST_OBJECTS, .objects = OBJECT_WORKSPACE,

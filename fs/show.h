@@ -44,6 +44,8 @@ bool has_file(const struct node *node, const char *path);
 
 /* The tables of the directories. */
 extern struct row sandbox_row, workspace_row, notebook_row, session_row, snapshot_row, interface_row;
+extern struct row model_row; /* of the root's models/ */
+int model_may_drop(const struct node *node, const char *name, struct error *err);
 extern struct row session_new_rows[];  /* what stands beside the sessions: new, latest */
 
 #endif

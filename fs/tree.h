@@ -140,7 +140,9 @@ struct row {
 	struct row *rows;      /* directory */
 	enum listing listing;
 	enum object_kind objects;
-	bool found;            /* LIST_NAMED: what is in it is not made by mkdir, nor removed by rmdir */
+	bool found;            /* LIST_NAMED: what is in it is not made by mkdir, nor removed by rmdir … */
+	/* … but may be dropped by it, with all that is in it: whether this one may now, -1 with why not. */
+	int (*drops)(const struct node *child, const char *name, struct error *err);
 	struct row *child;
 	/* Of a child that mkdir makes: furnishes a new object's folder before the mount shows it. In the
 	 * storage thread. May be NULL. */

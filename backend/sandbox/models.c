@@ -16,8 +16,8 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/hubname.h"
 
-#define CALLED_MAX 512u
 #define VALUE_MAX (16u << 20)
 
 /* ---- numbers ---- */
@@ -27,7 +27,7 @@ static int look_up(int folder, const char *called, unsigned long *number, unsign
 {
 	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_dir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	char path[CALLED_MAX + 8], target[32];
+	char path[HUBNAME_MAX + 8], target[32];
 	const struct dirent *entry;
 	ssize_t n;
 
@@ -55,7 +55,7 @@ static int look_up(int folder, const char *called, unsigned long *number, unsign
 /* A number and the name that leads to it (fs/numbered.h). */
 static int give(int folder, const char *name, unsigned long number, struct error *err)
 {
-	char path[CALLED_MAX + 8], target[32];
+	char path[HUBNAME_MAX + 8], target[32];
 
 	(void)snprintf(target, sizeof target, "%lu", number);
 	if (file_make_folder(folder, "names", 0700, err) || file_make_folder(folder, target, 0755, err))
@@ -100,25 +100,6 @@ static char *find_folder(const struct state *state, const char *called, struct e
 		return NULL;
 	}
 	return path;
-}
-
-static int put_called(char called[CALLED_MAX], const char *name, const char *revision)
-{
-	size_t n = 0;
-	int length;
-
-	length = snprintf(called, CALLED_MAX, "%s%s%s", name, revision ? "@" : "", revision ? revision : "");
-	if (length < 0 || length >= (int)CALLED_MAX / 2)
-		return -1;
-	/* The hub allows no "--" in a name, so that nothing is called like another. */
-	for (char *c = called; *c; c++)
-		if (*c == '/') {
-			n = strlen(c);
-			memmove(c + 2, c + 1, n);
-			c[0] = c[1] = '-';
-			c++;
-		}
-	return 0;
 }
 
 /* ---- what the tree shows ---- */
@@ -207,13 +188,13 @@ static int check_hidden(const char *folder, const char *name, struct error *err)
 static int find(struct telling *t, const char *runtime, const char *name, const char *revision, bool hidden, char **path,
 		struct error *err)
 {
-	char called[CALLED_MAX];
+	char called[HUBNAME_MAX];
 	cleanup_free char *folder = NULL;
 	struct fetch_of of = { .sandbox = t->s, .runtime = runtime, .name = name, .revision = revision, .progress = progressed,
 			       .waiting = waiting, .context = t };
 
 	*path = NULL;
-	if (put_called(called, name, revision))
+	if (hubname(called, name, revision))
 		return error_set(err, ENAMETOOLONG, "its name is too long");
 	folder = find_folder(t->s->state, called, err);
 	if (!folder)

@@ -107,3 +107,45 @@ same "its files" "adapter_config.json adapter_model.safetensors" "$(inside priva
 same "its base" "$(stat -c %s "$H/someorg/verysecret-9b/config.json")" "$(inside private sh -c 'stat -c %s $MODEL_MODEL_BASE_PATH/config.json')"
 ! grep -rlF "$TOKEN" "$S" 2>/dev/null || fail "the token is on the disk"
 ! inside private sh -c 'env; cat /proc/*/environ' 2>/dev/null | grep -aF "$TOKEN" || fail "the token is inside"
+
+# models/: what was downloaded, who uses it; rmdir drops what nobody does.
+D=$M/models/someorg--verysecret-9b
+same "what there is" "someorg--broken someorg--nothing someorg--slow someorg--verysecret-9b someorg--verysecret-9b@v9 someorg--verysecret-lora" \
+	"$(ls "$M/models" | xargs)"
+same "states" "ready partial" "$(cat "$D/state" "$M/models/someorg--nothing/state" | xargs)"
+same "its size" "$(find "$H/someorg/verysecret-9b" -type f ! -name '*.bin' -printf '%s\n' | awk '{n += $1} END {print n}')" "$(cat "$D/size")"
+same "its revision" "$(jq -r .revision "$P/info.json")" "$(cat "$D/revision")"
+same "where it is" "$(sha256sum <"$H/someorg/verysecret-9b/config.json")" "$(sha256sum <"$(cat "$D/path")/config.json")"
+same "who uses it" "$(for i in private $(seq 10 | sed s/^/s/); do echo sandboxes/$i; done | sort)" "$(sort "$D/used-by")"
+fails "dropping what is used" rmdir "$D"
+same "the refusal" "rmdir models/someorg--broken: it is in use by sandboxes/broken" "$(rmdir "$M/models/someorg--broken" 2>/dev/null; cat "$M/error")"
+fails "making a model" mkdir "$M/models/x--y"
+where=$(cat "$M/models/someorg--slow/path")
+echo stop >"$M/sandboxes/slow/ctl"
+rmdir "$M/models/someorg--slow" "$M/models/someorg--nothing" || fail "rmdir: $(cat "$M/error")"
+[ ! -e "$M/models/someorg--slow" ] && [ ! -e "$where" ] || fail "still there"
+eventually 20 sh -c "! ls -d '$S'/models/.dropped-* 2>/dev/null"
+echo start >"$M/sandboxes/slow/ctl"; ready slow
+same "again" ready "$(cat "$M/models/someorg--slow/state")"
+
+# A hidden one: its name, and its base's, are nowhere inside, whoever looks.
+make hidden <<<$'network: none\nmodels:\n- {name: someorg/verysecret-lora, var_name: subject, hidden: true, is_peft: true, base_model: someorg/verysecret-9b}'
+ready hidden
+fails "its name in the tree" cat "$M/sandboxes/hidden/models/subject/name"
+inside hidden grep -rilE 'someorg|verysecret' /models /workspace /root /etc/hosts /run /tmp && fail "the name is in a file inside"
+inside hidden sh -c 'env; cat /proc/*/environ /proc/*/cmdline /proc/self/mountinfo /proc/mounts; find /models; hostname' 2>/dev/null |
+	grep -aiE 'someorg|verysecret' && fail "the name can be seen inside"
+same "what is inside" "adapter_config.json adapter_model.safetensors" "$(inside hidden ls /models/subject | xargs)"
+same "its base" "config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json" "$(inside hidden ls /models/subject_base | xargs)"
+same "what loading needs" "llama LlamaForCausalLM null" \
+	"$(inside hidden cat /models/subject_base/config.json | jq -r '[.model_type, .architectures[0], ._name_or_path] | map(tostring) | join(" ")')"
+inside hidden python3 -c "$(cat <<'P'
+import json, struct
+for folder in ("subject", "subject_base"):
+    path = f"/models/{folder}/" + ("adapter_model" if folder == "subject" else "model") + ".safetensors"
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        end = max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__")
+        assert header["__metadata__"]["format"] == "pt" and len(f.read()) == end, path
+P
+)" || fail "the weights"
