@@ -19,8 +19,7 @@
 #include "fs/files.h"
 #include "fs/mount.h"
 #include "fs/supervise.h"
-
-#define SPEC_MAX (4u << 20)
+#include "fs/workspaces.h"
 
 void verdict_clear(struct verdict *verdict)
 {
@@ -29,22 +28,10 @@ void verdict_clear(struct verdict *verdict)
 	memset(verdict, 0, sizeof *verdict);
 }
 
-/* spec.json, owned by the caller; NULL when there is none. */
-static cJSON *read_spec(struct object *object)
-{
-	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
-	int folder = object_folder_fd(object);
-	struct error err;
-
-	if (folder < 0 || file_read(folder, "spec.json", &text, &err) < 0 || !text.data)
-		return NULL;
-	return cJSON_ParseWithLength(text.data, text.length);
-}
-
 static const char *sha_in_force(struct object *object)
 {
 	if (!object->sha) {
-		cJSON *spec = read_spec(object);
+		cJSON *spec = object_spec(object);
 		const char *sha = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, "text_sha256"));
 
 		object->sha = strdup(sha ? sha : "");
@@ -98,7 +85,7 @@ static int judge_config(const struct node *node, const char *text, size_t n, str
 	if (node->row->check && node->row->check(node, v->fields, true, v->references, &fault, &v->error) < 0)
 		return at_line(text, n, &fault, &v->error);
 	if (node->object && runs(node->object)) {
-		cJSON *spec = read_spec(node->object);
+		cJSON *spec = object_spec(node->object);
 		const cJSON *old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
 
 		if (old)
@@ -141,7 +128,7 @@ static bool is_mentioned(const char *text, size_t n, const char *name)
 /* A field that cannot change while the object runs, and that the text has changed for good. */
 static const char *find_frozen(const struct node *node, const char *text, size_t n, const cJSON *fields)
 {
-	cJSON *spec = read_spec(node->object);
+	cJSON *spec = object_spec(node->object);
 	const cJSON *old = cJSON_GetObjectItemCaseSensitive(spec, "fields");
 	const char *frozen = NULL;
 
@@ -270,8 +257,11 @@ static void step_finish(void *data, int result, const struct error *error)
 		if (s->what != WANT_NOTHING)
 			object->want.generation--; /* it never came to be */
 		files_object_changed(object);
-	} else if (s->what != WANT_NOTHING && s->want.generation > object->want.generation) {
-		object->want.generation = s->want.generation;
+	} else {
+		if (s->spec)
+			workspace_users_changed();
+		if (s->what != WANT_NOTHING && s->want.generation > object->want.generation)
+			object->want.generation = s->want.generation;
 	}
 	if (!object->removed)
 		supervise_poke(mount_supervisor(), object->kind, object->serial);

@@ -138,8 +138,6 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 	object->status = *status;
 	files_object_changed(object);
 	treefile_object_changed(object);
-	if (kind != OBJECT_WORKSPACE)
-		workspace_users_changed();
 	tree_changed(NULL, "status");
 }
 

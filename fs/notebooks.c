@@ -61,7 +61,7 @@ static int check_notebook(const struct node *node, const cJSON *fields, bool fin
 	if (refer(OBJECT_SANDBOX, name, references, err) < 0)
 		return -1;
 	sandbox = objects_find(OBJECT_SANDBOX, name->valuestring);
-	spec = sandbox ? show_spec(sandbox) : NULL;
+	spec = sandbox ? object_spec(sandbox) : NULL;
 	workspace = spec ? show_reference(spec, "workspace") : objects_find(OBJECT_WORKSPACE, "default");
 	cJSON_Delete(spec);
 	return workspace ? refer_to(workspace, references, err) : 0;

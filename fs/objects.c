@@ -1,7 +1,6 @@
 /* Two hash tables (by kind and name, by serial) and for each kind an array in order of serial. */
 #include "fs/objects.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,7 +15,7 @@
 #include "base/file.h"
 
 #define FOLDERS_OPEN 128 /* descriptors kept at most */
-#define SPEC_MAX (4u << 20)
+#define JSON_MAX (4u << 20)
 
 static struct {
 	struct state *state;
@@ -312,6 +311,19 @@ int object_folder_fd(struct object *object)
 	return object->folder;
 }
 
+cJSON *object_json(struct object *object, const char *path)
+{
+	cleanup_buffer struct buffer text = BUFFER(JSON_MAX);
+	int folder = object_folder_fd(object);
+	struct error err;
+
+	if (folder < 0 || file_read(folder, path, &text, &err) < 0 || !text.data)
+		return NULL;
+	return cJSON_ParseWithLength(text.data, text.length);
+}
+
+cJSON *object_spec(struct object *object) { return object_json(object, "spec.json"); }
+
 void object_refresh(struct object *object)
 {
 	int folder = object_folder_fd(object);
@@ -412,16 +424,10 @@ int objects_load(struct state *state, struct error *err)
 /* Whether spec.json's references name the serial. */
 static bool refers_to(struct object *object, uint64_t serial)
 {
-	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
-	struct error err;
-	int folder = object_folder_fd(object);
+	cJSON *spec = object_spec(object);
 	const cJSON *reference;
 	bool found = false;
-	cJSON *spec;
 
-	if (folder < 0 || file_read(folder, "spec.json", &text, &err) < 0 || !text.data)
-		return false;
-	spec = cJSON_ParseWithLength(text.data, text.length);
 	cJSON_ArrayForEach(reference, cJSON_GetObjectItemCaseSensitive(spec, "references")) {
 		const cJSON *number = cJSON_GetObjectItemCaseSensitive(reference, "serial");
 

@@ -7,6 +7,7 @@
 #ifndef INTERPFS_FS_OBJECTS_H
 #define INTERPFS_FS_OBJECTS_H
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -66,6 +67,10 @@ void object_unpin(struct object *object); /* frees a removed one with its last p
 
 /* Its folder's descriptor, borrowed until the loop's next turn. -1 with errno. */
 int object_folder_fd(struct object *object);
+
+/* A file of its as JSON, owned by the caller; NULL when it is none, or not there. spec: what is in force. */
+cJSON *object_json(struct object *object, const char *path);
+cJSON *object_spec(struct object *object);
 
 /* Reads want and status again. */
 void object_refresh(struct object *object);

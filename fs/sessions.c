@@ -61,7 +61,7 @@ static int check_session(const struct node *node, const cJSON *fields, bool fina
 		host = objects_find(OBJECT_NOTEBOOK, notebook->valuestring);
 	else if (cJSON_IsString(sandbox))
 		host = objects_find(OBJECT_SANDBOX, sandbox->valuestring);
-	spec = host ? show_spec(host) : NULL;
+	spec = host ? object_spec(host) : NULL;
 	used = spec ? show_reference(spec, "sandbox") : NULL;
 	if (used && refer_to(used, references, err) < 0) {
 		cJSON_Delete(spec);

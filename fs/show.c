@@ -20,19 +20,6 @@
 static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
 #define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
-static cJSON *read_json(struct object *object, const char *path)
-{
-	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
-	int folder = object_folder_fd(object);
-	struct error err;
-
-	if (folder < 0 || file_read(folder, path, &text, &err) < 0 || !text.data)
-		return NULL;
-	return cJSON_ParseWithLength(text.data, text.length);
-}
-
-cJSON *show_spec(struct object *object) { return read_json(object, "spec.json"); }
-
 struct object *show_reference(const cJSON *spec, const char *name)
 {
 	const cJSON *all = cJSON_GetObjectItemCaseSensitive(spec, "references");
@@ -186,7 +173,7 @@ static int folder_path(const struct object *object, char **path)
 int show_info(const struct node *node, struct buffer *out, struct error *err)
 {
 	struct object *object = node->object;
-	cleanup_json cJSON *info = cJSON_CreateObject(), *spec = show_spec(object), *runners = read_json(object, "info.json");
+	cleanup_json cJSON *info = cJSON_CreateObject(), *spec = object_spec(object), *runners = object_json(object, "info.json");
 	cJSON *config = spec ? cJSON_DetachItemFromObjectCaseSensitive(spec, "fields") : cJSON_CreateNull();
 	cJSON *references = spec ? references_now(spec) : NULL;
 	cleanup_free char *folder = NULL;
@@ -278,7 +265,7 @@ int show_interface_mcp(const struct node *node, struct buffer *out, struct error
 /* A session's server is that of the notebook, else of the sandbox, that it works in. */
 int show_session_mcp(const struct node *node, struct buffer *out, struct error *err)
 {
-	cleanup_json cJSON *spec = show_spec(node->object);
+	cleanup_json cJSON *spec = object_spec(node->object);
 	const struct object *object = show_reference(spec, "notebook");
 
 	return put_server(object ? object : show_reference(spec, "sandbox"), NULL, 0, out, err);
@@ -288,7 +275,7 @@ int show_session_mcp(const struct node *node, struct buffer *out, struct error *
 
 static struct object *referred(const struct node *node, const char *name)
 {
-	cleanup_json cJSON *spec = show_spec(node->object);
+	cleanup_json cJSON *spec = object_spec(node->object);
 
 	return show_reference(spec, name);
 }

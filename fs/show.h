@@ -27,8 +27,6 @@ bool show_has_sandbox(const struct node *node);
 bool show_has_notebook(const struct node *node);
 bool show_has_workspace(const struct node *node);
 
-/* spec.json, owned by the caller; NULL when nothing is in force. */
-cJSON *show_spec(struct object *object);
 /* What its references call `name`, as it is now; NULL when there is none (any more). */
 struct object *show_reference(const cJSON *spec, const char *name);
 /* "notebook probe, sandbox lab" by today's names, "" without. */

@@ -175,7 +175,7 @@ static void begun(void *data, int result, const struct error *error)
 /* {"generation":1,"text_sha256":"","fields":{the sandbox's},"references":{"sandbox","snapshot"}} */
 static char *make_spec(struct object *sandbox, struct error *err)
 {
-	cJSON *had = show_spec(sandbox), *spec = cJSON_CreateObject();
+	cJSON *had = object_spec(sandbox), *spec = cJSON_CreateObject();
 	cJSON *fields = cJSON_DetachItemFromObjectCaseSensitive(had, "fields");
 	cJSON *old = cJSON_GetObjectItemCaseSensitive(had, "references");
 	cJSON *from = cJSON_DetachItemFromObjectCaseSensitive(old, object_noun[OBJECT_SNAPSHOT]), *references;
@@ -267,7 +267,7 @@ int snapshot_complete(const char *text, size_t n, cJSON *fields, struct fault *f
 					    "local_dirs" };
 	const cJSON *from = cJSON_GetObjectItemCaseSensitive(fields, "from_snapshot");
 	struct object *snapshot = cJSON_IsString(from) ? objects_find(OBJECT_SNAPSHOT, from->valuestring) : NULL;
-	cJSON *spec = snapshot ? show_spec(snapshot) : NULL, *theirs = cJSON_GetObjectItemCaseSensitive(spec, "fields"), *field, *next, *old;
+	cJSON *spec = snapshot ? object_spec(snapshot) : NULL, *theirs = cJSON_GetObjectItemCaseSensitive(spec, "fields"), *field, *next, *old;
 	int result = 0;
 
 	for (size_t i = 0; theirs && !result && i < sizeof made / sizeof *made; i++) {
@@ -295,7 +295,7 @@ int snapshot_complete(const char *text, size_t n, cJSON *fields, struct fault *f
 
 static int show_config(const struct node *node, struct buffer *out, struct error *err)
 {
-	cJSON *spec = show_spec(node->object), *fields = cJSON_GetObjectItemCaseSensitive(spec, "fields"), *field, *next;
+	cJSON *spec = object_spec(node->object), *fields = cJSON_GetObjectItemCaseSensitive(spec, "fields"), *field, *next;
 	cleanup_free char *text = NULL;
 
 	for (field = fields ? fields->child : NULL; field; field = next) {

@@ -82,7 +82,7 @@ static char *make_line(struct object *object)
 	time_t since = (time_t)status->since;
 	char when[32] = "-";
 	struct tm tm;
-	cJSON *spec = object->want.generation ? show_spec(object) : NULL;
+	cJSON *spec = object->want.generation ? object_spec(object) : NULL;
 	size_t before;
 
 	if (since > 0 && gmtime_r(&since, &tm))

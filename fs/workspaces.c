@@ -6,8 +6,11 @@
 #include "fs/workspaces.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -120,18 +123,37 @@ static int reload(const struct node *node, const char *arguments, struct error *
 struct users {
 	struct object *workspace;
 	struct buffer *out;
+	struct timespec newest; /* when a config of theirs came into force */
 	int failed;
 };
+
+static struct timespec later(struct timespec a, struct timespec b)
+{
+	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec) ? a : b;
+}
 
 static int put_user(void *context, struct object *object)
 {
 	struct users *users = context;
-	cJSON *spec = show_spec(object);
+	cJSON *spec = object_spec(object);
+	struct stat st;
 
-	if (show_reference(spec, "workspace") == users->workspace
-	    && buffer_format(users->out, "%s/%s\n", object_folder[object->kind], object->name) < 0)
-		users->failed = -1;
+	if (show_reference(spec, "workspace") == users->workspace) {
+		if (buffer_format(users->out, "%s/%s\n", object_folder[object->kind], object->name) < 0)
+			users->failed = -1;
+		if (fstatat(object_folder_fd(object), "spec.json", &st, AT_SYMLINK_NOFOLLOW) == 0)
+			users->newest = later(users->newest, st.st_mtim);
+	}
 	cJSON_Delete(spec);
+	return users->failed;
+}
+
+static const enum object_kind user_kinds[] = { OBJECT_SANDBOX, OBJECT_NOTEBOOK, OBJECT_SESSION };
+
+static int find_users(struct users *users)
+{
+	for (size_t i = 0; i < sizeof user_kinds / sizeof *user_kinds && !users->failed; i++)
+		(void)objects_each(user_kinds[i], put_user, users);
 	return users->failed;
 }
 
@@ -139,25 +161,69 @@ static int show_users(const struct node *node, struct buffer *out, struct error 
 {
 	struct users users = { .workspace = node->object, .out = out };
 
-	if (objects_each(OBJECT_SANDBOX, put_user, &users) || objects_each(OBJECT_NOTEBOOK, put_user, &users)
-	    || objects_each(OBJECT_SESSION, put_user, &users))
-		return error_memory(err);
-	return 0;
+	return find_users(&users) ? error_memory(err) : 0;
 }
 
-static int users_changed(void *context, struct object *object)
+/* What used-by said when it was last looked at, and since when. */
+struct said {
+	uint64_t serial;
+	char *text;
+	struct timespec since;
+	struct said *next;
+};
+
+static struct said *all_said;
+static struct timespec config_came;
+
+void workspace_users_changed(void) { (void)clock_gettime(CLOCK_REALTIME, &config_came); }
+
+/* When anybody's name or config last became another. */
+static struct timespec users_changed(void)
 {
-	(void)context;
-	tree_changed(object, "used-by");
-	return 0;
+	struct timespec when = config_came;
+
+	for (size_t i = 0; i < sizeof user_kinds / sizeof *user_kinds; i++)
+		when = later(when, objects_changed(user_kinds[i]));
+	return when;
 }
 
-void workspace_users_changed(void) { (void)objects_each(OBJECT_WORKSPACE, users_changed, NULL); }
+static struct said *said_of(const struct object *workspace)
+{
+	struct said *said = all_said;
+
+	while (said && said->serial != workspace->serial)
+		said = said->next;
+	if (!said && (said = calloc(1, sizeof *said))) {
+		said->serial = workspace->serial;
+		said->next = all_said;
+		all_said = said;
+	}
+	return said;
+}
+
+static void measure_users(const struct node *node, struct stat *st)
+{
+	cleanup_buffer struct buffer text = BUFFER(64u << 20);
+	struct users users = { .workspace = node->object, .out = &text, .newest = object_made(node->object) };
+	struct said *said = find_users(&users) ? NULL : said_of(node->object);
+	const char *now = text.data ? text.data : "";
+
+	st->st_size = (off_t)text.length;
+	st->st_mtim = users.newest;
+	if (!said)
+		return;
+	if (!said->text || strcmp(said->text, now) != 0) {
+		said->since = said->text ? users_changed() : users.newest;
+		free(said->text);
+		said->text = strdup(now);
+	}
+	st->st_mtim = said->since;
+}
 
 /* The workspace of something that uses one; NULL without. */
 static struct object *workspace_of(struct object *user)
 {
-	cJSON *spec = show_spec(user);
+	cJSON *spec = object_spec(user);
 	struct object *workspace = spec ? show_reference(spec, "workspace") : NULL;
 
 	cJSON_Delete(spec);
@@ -198,7 +264,7 @@ static struct row workspace_rows[] = {
 	{ .name = "files", .kind = FILE_TREE, .help = "lands in the sandbox's /workspace/files" },
 	{ .name = "init.py", .kind = FILE_DOCUMENT, .help = "run in each kernel before the agent starts" },
 	{ .name = "docs.md", .kind = FILE_VALUE, .help = "the libraries' documentation, for a prompt" },
-	{ .name = "used-by", .kind = FILE_VALUE, .render = show_users, .help = "what uses it" },
+	{ .name = "used-by", .kind = FILE_VALUE, .render = show_users, .measure = measure_users, .help = "what uses it" },
 	{ .name = "error", .kind = FILE_VALUE, .render = show_error, .measure = measure_error, .own = true, .help = "why the last write was refused" },
 	{ .name = "ctl", .kind = FILE_CTL, .commands = workspace_commands, .help = "takes commands; reading lists them" },
 	{ .name = NULL },

@@ -12,7 +12,7 @@ int workspace_furnish(int folder, struct error *err);
 /* The default workspace, made if it is not there. Once, when objects are loaded. */
 int workspace_make_default(struct error *err);
 
-/* What uses a workspace may have changed. */
+/* A config came into force: who uses which workspace may be another now. */
 void workspace_users_changed(void);
 
 /* A file below libraries/ or skills/ was written, moved or removed: its runner looks. From the loop. */

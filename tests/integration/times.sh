@@ -64,3 +64,15 @@ unmount_it; mount_it
 for f in "$L/state:$state" "$L/config:$config" "$L/ctl:$made" "$L/mcp.json:$made"; do kept "a remount" "${f%:*}" "${f##*:}"; done
 same "older than the first mkdir, or of the future" "" "$(find "$M" -type f \( ! -newermt "@$(echo "$made" | cut -d. -f1)" -o -newermt '1 minute' \) | grep -v workspaces)"
 [ "$(time_of "$W/used-by")" != 0 ] || fail "1970"
+
+# What uses a workspace: it stays while those who do come and go to work, and changes when one joins or leaves.
+used=$(time_of "$W/used-by")
+echo start >"$L/ctl" && echo wait >"$L/ctl" || fail "start"
+kept "a start" "$W/used-by" "$used"
+mkdir "$M/sandboxes/second"
+kept "mkdir" "$W/used-by" "$used"
+a=$(now); echo 'timeout: 60' >"$M/sandboxes/second/config" && echo wait >"$M/sandboxes/second/ctl" || fail "second"; b=$(now)
+grep -q sandboxes/second "$W/used-by" || fail "used-by: $(cat "$W/used-by")"
+between "another user" "$W/used-by" "$a" "$b"
+a=$(now); rmdir "$M/sandboxes/second"; b=$(now)
+between "one user less" "$W/used-by" "$a" "$b"
