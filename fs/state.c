@@ -499,3 +499,11 @@ int object_open(const struct state *state, enum object_kind kind, uint64_t seria
 	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[kind], serial);
 	return file_open_folder(state->fd, path, err);
 }
+
+int object_delete(const struct state *state, enum object_kind kind, uint64_t serial, struct error *err)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[kind], serial);
+	return file_remove_tree(state->fd, path, err);
+}

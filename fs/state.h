@@ -83,6 +83,9 @@ int state_each_name(struct state *state, enum object_kind kind,
 int state_each_serial(struct state *state, enum object_kind kind,
 		      int (*visit)(void *context, uint64_t serial), void *context, struct error *err);
 
+/* The object's folder with all that is in it; 0 too when it is gone. */
+int object_delete(const struct state *state, enum object_kind kind, uint64_t serial, struct error *err);
+
 /* A descriptor of the object's folder that the caller closes, or -1. */
 int object_open(const struct state *state, enum object_kind kind, uint64_t serial, struct error *err);
 

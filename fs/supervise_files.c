@@ -3,12 +3,9 @@
 #include "fs/supervise.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/failpoint.h"
-#include "base/file.h"
 
 int supervise_want(const struct state *state, enum object_kind kind, uint64_t serial,
 		   enum want_what what, struct want *want, struct error *err)
@@ -35,7 +32,6 @@ int supervise_remove(struct state *state, enum object_kind kind, const char *nam
 {
 	cleanup_close int folder = object_open(state, kind, serial, err);
 	struct want want;
-	char path[64];
 
 	if (folder < 0 || want_read(folder, &want, err) < 0)
 		return -1;
@@ -48,8 +44,7 @@ int supervise_remove(struct state *state, enum object_kind kind, const char *nam
 	failpoint("remove-forgotten");
 	if (want.generation)
 		return 0;
-	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[kind], serial);
-	return file_remove_tree(state->fd, path, err);
+	return object_delete(state, kind, serial, err);
 }
 
 void supervise_undo(struct state *state, enum object_kind kind, const char *name, uint64_t serial)

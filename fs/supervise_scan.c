@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +89,6 @@ static bool finish_document(struct supervisor *s, struct object *o, int folder)
 static bool finish_removal(struct supervisor *s, struct object *o, int folder)
 {
 	struct error err;
-	char path[64];
 
 	if (o->want.generation) {
 		if (o->want.what != WANT_REMOVED &&
@@ -100,8 +98,7 @@ static bool finish_removal(struct supervisor *s, struct object *o, int folder)
 	}
 	if (runner_alive(folder, NULL))
 		return false;
-	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[o->kind], o->serial);
-	if (file_remove_tree(s->state->fd, path, &err) < 0) {
+	if (object_delete(s->state, o->kind, o->serial, &err) < 0) {
 		supervise_log(s, o, "%s", err.text);
 		return false;
 	}
