@@ -23,6 +23,7 @@
 
 #include "backend/runners.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/program.h"
@@ -31,14 +32,6 @@
 #define EXIT_HELD 75
 #define DRAIN_MS 5000
 #define LOOK_MS 30000 /* how often it looks whether its folder is there */
-
-int64_t runner_now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 struct state *runner_state(struct runner *r) { return &r->state; }
 enum object_kind runner_kind(struct runner *r) { return r->kind; }
@@ -176,7 +169,7 @@ void runner_hold_calls(struct runner *r, bool hold) { r->holding = hold; }
 
 int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err)
 {
-	int64_t end = timeout_ms < 0 ? -1 : runner_now_ms() + timeout_ms;
+	int64_t end = timeout_ms < 0 ? -1 : clock_ms() + timeout_ms;
 
 	runner_uncork(r);
 	/* The request of a call was lent until now. */
@@ -185,7 +178,7 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 			buffer_free(&c->request);
 	*event = (struct runner_event){ .kind = RUNNER_TIMEOUT, .fd = -1 };
 	for (;;) {
-		int64_t left = end < 0 ? -1 : end - runner_now_ms();
+		int64_t left = end < 0 ? -1 : end - clock_ms();
 		long ready;
 
 		if (left < 0 && end >= 0)
@@ -208,8 +201,8 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 			return 0;
 		if (runner_pump(r, left < 0 || left > LOOK_MS ? LOOK_MS : left, &ready, &event->revents, err) < 0)
 			return -1;
-		if (runner_now_ms() - r->looked >= LOOK_MS) {
-			r->looked = runner_now_ms();
+		if (clock_ms() - r->looked >= LOOK_MS) {
+			r->looked = clock_ms();
 			if (folder_vanished(r))
 				r->poked = true;
 		}
@@ -224,7 +217,7 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 			event->fd = r->watched[ready].fd;
 			return 0;
 		}
-		if (end >= 0 && runner_now_ms() >= end)
+		if (end >= 0 && clock_ms() >= end)
 			return 0;
 	}
 }
@@ -234,7 +227,7 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 static int take_lock(struct runner *r, struct error *err)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	int64_t end = runner_now_ms() + 2000;
+	int64_t end = clock_ms() + 2000;
 
 	r->lock = openat(r->folder, "run/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (r->lock < 0)
@@ -247,7 +240,7 @@ static int take_lock(struct runner *r, struct error *err)
 			return error_errno(err, "run/lock");
 		if (runner_alive(r->folder, &pid))
 			return error_set(err, EBUSY, "process %d runs it", pid);
-		if (runner_now_ms() > end)
+		if (clock_ms() > end)
 			return error_set(err, EBUSY, "another process holds run/lock");
 		(void)nanosleep(&pause, NULL);
 	}

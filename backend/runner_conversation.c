@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/frame.h"
 #include "base/talk.h"
@@ -196,7 +197,7 @@ static void remember_stale(struct conversation *c, const char *path)
 	else
 		c->n_stale++;
 	if (c->fd >= 0 && !c->stuck_since && !c->runner->corked)
-		c->stuck_since = runner_now_ms();
+		c->stuck_since = clock_ms();
 }
 
 /* Puts the notices that wait into `out`, as the files are now, up to a frame's worth of them. */
@@ -234,8 +235,8 @@ void runner_flush_watcher(struct conversation *c)
 	if (!c->out.length && !c->n_stale)
 		c->stuck_since = 0;
 	else if (c->out.length + c->n_stale < before || !c->stuck_since)
-		c->stuck_since = runner_now_ms();
-	else if (runner_now_ms() - c->stuck_since > STUCK_MS)
+		c->stuck_since = clock_ms();
+	else if (clock_ms() - c->stuck_since > STUCK_MS)
 		runner_hang_up(c);
 }
 

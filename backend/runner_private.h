@@ -79,7 +79,6 @@ struct runner {
 	bool removed;                 /* the folder is gone: nothing may be written any more */
 };
 
-int64_t runner_now_ms(void);
 
 /* runner_conversation.c */
 bool runner_notices_wait(const struct runner *r);         /* some notice found no room */

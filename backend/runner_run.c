@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/launch.h"
 
 extern char **environ;
@@ -39,7 +40,7 @@ static int drain_pipe(int fd, struct buffer *out)
 int runner_run(struct runner *r, char *const argv[], char *const envp[], int timeout_ms,
 	       struct buffer *out, int *status, struct error *err)
 {
-	int64_t end = timeout_ms < 0 ? INT64_MAX : runner_now_ms() + timeout_ms;
+	int64_t end = timeout_ms < 0 ? INT64_MAX : clock_ms() + timeout_ms;
 	cleanup_close int in = -1;
 	cleanup_close int ended = -1;
 	bool late = false, open = true;
@@ -58,7 +59,7 @@ int runner_run(struct runner *r, char *const argv[], char *const envp[], int tim
 	while (ended >= 0) {
 		struct pollfd p[2] = { { .fd = open ? in : -1, .events = POLLIN },
 				       { .fd = ended, .events = POLLIN } };
-		int64_t left = end == INT64_MAX ? -1 : end - runner_now_ms();
+		int64_t left = end == INT64_MAX ? -1 : end - clock_ms();
 
 		if (left <= 0 && end != INT64_MAX) {
 			late = true;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/secret.h"
 
 #define SHORTEST 8   /* what is shorter is none: it would cut words apart */
@@ -38,9 +39,9 @@ void runner_take_secrets(struct runner *r, const void *text, size_t n)
 
 int runner_hear(struct runner *r, int timeout_ms, struct error *err)
 {
-	int64_t end = runner_now_ms() + timeout_ms, left;
+	int64_t end = clock_ms() + timeout_ms, left;
 
-	while (!r->told && !r->terminated && (left = end - runner_now_ms()) > 0)
+	while (!r->told && !r->terminated && (left = end - clock_ms()) > 0)
 		if (runner_pump(r, left, NULL, NULL, err) < 0)
 			return -1;
 	return 0;
@@ -53,7 +54,7 @@ const char *runner_secret(struct runner *r, const char *name)
 
 int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err)
 {
-	int64_t began = runner_now_ms(), end = timeout_ms < 0 ? INT64_MAX : began + timeout_ms;
+	int64_t began = clock_ms(), end = timeout_ms < 0 ? INT64_MAX : began + timeout_ms;
 
 	for (;;) {
 		const char *missing = NULL;
@@ -70,7 +71,7 @@ int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct 
 			return 0;
 		if (r->told && end > began + LATE_MS)
 			end = began + LATE_MS;
-		left = end == INT64_MAX ? -1 : end - runner_now_ms();
+		left = end == INT64_MAX ? -1 : end - clock_ms();
 		if ((end != INT64_MAX && left <= 0) || r->terminated)
 			return error_set(err, ENOKEY, "the secret %s is not known; set it in the mount's "
 					 "environment or its env_file", missing);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/frame.h"
 #include "base/talk.h"
@@ -289,11 +290,11 @@ void runner_end_all(struct runner *r, int code, const char *text)
 
 void runner_drain(struct runner *r, int timeout_ms)
 {
-	int64_t end = runner_now_ms() + timeout_ms;
+	int64_t end = clock_ms() + timeout_ms;
 	struct error ignored;
 
 	for (;;) {
-		int64_t left = end - runner_now_ms();
+		int64_t left = end - clock_ms();
 		bool unsent = false;
 
 		for (struct conversation *c = r->conversations; c; c = c->next)

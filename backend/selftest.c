@@ -18,8 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 #define JOBS 64
 
@@ -30,19 +31,11 @@ struct job {
 	long long due;
 };
 
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void add_job(struct job *jobs, struct conversation *c, int left, int ms, bool log)
 {
 	for (int i = 0; i < JOBS; i++)
 		if (!jobs[i].conversation) {
-			jobs[i] = (struct job){ c, left, ms, 1, log, now_ms() + ms };
+			jobs[i] = (struct job){ c, left, ms, 1, log, clock_ms() + ms };
 			return;
 		}
 	conversation_end(c, EAGAIN, 0, "too many");
@@ -115,7 +108,7 @@ static void closed(struct job *jobs, struct conversation *c, bool gone)
 /* Does what is due; returns the ms until the next. */
 static int work(struct runner *r, struct job *jobs)
 {
-	long long next = -1, now = now_ms();
+	long long next = -1, now = clock_ms();
 
 	for (int i = 0; i < JOBS; i++) {
 		struct job *j = &jobs[i];

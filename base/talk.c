@@ -10,10 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/passing.h"
 
 #define OUT_MAX (64u << 20)
@@ -224,17 +224,9 @@ int talk_take(struct talk *talk, struct talk_message *message, struct error *err
 	}
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int talk_wait(struct talk *talk, int timeout_ms, struct talk_message *message, struct error *err)
 {
-	int64_t end = timeout_ms < 0 ? INT64_MAX : now_ms() + timeout_ms;
+	int64_t end = timeout_ms < 0 ? INT64_MAX : clock_ms() + timeout_ms;
 
 	for (;;) {
 		struct pollfd p = { .fd = talk->fd, .events = POLLIN };
@@ -243,7 +235,7 @@ int talk_wait(struct talk *talk, int timeout_ms, struct talk_message *message, s
 
 		if (got)
 			return got;
-		left = end == INT64_MAX ? -1 : end - now_ms();
+		left = end == INT64_MAX ? -1 : end - clock_ms();
 		if (end != INT64_MAX && left <= 0)
 			return error_set(err, ETIMEDOUT, "no answer within %d ms", timeout_ms);
 		if (talk->out.length)
@@ -261,7 +253,7 @@ int talk_call(int folder, const char *name, const void *request, size_t n, int t
 {
 	struct talk talk;
 	struct talk_message m;
-	int64_t end = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t end = timeout_ms < 0 ? -1 : clock_ms() + timeout_ms;
 	int result = -1;
 
 	if (passed)
@@ -271,7 +263,7 @@ int talk_call(int folder, const char *name, const void *request, size_t n, int t
 	if (talk_ask(&talk, name, request, n, err) < 0)
 		goto done;
 	for (;;) {
-		int64_t left = end < 0 ? -1 : end - now_ms();
+		int64_t left = end < 0 ? -1 : end - clock_ms();
 		struct error ignored;
 
 		if (talk_wait(&talk, end < 0 ? -1 : left > 0 ? (int)left : 0, &m, err) < 0) {

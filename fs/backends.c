@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "fs/coming.h"
 #include "fs/loop.h"
@@ -54,7 +55,7 @@ static void ended(struct loop_watch *watch, uint32_t events)
 	loop_unwatch(watch);
 	(void)close(watch->fd);
 	watch->fd = -1;
-	s->ended = loop_now();
+	s->ended = clock_ms();
 	s->running = false;
 	let_go(s);
 }
@@ -63,7 +64,7 @@ static bool is_fresh(const struct sample *s)
 {
 	int64_t took = s->ended - s->began, good = took * FRESH_TIMES > FRESH_MS ? took * FRESH_TIMES : FRESH_MS;
 
-	return s->ended && loop_now() - s->ended < good;
+	return s->ended && clock_ms() - s->ended < good;
 }
 
 static void begin(struct sample *s)
@@ -71,7 +72,7 @@ static void begin(struct sample *s)
 	const char *const words[] = { "backend", s->name, objects_state()->path, NULL };
 	struct error err;
 
-	s->began = loop_now();
+	s->began = clock_ms();
 	s->ended = s->began; /* where it cannot be started, it is not tried at once again */
 	s->watch.ready = ended;
 	s->watch.data = s;

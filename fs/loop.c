@@ -13,10 +13,11 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <fuse_lowlevel.h>
+
+#include "base/clock.h"
 
 #define EVENTS 64
 
@@ -34,14 +35,6 @@ static struct {
 	int failure; /* what ended the session, 0 when it was unmounted */
 } loop = { .epoll = -1, .post_watch = { .fd = -1 }, .signal_watch = { .fd = -1 },
 	   .lock = PTHREAD_MUTEX_INITIALIZER };
-
-int64_t loop_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 int loop_watch(struct loop_watch *watch, uint32_t events, struct error *err)
 {
@@ -85,7 +78,7 @@ void loop_set_timer(struct loop_timer *timer, int64_t in_ms)
 	struct loop_timer **t = &loop.timers;
 
 	loop_clear_timer(timer);
-	timer->at = loop_now() + in_ms;
+	timer->at = clock_ms() + in_ms;
 	while (*t && (*t)->at <= timer->at)
 		t = &(*t)->next;
 	timer->next = *t;
@@ -95,7 +88,7 @@ void loop_set_timer(struct loop_timer *timer, int64_t in_ms)
 
 static void fire_timers(void)
 {
-	int64_t now = loop_now();
+	int64_t now = clock_ms();
 
 	while (loop.timers && loop.timers->at <= now) {
 		struct loop_timer *timer = loop.timers;
@@ -209,7 +202,7 @@ static int wait_time(void)
 
 	if (!loop.timers)
 		return -1;
-	ms = loop.timers->at - loop_now();
+	ms = loop.timers->at - clock_ms();
 	return ms < 0 ? 0 : ms > 60000 ? 60000 : (int)ms;
 }
 

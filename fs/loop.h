@@ -31,7 +31,6 @@ struct loop_timer {
 	struct loop_timer *next;
 };
 
-int64_t loop_now(void); /* ms */
 void loop_set_timer(struct loop_timer *timer, int64_t in_ms);
 void loop_clear_timer(struct loop_timer *timer);
 

@@ -49,7 +49,7 @@ static bool names_it(const struct users *users, const cJSON *spec)
 static int put_user(void *context, struct object *object)
 {
 	struct users *users = context;
-	cJSON *spec = object_at_rest(object) ? NULL : show_spec(object);
+	cJSON *spec = object_at_rest(object) ? NULL : object_spec(object);
 
 	if (names_it(users, spec) && buffer_format(users->out, "%s%s/%s", users->out->length ? users->between : "",
 						   object_folder[object->kind], object->name) < 0)

@@ -27,14 +27,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-
-int64_t supervise_now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+#include "base/clock.h"
 
 void supervise_log(struct supervisor *s, const struct object *o, const char *format, ...)
 {
@@ -282,7 +275,7 @@ static void output_event(struct supervisor *s, struct object *o)
 
 static void retry_waiting(struct supervisor *s)
 {
-	int64_t now = supervise_now_ms(), next = INT64_MAX;
+	int64_t now = clock_ms(), next = INT64_MAX;
 
 	for (size_t i = 0; s->waiting && i < BUCKETS; i++) {
 		for (struct object *o = s->buckets[i]; o;) {

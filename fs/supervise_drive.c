@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 
@@ -63,10 +63,8 @@ static void write_for_runner(struct supervisor *s, struct object *o, int folder,
 static bool finish_removal(struct supervisor *s, struct object *o)
 {
 	struct error err;
-	char path[64];
 
-	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[o->kind], o->serial);
-	if (file_remove_tree(s->state->fd, path, &err) < 0) {
+	if (object_delete(s->state, o->kind, o->serial, &err) < 0) {
 		supervise_log(s, o, "%s", err.text);
 		return false;
 	}
@@ -132,7 +130,7 @@ static void last_words(int folder, char *text, size_t size)
 /* Notes that a runner ended before its time; false when it did so too often. */
 static bool may_restart(struct object *o)
 {
-	int64_t now = supervise_now_ms();
+	int64_t now = clock_ms();
 	int oldest = 0, recent = 0;
 
 	for (int i = 0; i < DEATHS; i++) {
@@ -194,7 +192,7 @@ void supervise_wait_longer(struct supervisor *s, struct object *o)
 	l->retry_pause = l->retry_pause ? l->retry_pause * 2 : 5;
 	if (l->retry_pause > 500)
 		l->retry_pause = 500;
-	l->retry_at = supervise_now_ms() + l->retry_pause;
+	l->retry_at = clock_ms() + l->retry_pause;
 	supervise_arm(s, l->retry_pause);
 }
 

@@ -95,7 +95,6 @@ struct supervisor {
 	unsigned forgotten;             /* counts objects that went */
 };
 
-int64_t supervise_now_ms(void);
 int supervise_source(struct supervisor *s, struct source *source, int fd, uint32_t events);
 void supervise_unsource(struct supervisor *s, struct source *source);
 void supervise_wake(struct supervisor *s); /* lets supervise_step be called soon */

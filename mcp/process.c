@@ -9,10 +9,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 extern char **environ;
 
@@ -116,23 +116,15 @@ int process_start(struct process *p, const char *const *argv, const char *const 
 	return 0;
 }
 
-static long now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000L + t.tv_nsec / 1000000L;
-}
-
 /* Whether the process has ended and is reaped, waiting for it at most ms. */
 static int ended(const struct process *p, int ms)
 {
-	long until = now_ms() + ms;
+	long until = clock_ms() + ms;
 
 	for (;;) {
 		struct pollfd end = { .fd = p->pidfd, .events = POLLIN };
 		pid_t got = waitpid(p->pid, NULL, WNOHANG);
-		long left = until - now_ms();
+		long left = until - clock_ms();
 
 		if (got == p->pid || (got < 0 && errno == ECHILD))
 			return 1; /* or somebody else has reaped it */

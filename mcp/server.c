@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "commands.h"
 #include "mcp/jsonrpc.h"
@@ -25,14 +25,6 @@
 #include "mcp/target.h"
 
 #define OUT_HIGH (4u << 20) /* bytes unsent: nothing more is taken until the client reads */
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* A sandbox of execution_mode none gives nothing but the functions of its interfaces. */
 static bool gives_nothing(int folder)
@@ -135,7 +127,7 @@ static int read_lines(struct server *s, struct jsonrpc_reader *reader, struct er
 		return -1;
 	while ((got = jsonrpc_line(reader, &line, &length, &why)) != 0)
 		if ((got < 0 ? server_refuse_line(s, why.text, err) :
-			       server_take_line(s, line, length, now_ms(), err)) < 0)
+			       server_take_line(s, line, length, clock_ms(), err)) < 0)
 			return -1;
 	return 1;
 }
@@ -147,7 +139,7 @@ static int turn(struct server *s, struct jsonrpc_reader *reader, int signals, st
 	struct server_call *calls[CALLS_MAX], *call;
 	bool full = s->out.length > OUT_HIGH;
 	nfds_t n = 3;
-	int status = 1, wait = server_tell_progress(s, now_ms());
+	int status = 1, wait = server_tell_progress(s, clock_ms());
 
 	fds[0] = (struct pollfd){ .fd = signals, .events = POLLIN };
 	fds[1] = (struct pollfd){ .fd = full ? -1 : STDIN_FILENO, .events = POLLIN };
@@ -164,7 +156,7 @@ static int turn(struct server *s, struct jsonrpc_reader *reader, int signals, st
 	if (fds[0].revents || (fds[2].revents & (POLLERR | POLLNVAL)))
 		return 0;
 	for (nfds_t i = 3; i < n; i++)
-		if ((fds[i].revents || calls[i - 3]->tool.waits_until) && server_step_call(s, calls[i - 3], now_ms(), err) < 0)
+		if ((fds[i].revents || calls[i - 3]->tool.waits_until) && server_step_call(s, calls[i - 3], clock_ms(), err) < 0)
 			return -1;
 	if (fds[1].revents)
 		status = read_lines(s, reader, err);
@@ -176,10 +168,10 @@ static int turn(struct server *s, struct jsonrpc_reader *reader, int signals, st
 /* What is ready when the end comes is still sent, if the client takes it soon. */
 static void send_rest(struct buffer *out)
 {
-	int64_t until = now_ms() + 1000;
+	int64_t until = clock_ms() + 1000;
 	struct error ignored;
 
-	while (out->length && now_ms() < until) {
+	while (out->length && clock_ms() < until) {
 		struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
 
 		if (poll(&p, 1, 100) < 0 || (p.revents & POLLERR) || send_some(out, &ignored) < 0)

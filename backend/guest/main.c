@@ -40,6 +40,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 enum { LISTENING = 3, RECORD = 4, ALIVE = 5, ENVIRONMENT = 6 };
 
 #define TIMEOUT_GRACE_MS 1000
@@ -49,13 +51,7 @@ enum { LISTENING = 3, RECORD = 4, ALIVE = 5, ENVIRONMENT = 6 };
 
 static int deadline_timer = -1;
 
-int64_t guest_now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+int64_t guest_now(void) { return clock_ms(); }
 
 /* How it ended is to survive what comes next; that it started is of no use after a power cut. */
 static void record(const char *why, int code, bool ended)

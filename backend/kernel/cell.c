@@ -12,6 +12,7 @@
 #include "backend/kernel/parts.h"
 #include "base/cellstatus.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/fragment.h"
 
@@ -321,7 +322,7 @@ int cell_clear(struct cell *cell, struct error *err)
 
 int cell_begin(struct cell *cell, struct error *err)
 {
-	cell->started = notebook_now();
+	cell->started = clock_seconds();
 	return cell->busy ? 0 : cell_append_status(cell, "busy", -1, err);
 }
 
@@ -340,5 +341,5 @@ int cell_finish(struct cell *cell, const char *state, struct error *err)
 	if (cell->count < 0 && show_count(cell, -1, err) < 0)
 		return -1;
 	cell_announce(cell);
-	return cell_append_status(cell, state, cell->started > 0 ? notebook_now() - cell->started : -1, err);
+	return cell_append_status(cell, state, cell->started > 0 ? clock_seconds() - cell->started : -1, err);
 }

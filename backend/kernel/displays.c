@@ -7,6 +7,7 @@
 
 #include "backend/kernel/parts.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define DISPLAYS_MAX 10000      /* the oldest is forgotten: it can no longer be updated */
 #define PENDING_MAX (16u << 20) /* of updates that wait; more are written at once */
@@ -114,11 +115,11 @@ static int replace_output(struct cell *cell, unsigned int output, struct json co
 
 static int rewrite(struct notebook *nb, const struct display *d, struct json content, struct error *err)
 {
-	double began = notebook_now(), ended;
+	double began = clock_seconds(), ended;
 	struct cell *cell = cell_find(nb, d->cell, err);
 	int result = cell ? replace_output(cell, d->output, content, err) : -1;
 
-	ended = notebook_now();
+	ended = clock_seconds();
 	nb->rewrite_after = (nb->rewrite_after > ended ? nb->rewrite_after : ended) + REST * (ended - began);
 	return result;
 }
@@ -129,7 +130,7 @@ static bool postpone(struct notebook *nb, struct display *d, struct json content
 	char *copy;
 
 	drop_pending(nb, d);
-	if (notebook_now() >= nb->rewrite_after || content.length > PENDING_MAX - nb->pending)
+	if (clock_seconds() >= nb->rewrite_after || content.length > PENDING_MAX - nb->pending)
 		return false;
 	copy = malloc(content.length);
 	if (!copy)
@@ -164,7 +165,7 @@ int notebook_write_displays(struct notebook *nb, unsigned int cell, struct error
 		struct json content = { d->pending, d->pending_length };
 		int result;
 
-		if (!d->pending || (cell != d->cell && cell != NOTEBOOK_ALL && notebook_now() < nb->rewrite_after))
+		if (!d->pending || (cell != d->cell && cell != NOTEBOOK_ALL && clock_seconds() < nb->rewrite_after))
 			continue;
 		result = rewrite(nb, d, content, err);
 		drop_pending(nb, d);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/kernel/parts.h"
@@ -23,14 +22,6 @@
 static const char *const next_names[NEXT_FILES] = {
 	[NEXT_SOURCE] = "source", [NEXT_STATUS] = "status", [NEXT_OUTPUT] = "output", [NEXT_FRAGMENT] = "fragment",
 };
-
-double notebook_now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 int notebook_open(struct notebook *nb, int folder, uint64_t serial,
 		  void (*changed)(void *context, const char *path), void *context, struct error *err)

@@ -73,7 +73,6 @@ struct notebook {
 	double rewrite_after; /* before this time no display is rewritten */
 };
 
-double notebook_now(void); /* CLOCK_MONOTONIC, seconds */
 
 /* Looks what is there already. The folder stays the caller's. */
 int notebook_open(struct notebook *nb, int folder, uint64_t serial,

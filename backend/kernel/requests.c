@@ -11,6 +11,7 @@
 #include "backend/kernel/sentence.h"
 #include "base/cellstatus.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 
 #define ANSWER_MAX (256u << 20)
@@ -19,7 +20,7 @@
 
 double story_now(void)
 {
-	return notebook_now();
+	return clock_seconds();
 }
 
 void requests_trouble(struct story *s, const struct error *err)

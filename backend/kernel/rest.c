@@ -17,6 +17,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define HEAD_MAX 65536u
 #define BODY_MAX (4u << 20)
@@ -33,14 +34,6 @@ struct rest {
 	double deadline;   /* CLOCK_MONOTONIC, seconds */
 	struct rest_answer answer;
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* ---- an answer ---- */
 
@@ -166,7 +159,7 @@ int rest_start(struct rest *h, const char *socket_path, const char *token, const
 	buffer_free(&h->come);
 	h->answer = (struct rest_answer){ 0 };
 	h->sent = 0;
-	h->deadline = now() + PATIENCE_SECONDS;
+	h->deadline = clock_seconds() + PATIENCE_SECONDS;
 	h->address = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (n >= sizeof h->address.sun_path)
 		return error_set(err, ENAMETOOLONG, "Jupyter's socket %s", socket_path);
@@ -196,7 +189,7 @@ short rest_events(const struct rest *h)
 
 int rest_timeout(const struct rest *h)
 {
-	double left = h->deadline - now();
+	double left = h->deadline - clock_seconds();
 
 	if (h->fd < 0)
 		return -1;
@@ -248,7 +241,7 @@ static int go_on(struct rest *h, struct error *err)
 		ended = receive_answer(h, err);
 		whole = ended < 0 ? -1 : rest_parse(h->come.data, h->come.length, ended, &h->answer, err);
 	}
-	return whole || now() < h->deadline ? whole : error_set(err, ETIMEDOUT, "Jupyter Server does not answer");
+	return whole || clock_seconds() < h->deadline ? whole : error_set(err, ETIMEDOUT, "Jupyter Server does not answer");
 }
 
 int rest_service(struct rest *h, struct error *err)

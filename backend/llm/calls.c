@@ -10,6 +10,7 @@
 
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "mcp/schema.h"
@@ -217,7 +218,7 @@ static int record_call(struct session *s, unsigned number, const struct tool_cal
 static int interrupt_tool(struct session *s, struct error *err)
 {
 	const struct client_callbacks callbacks = { .done = on_done };
-	double until = session_clock() + INTERRUPT_SECONDS;
+	double until = clock_seconds() + INTERRUPT_SECONDS;
 	struct running run = { .done = false };
 	bool halted[3] = { s->interrupt, s->stop, s->quit };
 	struct error why;
@@ -227,7 +228,7 @@ static int interrupt_tool(struct session *s, struct error *err)
 	if (s->client_gone || !client_tool(s->client, "interrupt"))
 		return 0;
 	id = client_call(s->client, "interrupt", NULL, &callbacks, &run, &why);
-	while (id && !run.done && !s->client_gone && session_clock() < until && rc == 0)
+	while (id && !run.done && !s->client_gone && clock_seconds() < until && rc == 0)
 		rc = session_next(s, 100, err);
 	if (id && !run.done && !s->client_gone)
 		client_cancel(s->client, id, "it took too long");
@@ -279,7 +280,7 @@ static int begin(struct session *s, struct running *run, bool cut, struct error 
 	const struct client_callbacks callbacks = { .done = on_done };
 	int rc;
 
-	run->begun = session_clock();
+	run->begun = clock_seconds();
 	run->number = s->calls + 1;
 	if (record_call(s, run->number, run->call, err) < 0)
 		return -1;
@@ -307,7 +308,7 @@ static int wait_for(struct session *s, struct running *run, struct error *err)
 	double seconds = cJSON_IsNumber(limit) ? limit->valuedouble : 120;
 
 	while (run->id && !run->done) {
-		double left = run->begun + seconds - session_clock();
+		double left = run->begun + seconds - clock_seconds();
 
 		if (session_halted(s)) {
 			client_cancel(s->client, run->id, "the user interrupted");
@@ -349,7 +350,7 @@ static int finish(struct session *s, struct running *run, struct error *err)
 	if (rc == 0)
 		rc = session_result(s, run->number, run->call->id, run->call->name, content, is_error,
 				    run->failure.code == EINTR ? "interrupted" : is_error ? "error" : "done",
-				    session_clock() - run->begun, err);
+				    clock_seconds() - run->begun, err);
 	cJSON_Delete(content);
 	return rc;
 }

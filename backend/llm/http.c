@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "backend/runner.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/curl.h"
 
 #define BYTES_MAX (16u << 20)
@@ -32,14 +32,6 @@ struct http {
 	char reason[CURL_ERROR_SIZE + 64];
 	char message[CURL_ERROR_SIZE];
 };
-
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *unused)
 {
@@ -65,7 +57,7 @@ static int on_timer(CURLM *multi, long ms, void *context)
 	struct http *h = context;
 
 	(void)multi;
-	h->timer = ms < 0 ? -1 : now_ms() + ms;
+	h->timer = ms < 0 ? -1 : clock_ms() + ms;
 	return 0;
 }
 
@@ -74,7 +66,7 @@ static size_t on_bytes(char *data, size_t size, size_t n, void *context)
 	struct http *h = context;
 
 	h->begun = true;
-	h->heard = now_ms();
+	h->heard = clock_ms();
 	h->full = buffer_append(&h->bytes, data, size * n) < 0;
 	return h->full ? 0 : size * n;
 }
@@ -88,7 +80,7 @@ static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off
 	(void)now;
 	(void)to_send;
 	if (sent != h->sent)
-		h->heard = now_ms();
+		h->heard = clock_ms();
 	h->sent = sent;
 	return 0;
 }
@@ -122,7 +114,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 		{ "content-type", r->content_type, sizeof r->content_type },
 	};
 
-	h->heard = now_ms();
+	h->heard = clock_ms();
 	if (n > 5 && !strncmp(line, "HTTP/", 5))
 		memset(r, 0, sizeof *r); /* what came before was a proxy's or an interim answer */
 	if (!colon)
@@ -208,7 +200,7 @@ int http_post(struct http *h, const char *url, const char *const *headers, const
 	h->begun = h->full = false;
 	h->result = CURLE_OK;
 	h->sent = 0;
-	h->heard = now_ms();
+	h->heard = clock_ms();
 	h->message[0] = '\0';
 	for (; *headers; headers++) {
 		struct curl_slist *more = curl_slist_append(h->lines, *headers);
@@ -270,7 +262,7 @@ static long long stall_at(const struct http *h)
 
 int http_timeout(struct http *h)
 {
-	long long at, now = now_ms();
+	long long at, now = clock_ms();
 
 	if (h->state != HTTP_RUNNING)
 		return -1;
@@ -287,7 +279,7 @@ enum http_state http_step(struct http *h)
 
 	if (h->state != HTTP_RUNNING)
 		return h->state;
-	if (h->timer >= 0 && h->timer <= now_ms()) {
+	if (h->timer >= 0 && h->timer <= clock_ms()) {
 		h->timer = -1;
 		curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
@@ -299,7 +291,7 @@ enum http_state http_step(struct http *h)
 		snprintf(h->reason, sizeof h->reason, "%s", h->full ? "the answer is too long" :
 			 h->message[0] ? h->message : curl_easy_strerror(h->result));
 	}
-	if (h->state == HTTP_RUNNING && now_ms() >= stall_at(h)) {
+	if (h->state == HTTP_RUNNING && clock_ms() >= stall_at(h)) {
 		snprintf(h->reason, sizeof h->reason, "nothing came for %d s",
 			 ((h->begun ? h->then_ms : h->first_ms) + 500) / 1000);
 		h->state = HTTP_STALLED;

@@ -10,6 +10,7 @@
 
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/inside.h"
 #include "base/talk.h"
@@ -54,7 +55,7 @@ uint64_t session_sandbox(struct session *s)
 /* Asks its runner for the root's descriptor, while commands are served: -1 with why. */
 static int ask_for_root(struct session *s, int folder, struct error *why)
 {
-	double until = session_clock() + ROOT_SECONDS;
+	double until = clock_seconds() + ROOT_SECONDS;
 	bool halted = session_halted(s);
 	struct talk_message m;
 	struct talk talk;
@@ -66,7 +67,7 @@ static int ask_for_root(struct session *s, int folder, struct error *why)
 	if (talk_ask(&talk, "root", "", 0, why) < 0 || runner_watch(s->runner, talk.fd, POLLIN, why) < 0)
 		goto done;
 	while ((got = talk_take(&talk, &m, why)) >= 0 && !(got == 1 && m.type == TALK_END)) {
-		double left = until - session_clock();
+		double left = until - clock_seconds();
 
 		if (got == 1)
 			continue;

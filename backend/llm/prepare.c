@@ -8,6 +8,7 @@
 
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/program.h"
 
@@ -79,7 +80,7 @@ int session_client(struct session *s, struct error *why, struct error *err)
 	const cJSON *place = reference(s, notebook ? "notebook" : "sandbox");
 	enum object_kind kind = notebook ? OBJECT_NOTEBOOK : OBJECT_SANDBOX;
 	cleanup_free char *program = program_path(), *folder = NULL;
-	double until = session_clock() + TOOLS_SECONDS;
+	double until = clock_seconds() + TOOLS_SECONDS;
 
 	if (!serial_of(place) || (s->client && !s->client_gone))
 		return 0;
@@ -109,7 +110,7 @@ int session_client(struct session *s, struct error *why, struct error *err)
 			*why = s->client_error;
 			return error_wrap(why, "tools");
 		}
-		if (session_clock() > until)
+		if (clock_seconds() > until)
 			return error_set(why, ETIMEDOUT, "tools: the server did not answer for %d s", TOOLS_SECONDS);
 		if (session_next(s, 1000, err) < 0)
 			return -2;

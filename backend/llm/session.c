@@ -17,11 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/runners.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/content.h"
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -29,14 +29,6 @@
 #define MESSAGE_MAX (32u << 20)
 #define NOTHING_SAID "(no content)" /* the API takes no empty message */
 #define GO_ON "Go on from where you stopped."
-
-double session_clock(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 bool session_halted(const struct session *s)
 {
@@ -282,7 +274,7 @@ static int end_turn(struct session *s, const struct ending *ending, struct error
 	cJSON_AddStringToObject(event, "state", ending->state);
 	cJSON_AddStringToObject(event, "error", ending->text);
 	cJSON_AddNumberToObject(event, "seconds",
-				(double)(long long)((session_clock() - s->started) * 1000) / 1000);
+				(double)(long long)((clock_seconds() - s->started) * 1000) / 1000);
 	if (session_event(s, "end", event, err) < 0 || session_sync(s, err) < 0)
 		return -1;
 	failpoint("session-end");
@@ -312,7 +304,7 @@ static int leave_old_turn(struct session *s, struct error *err)
 
 	if (!s->open || !s->advanced || s->answered || !status_resting(OBJECT_SESSION, runner_status(s->runner)->state))
 		return 0;
-	s->started = session_clock();
+	s->started = clock_seconds();
 	if (session_user_text(s, "[This was interrupted: the machine was restarted.]", true, NULL, err) < 0)
 		return -1;
 	return end_turn(s, &ending, err);

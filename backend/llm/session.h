@@ -85,7 +85,6 @@ struct ending {
 /* session.c: waits for one event at most timeout_ms and deals with it. */
 int session_next(struct session *s, int timeout_ms, struct error *err);
 bool session_halted(const struct session *s); /* interrupt, stop or quit */
-double session_clock(void);                   /* monotonic seconds */
 
 /* events.c. Takes the event, an object of its own members (NULL: out of memory). */
 int session_load(struct session *s, struct error *err);

@@ -11,6 +11,7 @@
 #include "backend/llm/retry.h"
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "mcp/text.h"
 
@@ -160,7 +161,7 @@ static double chance(void)
 static int wait_to_retry(struct session *s, const struct trouble *t, int attempt, double delay, struct error *err)
 {
 	cJSON *event = cJSON_CreateObject();
-	double until = session_clock() + delay;
+	double until = clock_seconds() + delay;
 	char at[TIME_TEXT_SIZE], text[ERROR_TEXT_SIZE];
 	time_t when = time(NULL) + (time_t)(delay + 0.5);
 	struct tm tm;
@@ -178,8 +179,8 @@ static int wait_to_retry(struct session *s, const struct trouble *t, int attempt
 	    session_say_line(s, err, "%s; trying again in %.2f s (attempt %d)", t->reason, delay, attempt + 1) < 0 ||
 	    runner_set_failure(s->runner, text, err) < 0 || runner_set_state(s->runner, "retrying", err) < 0)
 		return -1;
-	while (session_clock() < until && !session_halted(s))
-		if (session_next(s, (int)((until - session_clock()) * 1000) + 1, err) < 0)
+	while (clock_seconds() < until && !session_halted(s))
+		if (session_next(s, (int)((until - clock_seconds()) * 1000) + 1, err) < 0)
 			return -1;
 	if (session_halted(s))
 		return 0;
@@ -413,7 +414,7 @@ int session_turn(struct session *s, struct ending *ending, struct error *err)
 
 	ending->state = NULL;
 	ending->text[0] = '\0';
-	s->started = session_clock();
+	s->started = clock_seconds();
 	buffer_clear(&s->said);
 	if (over_already(s, ending))
 		return 0;

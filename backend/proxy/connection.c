@@ -23,6 +23,7 @@
 #include "backend/proxy/hello.h"
 #include "backend/proxy/proxy.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/hosts.h"
 
 #define PATIENCE 30.0        /* seconds for a head, a name, a connection, a handshake */
@@ -349,7 +350,7 @@ static void serve_plain(struct connection *c)
 
 void connection_serve(const struct proxy *proxy, int fd)
 {
-	struct connection c = { .proxy = proxy, .inner = { .fd = fd }, .outer = { .fd = -1 }, .deadline = end_now() + PATIENCE };
+	struct connection c = { .proxy = proxy, .inner = { .fd = fd }, .outer = { .fd = -1 }, .deadline = clock_seconds() + PATIENCE };
 	cleanup_free char *data = malloc(REQUEST_HEAD_MAX + 1);
 	struct request_line line;
 	struct error err;

@@ -5,25 +5,17 @@
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/hosts.h"
-
-double end_now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 int end_wait(int fd, short events, double deadline)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 
 	for (;;) {
-		double left = deadline - end_now();
+		double left = deadline - clock_seconds();
 		int n = poll(&p, 1, left > 0 ? (int)(left * 1000) + 1 : 0);
 
 		if (n > 0)

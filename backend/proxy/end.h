@@ -22,9 +22,8 @@ ssize_t end_write(struct end *end, const void *data, size_t n);
 void end_finish(struct end *end); /* nothing more will be written: the other side sees the end of file */
 void end_close(struct end *end);
 
-/* Waits until events or the deadline (end_now's seconds). 1, or 0 when it came. */
+/* Waits until events or the deadline (clock_seconds). 1, or 0 when it came. */
 int end_wait(int fd, short events, double deadline);
-double end_now(void);
 
 /* The handshake, on either side, at most until the deadline. The name is that which the other
  * side's certificate must have (NULL: we are the server). */

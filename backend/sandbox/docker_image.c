@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define DEFAULT_PYTHON "3.12"
 #define PULL_SILENT_MS 600000
@@ -29,14 +29,6 @@ struct progress {
 	char last[160];
 };
 
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void tell(struct progress *p)
 {
 	double done = 0, whole = 0;
@@ -47,7 +39,7 @@ static void tell(struct progress *p)
 		done += p->layers[i].done;
 		whole += p->layers[i].whole;
 	}
-	p->told = now_ms();
+	p->told = clock_ms();
 	n = snprintf(line, sizeof line, "fetching %.80s: %.1f of %.1f MB\n", p->image, done / 1e6, whole / 1e6);
 	if (n <= 0 || n >= (int)sizeof line || !strcmp(line, p->last))
 		return;
@@ -84,7 +76,7 @@ static int on_progress(void *context, const cJSON *line, struct error *err)
 	} else if (layer && (!strcmp(status, "Download complete") || !strcmp(status, "Pull complete"))) {
 		layer->done = layer->whole;
 	}
-	if (now_ms() - p->told >= TELL_MS)
+	if (clock_ms() - p->told >= TELL_MS)
 		tell(p);
 	return 0;
 }
@@ -92,7 +84,7 @@ static int on_progress(void *context, const cJSON *line, struct error *err)
 /* "python" is "python:latest": without a tag the engine would fetch them all. */
 static int pull(struct sandbox *s, const char *image, struct error *err)
 {
-	struct progress progress = { .sandbox = s, .image = image, .told = now_ms() };
+	struct progress progress = { .sandbox = s, .image = image, .told = clock_ms() };
 	struct engine_request request = { .method = "POST", .line = on_progress, .context = &progress,
 					  .timeout_ms = PULL_SILENT_MS };
 	cleanup_free char *escaped = engine_escape(image), *path = NULL;

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define ANSWER_MAX (64u << 20)
 #define LINE_MAX_ (1u << 20)
@@ -31,14 +31,6 @@ struct call {
 	struct error error;       /* of a callback, code 0: none */
 	char message[CURL_ERROR_SIZE];
 };
-
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- curl's descriptors and clock ---- */
 
@@ -63,7 +55,7 @@ static int on_timer(CURLM *multi, long ms, void *context)
 	struct engine *e = context;
 
 	(void)multi;
-	e->due = ms < 0 ? -1 : now_ms() + ms;
+	e->due = ms < 0 ? -1 : clock_ms() + ms;
 	return 0;
 }
 
@@ -144,7 +136,7 @@ static size_t on_bytes(char *data, size_t size, size_t count, void *context)
 	struct call *c = context;
 	size_t n = size * count;
 
-	c->heard = now_ms();
+	c->heard = clock_ms();
 	if (buffer_append(&c->bytes, data, n) < 0) {
 		(void)error_set(&c->error, EFBIG, "its answer is too long");
 		return 0;
@@ -157,7 +149,7 @@ static size_t on_read(char *data, size_t size, size_t count, void *context)
 	struct call *c = context;
 	long n = c->request->read(c->request->context, data, size * count, &c->error);
 
-	c->heard = now_ms();
+	c->heard = clock_ms();
 	return n < 0 ? CURL_READFUNC_ABORT : (size_t)n;
 }
 
@@ -211,7 +203,7 @@ static void look(struct call *c)
 					       (ready[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
 					       (ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
 					       (ready[i].events & EPOLLERR ? CURL_CSELECT_ERR : 0), &running);
-	if (e->due >= 0 && e->due <= now_ms()) {
+	if (e->due >= 0 && e->due <= clock_ms()) {
 		e->due = -1;
 		(void)curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
@@ -252,12 +244,12 @@ static int run(struct call *c, struct error *err)
 		limit = e->limit_ms;
 	if (hosted && e->host->watch(e->host->context, e->set, POLLIN, on_ready, c, err))
 		return -1;
-	c->heard = now_ms();
+	c->heard = clock_ms();
 	e->due = c->heard;
 	if (curl_multi_add_handle(e->multi, c->easy))
 		result = error_memory(err);
 	while (!result && !c->ended) {
-		long long now = now_ms(), wait = c->heard + limit - now;
+		long long now = clock_ms(), wait = c->heard + limit - now;
 
 		if (wait <= 0) {
 			result = error_set(err, ETIMEDOUT, "the engine at %s does not answer", e->address);

@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define HEAD_MS 10000
 #define HEAD_MAX 16384u
@@ -126,18 +126,10 @@ static void hijack_close(void *context)
 
 /* ---- the beginning ---- */
 
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int wait_for(struct hijack *h, short events, long long end, struct error *err)
 {
 	struct pollfd p = { .fd = h->fd, .events = events };
-	long long left = end - now_ms();
+	long long left = end - clock_ms();
 
 	if (left <= 0)
 		return error_set(err, ETIMEDOUT, "the engine does not answer");
@@ -201,7 +193,7 @@ static int greet(struct engine *e, struct hijack *h, const char *path, const cJS
 {
 	cleanup_buffer struct buffer request = BUFFER(1u << 20), head = BUFFER(HEAD_MAX);
 	cleanup_free char *text = body ? cJSON_PrintUnformatted(body) : strdup("");
-	long long end = now_ms() + HEAD_MS;
+	long long end = clock_ms() + HEAD_MS;
 	long status;
 	char *after;
 

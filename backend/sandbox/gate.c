@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/proxy/authority.h"
 #include "backend/sandbox/spawn.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/program.h"
 #include "base/secret.h"
@@ -90,14 +90,6 @@ int gate_write_trusted(const struct sandbox *s, struct error *err)
 	if (authority_make(s->folder, err) < 0 || authority_certificate(s->folder, &text, err) < 0)
 		return -1;
 	return file_replace(s->folder, GATE_TRUSTED, text.data, text.length, 0644, false, err);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 /* ---- what it says ---- */
@@ -226,7 +218,7 @@ static int launch(struct gate *g, struct error *err)
 		return -1;
 	g->config = config[1];
 	g->said = output[0];
-	g->started = now();
+	g->started = clock_seconds();
 	(void)fcntl(g->said, F_SETFL, O_NONBLOCK);
 	return g->sandbox->host->watch(g->sandbox->host->context, g->said, POLLIN, said, g, err) ||
 	       g->sandbox->host->watch(g->sandbox->host->context, g->pidfd, POLLIN, ended, g, err) ? -1 : 0;
@@ -265,7 +257,7 @@ static void fail(struct gate *g, const struct error *err)
 static void ended(void *context, short revents)
 {
 	struct gate *g = context;
-	bool lived = now() - g->started >= LIVES_SECONDS;
+	bool lived = clock_seconds() - g->started >= LIVES_SECONDS;
 	struct error err;
 
 	(void)revents;

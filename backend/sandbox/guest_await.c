@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 static void answered(void *context, int code, int exit_, const char *text)
 {
@@ -32,23 +33,15 @@ static void no_output(void *context, int channel, const void *data, size_t n)
 
 const struct guest_callbacks guest_answer_callbacks = { no_output, nothing_passed, answered };
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int guest_await(struct guest *guest, struct guest_answer *answer, int other, int timeout_ms, struct error *err)
 {
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = clock_ms() + timeout_ms;
 	bool other_ended = false;
 
 	while (!answer->ended) {
 		struct pollfd p[2] = { { .fd = guest_fd(guest), .events = guest_events(guest) },
 				       { .fd = other_ended ? -1 : other, .events = POLLIN } };
-		int64_t left = end - now_ms();
+		int64_t left = end - clock_ms();
 		siginfo_t info = { .si_pid = 0 };
 
 		if (left <= 0)

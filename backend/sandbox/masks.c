@@ -3,25 +3,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "backend/sandbox/etc.h"
 #include "backend/sandbox/mask.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define LIST_MAX (4u << 20)
 #define FRESH_MS 250
 
 const char *const masks_folders[MASKS] = { "usr", "etc", "opt" };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* /etc is small and changes a file at a time: it is looked through at each start. */
 static int find(struct masks *m, const char *name, struct buffer *list, struct error *err)
@@ -55,7 +47,7 @@ static void *find_all(void *context)
 		f->list = BUFFER(LIST_MAX);
 		f->failed = find(m, masks_folders[i], &f->list, &f->err) < 0;
 	}
-	m->since = now_ms();
+	m->since = clock_ms();
 	return NULL;
 }
 
@@ -88,7 +80,7 @@ int masks_begin(struct masks *m, const char *state, struct error *err)
 const struct buffer *masks_take(struct masks *m, int i, struct error *err)
 {
 	join(m);
-	if (now_ms() > m->since + FRESH_MS) {
+	if (clock_ms() > m->since + FRESH_MS) {
 		begin(m);
 		join(m);
 	}

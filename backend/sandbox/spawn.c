@@ -12,10 +12,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 /* What a helper may know: where programs, the user's files and the user's runtime folder are. */
 static const char *const kept[] = { "PATH", "HOME", "XDG_RUNTIME_DIR", "PYENV_VERSION", "PYENV_ROOT", "TMPDIR" };
@@ -149,22 +149,14 @@ pid_t spawn(const struct spawn *what, int *pidfd, struct error *err)
 	return pid;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int spawn_wait(pid_t pid, int pidfd, int timeout_ms, int *status, struct error *err)
 {
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = clock_ms() + timeout_ms;
 	bool late = false;
 
 	for (;;) {
 		struct pollfd p = { .fd = pidfd, .events = POLLIN };
-		int64_t left = end - now_ms();
+		int64_t left = end - clock_ms();
 
 		if (poll(&p, 1, left > 0 ? (int)left : 0) > 0)
 			break;
@@ -185,7 +177,7 @@ int spawn_run(char *const argv[], int timeout_ms, struct buffer *out, int *statu
 	int ends[2];
 	cleanup_close int pidfd = -1;
 	struct spawn what = { .argv = argv, .passed = { -1, -1, -1, -1 } };
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = clock_ms() + timeout_ms;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC))
@@ -195,7 +187,7 @@ int spawn_run(char *const argv[], int timeout_ms, struct buffer *out, int *statu
 	(void)close(ends[1]);
 	for (bool reading = pid > 0; reading;) {
 		struct pollfd p = { .fd = ends[0], .events = POLLIN };
-		int64_t left = end - now_ms();
+		int64_t left = end - clock_ms();
 		char some[4096];
 		ssize_t n;
 
@@ -211,7 +203,7 @@ int spawn_run(char *const argv[], int timeout_ms, struct buffer *out, int *statu
 	(void)close(ends[0]);
 	if (pid < 0)
 		return -1;
-	if (spawn_wait(pid, pidfd, end > now_ms() ? (int)(end - now_ms()) : 0, status, err))
+	if (spawn_wait(pid, pidfd, end > clock_ms() ? (int)(end - clock_ms()) : 0, status, err))
 		return error_wrap(err, "%s", argv[0]);
 	return 0;
 }
