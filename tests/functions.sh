@@ -136,9 +136,12 @@ end_objects() {
 
 finish() {
 	local status=$? c pid
+	trap : INT TERM # who ends it may say so twice
 	for c in "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"; do eval "$c"; done
 	end_objects
 	fusermount3 -u "$M" 2>/dev/null || fusermount3 -uz "$M" 2>/dev/null
+	awk -v t="$T/" '$3 == "fuse.interpfs" && index($2, t) == 1 {print $2}' /proc/mounts |
+		while read -r c; do fusermount3 -uz "$(printf '%b' "${c//\\040/ }")" 2>/dev/null; done
 	for pid in $(runner_pids); do kill -9 "$pid" 2>/dev/null; done
 	# What a killed runner had started: sandboxes, the boxes in which layers are made, a probe.
 	for c in "$S"/sandboxes/[0-9]*/box "$S"/layers/.build-* "$S"/probe.*; do
