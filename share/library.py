@@ -78,9 +78,12 @@ def _call(function, arguments, others=None):
             connection.connect(_os.environ.get("INTERPFS_CALLS") or _SOCKET)
         except OSError as why:
             raise ConnectionError("%s: interfaces cannot be called from here: %s" % (__name__, why)) from None
-        connection.sendall(b"".join(
-            [_frame("A", ("function %s %s" % (_INTERFACE, function)).encode())] +
-            [_frame("D", request[at:at + 65536]) for at in range(0, len(request), 65536)] + [_frame("G")]))
+        try:
+            connection.sendall(b"".join(
+                [_frame("A", ("function %s %s" % (_INTERFACE, function)).encode())] +
+                [_frame("D", request[at:at + 65536]) for at in range(0, len(request), 65536)] + [_frame("G")]))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # whoever refuses it has said why
         while True:
             length, _, kind, _, _ = _HEADER.unpack(_receive(connection, _HEADER.size))
             payload = _receive(connection, length)

@@ -475,7 +475,7 @@ bool calls_descriptor(struct calls *calls, int fd, short revents)
 		timer(calls);
 	else
 		ours = jupyter_descriptor(calls, fd, revents) || ports_descriptor(calls->ports, fd, revents) ||
-		       interfaces_descriptor(calls->interfaces, fd);
+		       interfaces_descriptor(calls->interfaces, fd) || callers_descriptor(calls->callers, fd);
 	if (ours)
 		rearm(calls);
 	return ours;
@@ -488,6 +488,7 @@ void calls_attach(struct calls *calls, struct guest *guest)
 	calls->ports = ports_open(calls->runner, guest,
 				  cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "ports"));
 	interfaces_attach(calls->interfaces, guest);
+	calls->callers = callers_open(calls->runner, guest);
 	for (struct call *c = calls->list; c;) {
 		bool waited = !c->operation && !c->jupyter && !c->use && !c->libraries && !c->function && !c->waits;
 		struct call *next = c->next;
@@ -505,6 +506,8 @@ void calls_detach(struct calls *calls, int code, const char *reason)
 {
 	jupyter_detach(calls);
 	interfaces_attach(calls->interfaces, NULL);
+	callers_close(calls->callers);
+	calls->callers = NULL;
 	ports_close(calls->ports);
 	calls->ports = NULL;
 	for (struct call *c = calls->list, *next; c; c = next) {

@@ -7,7 +7,7 @@
  *   jupyter  starts Jupyter Server (calls_jupyter.c) and tells where it can be reached: a relay
  *            (relay.c) from run/jupyter.sock and from a port on the host's loopback
  *
- *   function, interface   what interfaces/ serve (interfaces.h)
+ *   function, interface   what interfaces/ serve (interfaces.h); from inside others' by callers.h
  *
  * and ports/N (ports.c), relays to what else listens inside.
  *

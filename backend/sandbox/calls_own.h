@@ -2,6 +2,7 @@
 #ifndef INTERPFS_BACKEND_SANDBOX_CALLS_OWN_H
 #define INTERPFS_BACKEND_SANDBOX_CALLS_OWN_H
 
+#include "backend/sandbox/callers.h"
 #include "backend/sandbox/calls.h"
 #include "backend/sandbox/interfaces.h"
 #include "backend/sandbox/ports.h"
@@ -57,6 +58,7 @@ struct calls {
 	struct jupyter jupyter;
 	struct ports *ports;            /* NULL: none, or no guest */
 	struct interfaces *interfaces;
+	struct callers *callers;        /* NULL: none, or no guest */
 	int timer;                      /* a timerfd for everything that is due */
 };
 

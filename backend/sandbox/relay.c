@@ -15,20 +15,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "backend/sandbox/flow.h"
 #include "base/peer.h"
 
-#define PIECE 65536u
 #define PASSAGES 2048     /* through each door at once; more wait in its queue */
 #define CONNECTING 16     /* of them not yet connected inside, whose queue is short too */
 #define TRIES 500         /* to connect inside while that queue is full, one each … */
 #define TRY_MS 20
-
-/* One direction: from one descriptor to the other. Only what could not be sent at once is kept. */
-struct flow {
-	char *bytes;         /* owned, NULL when nothing waits */
-	size_t length, sent;
-	bool ended;          /* nothing more comes */
-};
 
 /* Where connections come in. Each has places of its own: whoever fills the port, which others on
  * this machine may find, leaves the socket in the runner's folder to the notebooks. */
@@ -64,7 +57,6 @@ struct relay {
 	struct passage *passages;
 	struct passage **by_fd;          /* by descriptor; NULL where it is none of ours */
 	size_t by_fd_size;
-	char piece[PIECE];               /* on its way from one descriptor to another */
 };
 
 static void drop(struct passage *p);
@@ -117,72 +109,11 @@ static int watch_both(struct passage *p)
 	       watch(p->relay, p->inner, inner, &p->inner_events) < 0 ? -1 : 0;
 }
 
-/* Sends what waits. 1: all of it went; 0: the rest waits; -1: the passage is over. */
-static int flush(struct flow *flow, int to)
-{
-	ssize_t n = send(to, flow->bytes + flow->sent, flow->length - flow->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -1;
-	flow->sent += (size_t)n;
-	if (flow->sent < flow->length)
-		return 0;
-	free(flow->bytes);
-	flow->bytes = NULL;
-	flow->length = flow->sent = 0;
-	return 1;
-}
-
-/* Sends a piece, and keeps what does not go at once. As flush(). */
-static int pass_on(struct flow *flow, const char *piece, size_t length, int to)
-{
-	ssize_t n = send(to, piece, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		return -1;
-	if (n < 0)
-		n = 0;
-	if ((size_t)n == length)
-		return 1;
-	flow->length = length - (size_t)n;
-	flow->bytes = malloc(flow->length);
-	if (!flow->bytes)
-		return -1;
-	memcpy(flow->bytes, piece + n, flow->length);
-	return 0;
-}
-
-/* Moves what can be moved without waiting. -1: the passage is over. */
-static int move(struct relay *r, struct flow *flow, int from, int to)
-{
-	for (int turn = 0; turn < 8; turn++) {
-		int went = 1;
-		ssize_t n;
-
-		if (flow->length)
-			went = flush(flow, to);
-		if (went <= 0 || flow->ended)
-			return went < 0 ? -1 : 0;
-		n = recv(from, r->piece, sizeof r->piece, MSG_DONTWAIT);
-		if (n < 0)
-			return errno == EAGAIN || errno == EINTR ? 0 : -1;
-		if (n == 0) {
-			flow->ended = true;
-			(void)shutdown(to, SHUT_WR);
-			return 0;
-		}
-		went = pass_on(flow, r->piece, (size_t)n, to);
-		if (went <= 0)
-			return went;
-	}
-	return 0;
-}
-
 static void go_on(struct passage *p)
 {
 	if (p->inner < 0)
 		return;
-	if (move(p->relay, &p->in, p->outer, p->inner) < 0 || move(p->relay, &p->out, p->inner, p->outer) < 0 ||
+	if (flow_move(&p->in, p->outer, p->inner) < 0 || flow_move(&p->out, p->inner, p->outer) < 0 ||
 	    (p->in.ended && p->out.ended && !p->in.length && !p->out.length) || watch_both(p) < 0)
 		drop(p);
 }
@@ -238,8 +169,8 @@ static void drop(struct passage *p)
 	forget(r, p->outer);
 	if (p->inner >= 0)
 		forget(r, p->inner);
-	free(p->in.bytes);
-	free(p->out.bytes);
+	flow_free(&p->in);
+	flow_free(&p->out);
 	free(p);
 	r->starved = false;
 	arrange(r);
