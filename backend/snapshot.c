@@ -188,6 +188,15 @@ static int write_from(struct taking *t, struct error *err)
 	return runner_set_value(t->runner, "from", text.data, text.length, 0600, err);
 }
 
+/* For how long the sandbox stood still. */
+static int write_info(struct taking *t, struct error *err)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof text, "{\"pause\": %.4f}\n", t->snapshot.pause);
+	return runner_set_text(t->runner, "info.json", text, err);
+}
+
 static int take(struct runner *r, struct error *err)
 {
 	struct taking t = new_taking(r);
@@ -203,7 +212,7 @@ static int take(struct runner *r, struct error *err)
 	}
 	if (!result)
 		result = file_replace(runner_folder(r), BACKEND, line, strlen(line), 0600, true, err) ||
-			 t.backend->snapshot(&t.sandbox, &t.snapshot, err) || write_from(&t, err) ? -1 : 0;
+			 t.backend->snapshot(&t.sandbox, &t.snapshot, err) || write_from(&t, err) || write_info(&t, err) ? -1 : 0;
 	close_taking(&t);
 	failpoint("snapshot-taken");
 	return result;

@@ -59,6 +59,7 @@ struct sandbox_snapshot {
 	int folder;               /* its folder in the state directory */
 	uint64_t serial;
 	uint64_t size;            /* the room that it takes, in bytes; filled in by measure, 0 where that is not known */
+	double pause;             /* seconds for which the sandbox stood still; filled in by snapshot */
 	/* Goes on living for at most timeout_ms. -1 ECANCELED when it is not wanted any more. */
 	int (*pump)(void *context, int timeout_ms, struct error *err);
 	void *context;

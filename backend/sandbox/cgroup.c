@@ -313,3 +313,77 @@ int cgroup_remove(const char *id, struct error *err)
 	errno = r.failed;
 	return r.failed ? error_errno(err, "cannot remove the control group of %s", id) : 0;
 }
+
+/* ---- standing still ---- */
+
+#define FREEZE_TRIES 2000
+#define FREEZE_PAUSE_NS 1000000
+
+struct freezing {
+	const char *id;
+	char *folder; /* owned; NULL without a group */
+	bool unified;
+};
+
+/* Version 1's freezer, where there is one; it is never in both. */
+static bool find_freezer(void *context, const struct hierarchy *h)
+{
+	struct freezing *f = context;
+	cleanup_free char *file = NULL;
+	bool unified = !*h->controllers;
+
+	if (!unified && !has_word(h->controllers, "freezer", ","))
+		return false;
+	if (asprintf(&file, "%s" CGROUP_PARENT "/%s/%s", h->mount, f->id, unified ? "cgroup.freeze" : "freezer.state") < 0 ||
+	    access(file, F_OK))
+		return false;
+	free(f->folder);
+	f->unified = unified;
+	f->folder = strndup(file, (size_t)(strrchr(file, '/') - file));
+	return !unified;
+}
+
+static bool stands(const struct freezing *f, bool frozen)
+{
+	cleanup_buffer struct buffer text = BUFFER(4096);
+	cleanup_free char *path = NULL;
+	struct error ignored;
+
+	if (asprintf(&path, "%s/%s", f->folder, f->unified ? "cgroup.events" : "freezer.state") < 0 ||
+	    file_read(AT_FDCWD, path, &text, &ignored) || !text.length)
+		return false;
+	return strstr(text.data, f->unified ? frozen ? "frozen 1" : "frozen 0" : frozen ? "FROZEN" : "THAWED");
+}
+
+static int tell_freezer(const struct freezing *f, bool frozen)
+{
+	const char *word = f->unified ? frozen ? "1" : "0" : frozen ? "FROZEN" : "THAWED";
+	cleanup_free char *path = NULL;
+	cleanup_close int fd = -1;
+
+	if (asprintf(&path, "%s/%s", f->folder, f->unified ? "cgroup.freeze" : "freezer.state") < 0)
+		return -1;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, word, strlen(word)) < 0 ? -1 : 0;
+}
+
+int cgroup_freeze(const char *id, bool frozen, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = FREEZE_PAUSE_NS };
+	struct freezing f = { .id = id };
+	int result = 0;
+
+	each_hierarchy(find_freezer, &f);
+	if (f.folder && tell_freezer(&f, frozen))
+		result = error_errno(err, "the sandbox cannot be held still");
+	for (int i = 0; f.folder && !result; i++) {
+		if (stands(&f, frozen))
+			result = 1;
+		else if (i == FREEZE_TRIES)
+			result = error_set(err, ETIMEDOUT, "the sandbox does not stand still: a process in it waits for the kernel");
+		else
+			(void)nanosleep(&pause, NULL);
+	}
+	free(f.folder);
+	return result;
+}

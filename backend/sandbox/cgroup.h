@@ -26,6 +26,10 @@ int cgroup_remove(const char *id, struct error *err);
 /* Calls visit for the groups whose name begins so, of every hierarchy: whether a process is in it. For root. */
 void cgroup_each(const char *prefix, void (*visit)(void *context, const char *id, bool runs), void *context);
 
+/* Stops all that is in ID's group, or lets it go on; nothing inside can tell. 1 when all stands still (or goes
+ * on), 0 when there is no such group, -1 ETIMEDOUT when something in the kernel does not let go of one. */
+int cgroup_freeze(const char *id, bool frozen, struct error *err);
+
 /* Call it some 10 ms before a process is moved into a new group, which is what a runtime does first.
  * The kernel makes whoever moves one wait for a grace period of RCU (10 ms), but not within such a
  * period after another move. So a thread moves this process to where it is, a few times in 60 ms. */

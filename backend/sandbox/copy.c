@@ -49,6 +49,7 @@ struct copy {
 	unsigned pass;              /* from 1 */
 	size_t changed;
 	unsigned entries;
+	bool still;
 	int top;                    /* the folder that is copied to */
 	dev_t device;
 };
@@ -259,7 +260,9 @@ static int copy_range(struct copy *c, int in, int out, off_t at, off_t end, stru
 /* Only what is data: holes stay holes. */
 static int copy_data(struct copy *c, int in, int out, off_t size, struct error *err)
 {
-	(void)sync_file_range(in, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+	if (!c->still)
+		(void)sync_file_range(in, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+							SYNC_FILE_RANGE_WAIT_AFTER);
 	if (size && !ioctl(out, FICLONE, in))
 		return 0;
 	for (off_t at = 0; at < size;) {
@@ -512,7 +515,12 @@ int copy_pass(struct copy *c, int above, const char *as, int into, const char *n
 	return 0;
 }
 
-int copy_files(int from, int to, struct error *err)
+void copy_stands_still(struct copy *c)
+{
+	c->still = true;
+}
+
+int copy_plain(int from, int to, struct error *err)
 {
 	struct copy c = { .pass = 1, .top = to };
 	cleanup_dir DIR *dir = list(from);

@@ -24,8 +24,11 @@ void copy_close(struct copy *copy);
 int copy_pass(struct copy *copy, int above, const char *as, int into, const char *name, size_t *changed,
 	      struct error *err);
 
+/* Nobody writes any more: the passes that follow wait for nothing. */
+void copy_stands_still(struct copy *copy);
+
 /* The files of a folder that are no folders, into another one, over what is there. */
-int copy_files(int from, int to, struct error *err);
+int copy_plain(int from, int to, struct error *err);
 
 /* The room that a tree takes on the disk, in bytes; what cannot be read is not counted. */
 uint64_t copy_size(const char *path);

@@ -5,10 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/sandbox/box_own.h"
 #include "backend/sandbox/copy.h"
+#include "backend/sandbox/freeze.h"
+#include "backend/sandbox/local_copy.h"
 #include "backend/sandbox/parts.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -29,30 +33,30 @@ static int open_box(struct sandbox *s, struct box *box, struct error *err)
 	return box_init(box, s->state->path, path, s->id, err);
 }
 
-/* ---- its rest ---- */
-
-/* The sandbox's own lock, which its runner holds as long as it lives: 1 while we hold it and the sandbox
- * rests, 0 when it has a runner or needs one. A runner that starts meanwhile waits for a moment. */
-static int hold_rest(struct sandbox *s, int *lock, struct error *err)
+static int open_folders(struct box *box, struct error *err)
 {
-	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	struct status status;
+	box->folder = file_open_folder(AT_FDCWD, box->path, err);
+	box->ctl = box->folder < 0 ? -1 : file_open_folder(box->folder, "ctl", err);
+	return box->ctl < 0 ? -1 : 0;
+}
 
-	*lock = openat(s->folder, "run/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (*lock < 0)
-		return error_errno(err, "run/lock");
-	if (!fcntl(*lock, F_SETLK, &whole)) {
-		if (status_read(s->folder, &status, err))
+/* One snapshot at a time is taken of a sandbox; *alone is held until it is closed. What a holder that was killed
+ * together with its guard has left standing still goes on. */
+static int be_alone(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, int *alone, struct error *err)
+{
+	*alone = openat(s->folder, "run/snapshot", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*alone < 0)
+		return error_errno(err, "run/snapshot");
+	while (flock(*alone, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return error_errno(err, "run/snapshot");
+		if (snapshot->pump(snapshot->context, AGAIN_MS, err))
 			return -1;
-		if (status_resting(OBJECT_SANDBOX, status.state))
-			return 1;
-	} else if (errno != EACCES && errno != EAGAIN) {
-		return error_errno(err, "run/lock");
-	} else if (!status_read(s->folder, &status, err) && !strcmp(status.state, "ready")) {
-		return error_set(err, EBUSY, "it runs: write stop to its ctl first");
 	}
-	(void)close(*lock);
-	*lock = -1;
+	if (open_folders(box, err))
+		return -1;
+	if (box_recorded(box))
+		freeze_release(box->id, box_recorded(box));
 	return 0;
 }
 
@@ -67,15 +71,14 @@ static int copy_record(int from, int to, const char *name, struct error *err)
 	return text.length ? file_replace(to, name, text.data, text.length, 0600, true, err) : 0;
 }
 
-/* The files that are no folders. */
-static int keep_files(const struct box *box, int into, struct error *err)
+/* The snapshot stands on the part that is to come, and on what the sandbox stands on. */
+static int name_part(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, struct parts *below, struct error *err)
 {
-	cleanup_close int root = file_open_folder(box->folder, "root", err), files = -1;
-
-	if (root < 0 || file_remove_tree(into, PARTS_FILES, err) || file_make_folder(into, PARTS_FILES, 0755, err))
+	if (parts_read(below, s->state->path, box->folder, err))
 		return -1;
-	files = file_open_folder(into, PARTS_FILES, err);
-	return files < 0 ? -1 : copy_files(root, files, err);
+	if ((!below->count || below->serials[0] != snapshot->serial) && parts_add(below, snapshot->serial, err))
+		return -1;
+	return parts_write(below, snapshot->folder, err) || copy_record(box->ctl, snapshot->folder, IMAGE, err) ? -1 : 0;
 }
 
 /* What the sandbox has written becomes the part, and it goes on above that. Each step may be the last: until
@@ -85,17 +88,13 @@ static int move(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	cleanup_parts struct parts below = { .count = 0 };
 	cleanup_close int up = -1, locked = parts_lock(s->state->path, err);
 
-	if (locked < 0 || box_make(box, err) || parts_read(&below, s->state->path, box->folder, err))
-		return -1;
-	if ((!below.count || below.serials[0] != snapshot->serial) && parts_add(&below, snapshot->serial, err))
-		return -1;
-	if (parts_write(&below, snapshot->folder, err) || copy_record(box->ctl, snapshot->folder, IMAGE, err))
+	if (locked < 0 || box_make(box, err) || name_part(s, box, snapshot, &below, err))
 		return -1;
 	failpoint("snapshot-below");
 	if (box_make_uppers(box, true, err))
 		return -1;
 	up = file_open_folder(box->folder, "up", err);
-	if (up < 0 || keep_files(box, up, err) || parts_write(&below, box->folder, err))
+	if (up < 0 || local_keep_files(box, up, err) || parts_write(&below, box->folder, err))
 		return -1;
 	failpoint("snapshot-moving");
 	if (renameat(box->folder, "up", AT_FDCWD, part))
@@ -105,27 +104,56 @@ static int move(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	return file_remove_tree(box->folder, "work", err) || file_sync_folder(AT_FDCWD, box->path, err) ? -1 : 0;
 }
 
+static int copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct error *err)
+{
+	cleanup_parts struct parts below = { .count = 0 };
+	int locked = parts_lock(s->state->path, err), result = locked < 0 || name_part(s, box, snapshot, &below, err) ? -1 : 0;
+
+	if (locked >= 0)
+		(void)close(locked);
+	return result || local_copy(s, box, snapshot, part, err) ? -1 : 0;
+}
+
+/* Renames are done at once, a copy goes on for as long as it takes. */
+static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct error *err)
+{
+	cleanup_parts struct parts below = { .count = 0 };
+	cleanup_close int lock = -1;
+	enum local_rest rest = LOCAL_MOVES;
+
+	while (rest == LOCAL_MOVES) {
+		if (local_hold_rest(s, &lock, &rest, err) ||
+		    (rest == LOCAL_MOVES && snapshot->pump(snapshot->context, AGAIN_MS, err)))
+			return -1;
+	}
+	if (parts_read(&below, s->state->path, box->folder, err))
+		return -1;
+	if (rest == LOCAL_RESTS && below.count < PARTS_DEEP) {
+		if (move(s, box, snapshot, part, err))
+			return -1;
+		(void)close(steal_fd(&lock));
+		return syncfs(s->folder) ? error_errno(err, "cannot bring the snapshot to the disk") : 0;
+	}
+	if (lock >= 0)
+		(void)close(steal_fd(&lock));
+	return copy(s, box, snapshot, part, err);
+}
+
 int local_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err)
 {
 	cleanup_free char *part = parts_path(s->state->path, snapshot->serial);
-	cleanup_close int lock = -1;
+	cleanup_close int alone = -1;
 	struct box box;
-	int rests = 0, result;
+	int result;
 
 	if (!part)
 		return error_memory(err);
-	while (!rests) {
-		rests = hold_rest(s, &lock, err);
-		if (rests < 0 || (!rests && snapshot->pump(snapshot->context, AGAIN_MS, err)))
-			return -1;
-	}
 	if (open_box(s, &box, err))
 		return -1;
-	result = access(part, F_OK) ? move(s, &box, snapshot, part, err) : 0;
+	result = be_alone(s, &box, snapshot, &alone, err);
+	if (!result && access(part, F_OK))
+		result = take(s, &box, snapshot, part, err);
 	box_free(&box);
-	(void)close(steal_fd(&lock));
-	if (!result && syncfs(s->folder))
-		result = error_errno(err, "cannot bring the snapshot to the disk");
 	return result;
 }
 
@@ -139,11 +167,42 @@ int local_measure(struct sandbox *s, struct sandbox_snapshot *snapshot, struct e
 	return 0;
 }
 
+/* A sandbox that a holder and its guard have left standing still goes on, unless somebody holds it now. */
+static void let_go(struct sandbox *s)
+{
+	const cJSON *sandbox = cJSON_GetObjectItemCaseSensitive(s->references, object_noun[OBJECT_SANDBOX]);
+	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(sandbox, "serial");
+	struct sandbox source = { .state = s->state };
+	cleanup_free char *path = NULL, *id = NULL;
+	cleanup_close int alone = -1;
+	struct error ignored;
+	struct box box;
+
+	if (!cJSON_IsNumber(serial) ||
+	    asprintf(&path, "%s/%s/%.0f", s->state->path, object_folder[OBJECT_SANDBOX], serial->valuedouble) < 0)
+		return;
+	if (asprintf(&id, "interpfs-%s-%.0f", s->state->id, serial->valuedouble) < 0)
+		return;
+	source.folder_path = path;
+	source.id = id;
+	source.folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (source.folder >= 0)
+		alone = openat(source.folder, "run/snapshot", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (alone >= 0 && !flock(alone, LOCK_EX | LOCK_NB) && !open_box(&source, &box, &ignored)) {
+		if (!open_folders(&box, &ignored) && box_recorded(&box))
+			freeze_release(box.id, box_recorded(&box));
+		box_free(&box);
+	}
+	if (source.folder >= 0)
+		(void)close(source.folder);
+}
+
 int local_drop(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err)
 {
+	let_go(s);
 	if (unlinkat(snapshot->folder, PARTS_BELOW, 0) && errno != ENOENT)
 		return error_errno(err, PARTS_BELOW);
-	return parts_sweep(s->state->path, err);
+	return local_forget_copy(s, snapshot, err) || parts_sweep(s->state->path, err) ? -1 : 0;
 }
 
 /* ---- a sandbox from it ---- */

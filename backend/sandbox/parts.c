@@ -187,7 +187,7 @@ int parts_furnish(const struct parts *parts, struct box *box, bool first, struct
 		cleanup_close int root = part < 0 ? -1 : file_open_folder(box->folder, "root", err);
 		cleanup_close int files = part < 0 ? -1 : openat(part, PARTS_FILES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-		if (root < 0 || (files >= 0 && copy_files(files, root, err)))
+		if (root < 0 || (files >= 0 && copy_plain(files, root, err)))
 			return -1;
 	}
 	return 0;

@@ -1,0 +1,224 @@
+#include "backend/sandbox/freeze.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backend/sandbox/cgroup.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/failpoint.h"
+#include "base/file.h"
+
+#define ROUNDS 2000
+#define ROUND_NS 1000000
+
+/* ---- by signals ---- */
+
+struct process {
+	pid_t pid, parent;
+	char state;
+	bool inside;
+};
+
+struct processes {
+	struct process *all;
+	size_t count, room;
+};
+
+static bool read_process(pid_t pid, struct process *p)
+{
+	cleanup_buffer struct buffer stat = BUFFER(4096);
+	struct error ignored;
+	char path[64];
+	const char *end;
+	int parent;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	if (file_read(AT_FDCWD, path, &stat, &ignored) || !stat.length)
+		return false;
+	end = strrchr(stat.data, ')'); /* the command's name may hold anything */
+	if (!end || sscanf(end + 1, " %c %d", &p->state, &parent) != 2)
+		return false;
+	p->pid = pid;
+	p->parent = parent;
+	return true;
+}
+
+static int list_processes(struct processes *list, struct error *err)
+{
+	cleanup_dir DIR *dir = opendir("/proc");
+	const struct dirent *entry;
+
+	list->count = 0;
+	if (!dir)
+		return error_errno(err, "/proc");
+	while ((entry = readdir(dir))) {
+		struct process p = { .inside = false };
+
+		if (*entry->d_name < '1' || *entry->d_name > '9' || !read_process((pid_t)strtol(entry->d_name, NULL, 10), &p))
+			continue;
+		if (list->count == list->room) {
+			size_t room = list->room ? 2 * list->room : 256;
+			struct process *more = realloc(list->all, room * sizeof *more);
+
+			if (!more)
+				return error_memory(err);
+			list->all = more;
+			list->room = room;
+		}
+		list->all[list->count++] = p;
+	}
+	return 0;
+}
+
+/* The first one and all that come from it: who loses its parent inside becomes the first one's child. */
+static void mark(struct processes *list, pid_t first)
+{
+	for (bool more = true; more;) {
+		more = false;
+		for (size_t i = 0; i < list->count; i++) {
+			struct process *p = &list->all[i];
+
+			if (p->inside)
+				continue;
+			p->inside = p->pid == first;
+			for (size_t k = 0; k < list->count && !p->inside; k++)
+				p->inside = list->all[k].inside && list->all[k].pid == p->parent;
+			more = more || p->inside;
+		}
+	}
+}
+
+static bool is_stopped(const struct process *p)
+{
+	return strchr("TtZX", p->state);
+}
+
+/* Until a look at all of them finds none that runs. */
+static int stop_all(pid_t first, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = ROUND_NS };
+	struct processes list = { .all = NULL };
+	int result = 1;
+
+	for (int round = 0; result > 0; round++) {
+		bool running = false;
+
+		if (list_processes(&list, err)) {
+			result = -1;
+			break;
+		}
+		mark(&list, first);
+		for (size_t i = 0; i < list.count; i++)
+			if (list.all[i].inside && !is_stopped(&list.all[i])) {
+				running = true;
+				(void)kill(list.all[i].pid, SIGSTOP);
+			}
+		if (!running)
+			result = 0;
+		else if (round == ROUNDS)
+			result = error_set(err, ETIMEDOUT, "the sandbox does not stand still: a process in it waits for the kernel");
+		else if (round)
+			(void)nanosleep(&pause, NULL);
+	}
+	free(list.all);
+	return result;
+}
+
+/* One that was stopped before goes on, too: who stopped it cannot be told. */
+static void continue_all(pid_t first)
+{
+	struct processes list = { .all = NULL };
+	struct error ignored;
+
+	if (!list_processes(&list, &ignored)) {
+		mark(&list, first);
+		for (size_t i = 0; i < list.count; i++)
+			if (list.all[i].inside && list.all[i].state == 'T')
+				(void)kill(list.all[i].pid, SIGCONT);
+	}
+	free(list.all);
+}
+
+/* ---- either ---- */
+
+void freeze_release(const char *id, pid_t first)
+{
+	struct error ignored;
+
+	if (geteuid() || !cgroup_freeze(id, false, &ignored))
+		continue_all(first);
+}
+
+static int hold(const char *id, pid_t first, struct error *err)
+{
+	int result = geteuid() ? 0 : cgroup_freeze(id, true, err);
+
+	if (!result)
+		result = stop_all(first, err) ? -1 : 1;
+	if (result > 0)
+		return 0;
+	freeze_release(id, first);
+	return -1;
+}
+
+/* Its parent's descriptors would outlive the parent in it. */
+static void guard(int released, const char *id, pid_t first)
+{
+	char byte;
+
+	if (released != 3)
+		(void)dup2(released, 3);
+	(void)close_range(4, ~0u, 0);
+	(void)setsid();
+	while (read(3, &byte, 1) < 0 && errno == EINTR)
+		;
+	freeze_release(id, first);
+	_exit(0);
+}
+
+int freeze_begin(struct freeze *freeze, const char *id, pid_t first, struct error *err)
+{
+	int ends[2];
+
+	*freeze = (struct freeze){ .hold = -1, .id = id, .first = first };
+	if (pipe2(ends, O_CLOEXEC))
+		return error_errno(err, "pipe");
+	freeze->guard = fork();
+	if (!freeze->guard) {
+		(void)close(ends[1]);
+		guard(ends[0], id, first);
+	}
+	(void)close(ends[0]);
+	freeze->hold = ends[1];
+	if (freeze->guard < 0) {
+		(void)error_errno(err, "fork");
+		(void)close(freeze->hold);
+		return -1;
+	}
+	if (!hold(id, first, err)) {
+		failpoint("snapshot-frozen");
+		return 0;
+	}
+	freeze_end(freeze);
+	return -1;
+}
+
+void freeze_end(struct freeze *freeze)
+{
+	(void)close(freeze->hold);
+	freeze->hold = -1;
+	while (waitpid(freeze->guard, NULL, 0) < 0 && errno == EINTR)
+		;
+	/* Also when somebody has killed the guard. */
+	freeze_release(freeze->id, freeze->first);
+}
