@@ -136,8 +136,10 @@ void request_finish(struct story *s, struct request *r)
 		answer_log(s, r);
 	if (!s->first)
 		set_busy(s, false);
-	if (sent)
+	if (sent) {
+		s->interrupt = false; /* it was meant for this one, not for the next */
 		end_interrupters(s, 0, "");
+	}
 	if (answer_given(r, false)) {
 		request_free(r);
 		return;

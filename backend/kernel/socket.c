@@ -25,7 +25,8 @@
 
 #define PROTOCOL "v1.kernel.websocket.jupyter.org"
 #define READ_SIZE (64u << 10)   /* at most at once */
-#define WHOLE_SIZE (128u << 10)    /* a message up to this comes in one piece and is lent where it is */
+#define WHOLE_SIZE (128u << 10) /* a message up to this comes in one piece and is lent where it is */
+#define ROUNDS 32 /* of reading; then the owner sees to what else there is, since a kernel may print for ever */
 
 struct outgoing {
 	struct outgoing *next;
@@ -279,11 +280,13 @@ int socket_timeout(const struct socket *s)
 
 int socket_service(struct socket *s, struct error *err)
 {
+	unsigned int rounds = 0;
+
 	do {
 		s->received = false;
 		if (s->state != SOCKET_CLOSED && lws_service(s->context, -1) < 0)
 			connection_over(s, EIO, "libwebsockets has failed");
-	} while (s->state != SOCKET_CLOSED &&
+	} while (s->state != SOCKET_CLOSED && ++rounds < ROUNDS &&
 		 (s->received || !lws_service_adjust_timeout(s->context, 1, 0)));
 	if (s->state != SOCKET_CLOSED)
 		return 0;

@@ -384,27 +384,21 @@ static int reconnect(struct story *s, struct error *err)
 	}
 }
 
-/* An earlier runner was killed; its kernel may have gone on. */
+/* An earlier runner was killed; its kernel may have gone on. What ran is taken for running until that is
+ * known: this runner may be ended, or something else be wanted, before it is. */
 static int take_up(struct story *s, struct error *err)
 {
-	int lives = 0;
+	bool known = find_sandbox(s, err) == 0 && read_kernel(s, err) == 0;
+	struct error second;
 
-	if (find_sandbox(s, err) < 0)
-		return -1;
-	if (read_kernel(s, err) == 0 && kernel_find_server(s, err) == 0)
-		lives = kernel_lives(s, err);
-	if (lives <= 0) {
-		struct error second;
-
-		if (!lives || err->code == ENOENT || err->code == EBADMSG)
-			error_set(err, ESRCH, "the kernel ended while nothing of interpfs ran");
-		else if (err->code == ENOTCONN)
-			err->code = ESRCH;
-		if (err->code == ESRCH && requests_recover(s, false, &second) < 0)
-			*err = second;
+	if (requests_recover(s, known, &second) < 0) {
+		*err = second;
 		return -1;
 	}
-	if (requests_recover(s, true, err) < 0 || reconnect(s, err) < 0 || publish(s, err) < 0)
+	if (!known)
+		return err->code == ENOENT || err->code == EBADMSG
+			? error_set(err, ESRCH, "the kernel ended while nothing of interpfs ran") : -1;
+	if (reconnect(s, err) < 0 || publish(s, err) < 0)
 		return -1;
 	while (!s->synchronized)
 		if (story_step(s, -1, err) < 0)
@@ -482,12 +476,9 @@ static int run(struct story *s, bool adopt, struct error *err)
 	if (s->ended)
 		return 0; /* as if killed: the next runner takes it up */
 	if (s->turned) {
-		struct error ignored;
 		const char *text = runner_want(s->runner)->what == WANT_RUN ? "the notebook was restarted"
 									    : "the notebook was stopped";
 
-		if (adopt && !s->ready)
-			(void)requests_recover(s, false, &ignored);
 		requests_fail_all(s, OUTCOME_INTERRUPTED, "Interrupted", text);
 		release(s);
 		return 0;

@@ -631,6 +631,93 @@ class ByTheRelay(Connections):
         self.assertNotIn("connect", self.sandbox.notes)
 
 
+class TakingUp(Case):
+    """A runner that was killed while a cell ran, and what may be in the way of the next one."""
+
+    def setUp(self):
+        super().setUp()
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
+
+        def waits(r):
+            r.begin()
+            r.print("a\n")
+            self.go_on.wait(WAIT)
+            r.print("b\n")
+            r.end()
+        self.kernel.cells["waits"] = waits
+        self.start()
+        answer = self.nb.begin("exec", "waits")
+        while answer.text != b"a\n":
+            time.sleep(0.005)
+        self.end()
+
+    def hang(self, hook, when):
+        """Whoever asks for this waits for the end of the test; returns once it was asked for."""
+        asked, never = threading.Event(), threading.Event()
+        self.addCleanup(never.set)
+
+        def hangs(*args):
+            if when(*args):
+                asked.set()
+                never.wait(WAIT)
+        setattr(*hook, hangs)
+        self.nb.start()
+        self.assertTrue(asked.wait(WAIT))
+
+    def goes_on(self):
+        self.go_on.set()
+        self.nb.until("idle")
+        self.assertEqual((self.nb.cell(1), self.nb.read("cells/1/output")), ("ok", "a\nb\n"))
+        self.lives()
+        self.assertEqual(self.kernel.ran.count("waits"), 1)
+
+    def test_well(self):
+        self.nb.start()
+        self.goes_on()
+
+    def test_ended_before_it_has_found_it(self):
+        """SIGTERM, as at a machine's shutdown, is no reason to give up a cell."""
+        places = [((self.sandbox, "call"), lambda c: True), ((self.server, "rest"), lambda method, path: method == "GET"),
+                  ((self.server, "opens"), lambda connection: True)]
+        for hook, when in places:
+            with self.subTest(hook[1]):
+                real = getattr(*hook)
+                self.hang(hook, when)
+                self.nb.p.terminate()
+                self.nb.p.wait(WAIT)
+                self.assertEqual((self.nb.cell(1), self.nb.read("cells/1/output")), ("busy", "a\n"))
+                setattr(*hook, real)
+        self.nb.start()
+        self.goes_on()
+
+    def test_restarted_before_it_has_found_it(self):
+        self.hang((self.server, "opens"), lambda connection: True)
+        self.server.opens = lambda connection: False
+        self.nb.want("run")
+        talk(self.nb.folder).sendall(put("P", b""))
+        self.go_on.set()
+        self.nb.until("idle")
+        self.assertEqual(self.nb.cell(1), "interrupted")
+        errors = [o for o in self.nb.notebook()["cells"][0]["outputs"] if o["output_type"] == "error"]
+        self.assertEqual([(o["ename"], o["evalue"]) for o in errors], [("Interrupted", "the notebook was restarted")])
+
+    def test_a_server_that_is_not_there_yet(self):
+        left = [b"", b"HTT"]
+        self.server.rest = lambda method, path: left.pop(0) if left else None
+        self.nb.start()
+        self.goes_on()
+        self.assertEqual(left, [])
+
+    def test_a_kernel_that_is_gone(self):
+        self.server.rest = lambda method, path: jupyter.http(404, {"message": "no such kernel"})
+        self.nb.start().until("died")
+        self.assertEqual(self.nb.p.wait(WAIT), 0)
+        self.assertEqual(self.nb.cell(1), "died")
+        self.assertIn("[error DeadKernelError]", self.nb.read("cells/1/output"))
+        self.nb.notebook()
+
+
 class Rest(Case):
     def begin_with(self, *answers):
         """Starts while the first answers of the server are these."""

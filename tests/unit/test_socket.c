@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ static struct socket *s;
 static struct error err;
 static struct buffer taken = BUFFER(64 << 20); /* messages, each in brackets */
 static unsigned int messages, left_out;
+static bool endless; /* whoever takes a message finds the next one there */
 
 static void receive(void *context, const void *data, size_t n)
 {
@@ -34,6 +36,8 @@ static void receive(void *context, const void *data, size_t n)
 		return;
 	}
 	ck_assert_int_eq(buffer_text(&taken, "[") | buffer_append(&taken, data, n) | buffer_text(&taken, "]"), 0);
+	if (endless)
+		ck_assert_int_eq(send(server, "\x82\x01x", 3, MSG_NOSIGNAL), 3);
 }
 
 /* Until the request is with the server. */
@@ -341,6 +345,20 @@ START_TEST(long_messages)
 }
 END_TEST
 
+/* A kernel that prints faster than it is read does not keep the owner from everything else. */
+START_TEST(without_end)
+{
+	open_it();
+	endless = true;
+	answer("\x82\x01x", 3);
+	ck_assert_int_eq(socket_service(s, &err), 0);
+	ck_assert_uint_gt(messages, 1);
+	endless = false;
+	serve_well();
+	ck_assert_uint_eq(taken.length, 3 * messages);
+}
+END_TEST
+
 START_TEST(too_long)
 {
 	static char zeros[1 << 20];
@@ -446,6 +464,7 @@ int main(void)
 	tcase_add_test(tests, frames);
 	tcase_add_test(tests, nonsense);
 	tcase_add_test(tests, long_messages);
+	tcase_add_test(tests, without_end);
 	tcase_add_test(tests, too_long);
 	tcase_add_test(tests, sending);
 	tcase_add_test(tests, by_path);
