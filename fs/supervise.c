@@ -191,6 +191,7 @@ static void take_notice(struct supervisor *s, struct object *o, const struct tal
 	char line[PATH_MAX + 64];
 	struct error err;
 	char *mtime, *size, *end;
+	bool first = !o->link->synced;
 	long long n, t;
 
 	if (m->length >= sizeof line)
@@ -212,12 +213,11 @@ static void take_notice(struct supervisor *s, struct object *o, const struct tal
 	t = strtoll(mtime, &end, 10);
 	if (*end || end == mtime)
 		return;
-	if (!o->link->synced) {
-		o->link->synced = true;
+	o->link->synced = true;
+	if (first)
 		supervise_say_changed(s, o, NULL, 0, 0);
-	} else {
+	else
 		supervise_say_changed(s, o, line, n, t);
-	}
 	if (!strcmp(line, "status")) {
 		cleanup_close int folder = object_open(s->state, o->kind, o->serial, &err);
 		struct status status;
@@ -225,6 +225,8 @@ static void take_notice(struct supervisor *s, struct object *o, const struct tal
 		if (folder >= 0 && status_read(folder, &status, &err) == 0)
 			supervise_set_status(s, o, &status);
 	}
+	if (first && supervise_answers(o))
+		supervise_begin_calls(s, o);
 }
 
 void supervise_take_notices(struct supervisor *s, struct object *o)

@@ -116,6 +116,11 @@ static void begin(struct supervise_call *call)
 	set_events(call);
 }
 
+bool supervise_answers(const struct object *o)
+{
+	return o->phase == PHASE_CONNECTED && o->link->synced;
+}
+
 void supervise_begin_calls(struct supervisor *s, struct object *o)
 {
 	(void)s;
@@ -256,7 +261,7 @@ void supervise_ready_calls(struct supervisor *s)
 			deliver_end(call, call->code, 0, call->text);
 		else if (call->begun)
 			take(call);
-		else if (call->object && call->object->phase == PHASE_CONNECTED)
+		else if (call->object && supervise_answers(call->object))
 			begin(call);
 		if (stop)
 			return;
@@ -301,7 +306,7 @@ static void launch(struct supervise_call *call)
 	struct error ignored;
 	int folder;
 
-	if (o && o->phase == PHASE_CONNECTED) {
+	if (o && supervise_answers(o)) {
 		begin(call);
 	} else if (o && o->phase == PHASE_REST && !o->expected) {
 		folder = object_open(call->supervisor->state, o->kind, o->serial, &ignored);

@@ -228,7 +228,6 @@ int supervise_attach(struct supervisor *s, struct object *o, int folder, struct 
 	o->phase = PHASE_CONNECTED;
 	l->synced = l->poked = false;
 	l->retry_pause = 0;
-	supervise_begin_calls(s, o);
 	return 0;
 }
 

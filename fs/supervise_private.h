@@ -124,6 +124,8 @@ int supervise_spawn(struct supervisor *s, const struct object *o, int folder, in
 char *supervise_watch_text(struct supervisor *s, const struct object *o, int folder);
 
 /* supervise_call.c */
+/* Whether a runner is there that has spoken: one that is dying can still be connected to. */
+bool supervise_answers(const struct object *o);
 void supervise_begin_calls(struct supervisor *s, struct object *o);
 void supervise_fail_calls(struct supervisor *s, struct object *o, int code, const char *text);
 void supervise_call_event(struct supervise_call *call);

@@ -25,6 +25,7 @@
 #include "backend/sandbox/freeze.h"
 #include "backend/sandbox/parts.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
 
@@ -49,14 +50,6 @@ struct copying {
 	int into;        /* the copy */
 	size_t changed;  /* in this pass */
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static int living(void *context, struct error *err)
 {
@@ -195,7 +188,7 @@ static int last_pass(struct copying *c, double since, struct error *err)
 	c->still = true;
 	result = pass(c, err);
 	c->still = false;
-	c->snapshot->pause = now() - since;
+	c->snapshot->pause = clock_seconds() - since;
 	return result;
 }
 
@@ -203,7 +196,7 @@ static int last_pass(struct copying *c, double since, struct error *err)
 static int try_last(struct copying *c, struct error *err)
 {
 	cleanup_close int lock = -1;
-	double since = now();
+	double since = clock_seconds();
 	struct freeze freeze;
 	enum local_rest rest;
 	pid_t first;

@@ -257,7 +257,7 @@ START_TEST(ends)
 	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, image, setup, gpu, gpu_count, cpu, memory, timeout, "
 		"idle_timeout, execution_mode, "
 		"python_version, python_packages, system_packages, notebook_packages, models, secrets, env, local_files, local_dirs, workspace, "
-		"ports, network");
+		"ports, network, from_snapshot");
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
 	refused("timeout: !!int 6\n", "line 1: tags (!) are not taken; quote the text if it is one");
 	refused("? [a]\n: b\n", "line 1: the name of a field is a word, not a list or a mapping");

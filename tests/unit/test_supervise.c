@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/runners.h"
@@ -39,6 +42,23 @@ static struct seen {
 	ck_assert_msg(err.code == (number), "%s: code %d, expected %d: %s", #call, err.code, (number), err.text); \
 } while (0)
 
+/* As a process that the kernel takes apart on a busy machine: who was connected is gone, and the socket
+ * still takes whoever comes. */
+static void die_slowly(void)
+{
+	struct sockaddr_un peer;
+	struct timespec t = { .tv_nsec = 300000000 };
+
+	for (int fd = 3; fd < 1024; fd++) {
+		socklen_t size = sizeof peer;
+
+		if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0)
+			(void)close(fd);
+	}
+	(void)nanosleep(&t, NULL);
+	_exit(9);
+}
+
 int sandbox_story(struct runner *r, struct error *error)
 {
 	struct runner_event e;
@@ -65,6 +85,8 @@ int sandbox_story(struct runner *r, struct error *error)
 			return 0;
 		} else if (e.kind == RUNNER_CALL && !strcmp(e.text, "die")) {
 			_exit(9);
+		} else if (e.kind == RUNNER_CALL && !strcmp(e.text, "die slowly")) {
+			die_slowly();
 		} else if (e.kind == RUNNER_CALL && !strcmp(e.text, "echo")) {
 			if (runner_set_text(r, "echoed", e.request, error) < 0)
 				return -1;
@@ -323,6 +345,21 @@ START_TEST(adopted)
 }
 END_TEST
 
+START_TEST(dies_slowly_and_comes_back)
+{
+	uint64_t serial = add("a");
+
+	want(serial, WANT_RUN);
+	until(state_is("ready", 1));
+	call(serial, "die slowly", "");
+	until(seen.ends);
+	ck_assert_int_eq(seen.code, EIO);
+	call(serial, "echo", "back");
+	until(seen.ends);
+	ck_assert_msg(!strcmp(seen.output, "back"), "%d %s", seen.code, seen.text);
+}
+END_TEST
+
 START_TEST(dies_and_comes_back)
 {
 	uint64_t serial = add("a");
@@ -552,6 +589,7 @@ int main(int argc, char **argv)
 	tcase_add_test(t, start_call_stop);
 	tcase_add_test(t, adopted);
 	tcase_add_test(t, dies_and_comes_back);
+	tcase_add_test(t, dies_slowly_and_comes_back);
 	tcase_add_test(t, cannot_begin);
 	tcase_add_test(t, removal);
 	tcase_add_test(t, finished_at_scan);
