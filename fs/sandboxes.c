@@ -157,17 +157,6 @@ static int check_only(const cJSON *fields, struct fault *fault, struct error *er
 	return 0;
 }
 
-/* The proxy that lets listed hosts through is handed a socket, which a container's link cannot pass. */
-static int check_network(const cJSON *fields, struct fault *fault, struct error *err)
-{
-	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
-
-	*fault = (struct fault){ "network", -1 };
-	if (!backend || !strcmp(backend, "local") || !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(fields, "network")))
-		return 0;
-	return error_set(err, ENOTSUP, "network: a list of hosts works on the backend local only; write full or none");
-}
-
 static int check_sandbox(const struct node *node, const cJSON *fields, bool final, cJSON *references,
 			 struct fault *fault, struct error *err)
 {
@@ -176,7 +165,7 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 
 	(void)node;
 	if ((final && (check_only(fields, fault, err) < 0 || check_image(fields, fault, err) < 0 ||
-		       check_network(fields, fault, err) < 0 || check_models(fields, fault, err) < 0)) ||
+		       check_models(fields, fault, err) < 0)) ||
 	    check_secrets(fields, final, fault, err) < 0
 	    || check_local(fields, "local_files", false, fault, err) < 0
 	    || check_local(fields, "local_dirs", true, fault, err) < 0)

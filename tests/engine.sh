@@ -178,6 +178,51 @@ engine_secrets() {
 	eventually 20 inside lab true
 }
 
+# A list of hosts: the only way out is the proxy, which puts secrets into requests to their hosts.
+engine_listed() {
+	local plain secure line servers get="import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[1], headers={'X-Key': sys.argv[2]}), timeout=30).read().decode())"
+	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext 'subjectAltName=DNS:localhost' \
+		-addext basicConstraints=critical,CA:TRUE -keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null || fail "openssl"
+	coproc SAYS { exec python3 tests/says.py "$T"; }
+	servers=$SAYS_PID
+	read -r plain secure line <&"${SAYS[0]}" || fail "the servers"
+	on_exit "kill $servers 2>/dev/null"
+	export LISTED_TOKEN=the-value-of-it SSL_CERT_FILE=$T/cert.pem
+	unmount_it; mount_it
+	made listed "network: ['localhost:$plain', 'localhost:$secure', 'localhost:$line']" "secrets: [{name: LISTED_TOKEN, hosts: ['localhost:$secure']}]" \
+		"env: {no_proxy: '', NO_PROXY: ''}" || fail "listed: $(error listed)"
+	case $(info listed .network) in '"listed hosts'*) ;; *) fail "info.json: $(info listed .network)" ;; esac
+	same "networks" lo "$(inside listed sh -c 'cut -sd: -f1 /proc/net/dev' | tr -d ' ')"
+	same "what stands inside" interpfs-secret-LISTED_TOKEN "$(inside listed sh -c 'echo $LISTED_TOKEN')"
+	inside listed python3 -c "$get" "http://localhost:$plain/a" x >"$T/out" 2>&1 && grep -q 'X-Key: x' "$T/out" || fail "http: $(cat "$T/out")"
+	inside listed python3 -c "$get" "https://localhost:$secure/a" interpfs-secret-LISTED_TOKEN >"$T/out" 2>&1 && grep -q 'X-Key: the-value-of-it' "$T/out" ||
+		fail "https: $(cat "$T/out") $(tail -n 5 "$M/sandboxes/listed/log")"
+	inside listed python3 -c "$get" "http://localhost:$plain/a" interpfs-secret-LISTED_TOKEN | grep -q 'X-Key: interpfs-secret' || fail "the secret went to another host"
+	# Many at once, more than have a door.
+	inside listed python3 -c "import sys, threading, urllib.request as u
+good = []
+def get(): good.append(len(u.urlopen(sys.argv[1] + 'x' * 8000, timeout=100).read()) > 8000)
+all = [threading.Thread(target=get) for _ in range(60)]
+for t in all: t.start()
+for t in all: t.join()
+sys.exit(0 if good == [True] * 60 else 1)" "http://localhost:$plain/" || fail "sixty at once"
+	for url in http://example.org/ https://example.org/ "http://localhost:1/" "http://127.0.0.1:$plain/" http://169.254.169.254/ "http://[::ffff:127.0.0.1]:$plain/"; do
+		fails "$url" inside listed python3 -c "$get" "$url" x
+	done
+	fails "past the proxy" inside listed env HTTP_PROXY= http_proxy= python3 -c "$get" "http://169.254.169.254/" x
+	eventually 20 grep -q 'network: refused: example.org:443 is not in' "$M/sandboxes/listed/log"
+	grep -rqs the-value-of-it "$S" && fail "the secret is on the disk"
+	[ "$BACKEND" != docker ] || ! api GET "/containers/$(cat "$M/sandboxes/listed/id")/json" | grep -q the-value || fail "the engine has the secret"
+	# The next runner opens it again; and so does a restart.
+	kill -9 "$(runner_of listed)"
+	eventually 30 inside listed python3 -c "$get" "https://localhost:$secure/" x
+	ctl listed restart || fail "restart: $(error listed)"
+	inside listed python3 -c "$get" "https://localhost:$secure/a" interpfs-secret-LISTED_TOKEN | grep -q 'X-Key: the-value-of-it' || fail "after a restart"
+	rmdir "$M/sandboxes/listed"
+	kill $servers
+	unset LISTED_TOKEN SSL_CERT_FILE
+}
+
 # What listens inside is reached from here, whatever its network.
 engine_ports() {
 	local url
@@ -289,6 +334,7 @@ engine_tests() {
 	engine_change
 	engine_files
 	engine_secrets
+	engine_listed
 	engine_ports
 	engine_timeout
 	engine_end

@@ -56,6 +56,7 @@ struct tunnel {
 	struct link *link;         /* NULL: free */
 	uint32_t stream;
 	int fd;
+	bool accepting;            /* fd listens: it waits for who connects */
 	bool connected;
 	struct buffer input;       /* not yet written */
 	bool input_ended, shut;    /* no more of it will come; its end was told to who listens */
@@ -105,7 +106,7 @@ void jobs_lost(struct link *link);
 int jobs_timers(void);                   /* ms until the next is due, -1: none; kills what is due */
 
 /* tunnel.c */
-void tunnel_open(struct link *link, uint32_t stream, const char *address);
+void tunnel_open(struct link *link, uint32_t stream, const char *address, bool accepting);
 struct tunnel *tunnel_find(const struct link *link, uint32_t stream);
 int tunnel_input(struct tunnel *tunnel, const void *data, size_t n); /* -1: it had no credit for that */
 void tunnel_input_end(struct tunnel *tunnel);
@@ -129,6 +130,7 @@ void idle_set(uint64_t seconds);
 void idle_touch(void);
 int idle_look(void); /* when it is due; ms until it is due again, -1 for never */
 
+int inside_listen_at(const char *address); /* a non-blocking socket that listens, the same for all who ask; -1 */
 void inside_listen(struct link *link, uint32_t stream, const char *address);
 void inside_root(struct link *link, uint32_t stream);
 void inside_processes(struct link *link, uint32_t stream);

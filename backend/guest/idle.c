@@ -77,7 +77,7 @@ static bool commands_run(void)
 		if (jobs[i].pid && !jobs[i].background)
 			return true;
 	for (size_t i = 0; i < TUNNELS; i++)
-		if (tunnels[i].link)
+		if (tunnels[i].link && !tunnels[i].accepting)
 			return true;
 	return false;
 }

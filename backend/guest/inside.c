@@ -114,7 +114,7 @@ void inside_connect(struct link *link, uint32_t stream, const char *address)
 	pass_or_fail(link, stream, inside_dial(address), address);
 }
 
-static int listen_at(const char *text)
+int inside_listen_at(const char *text)
 {
 	union address address;
 	socklen_t size = parse_address(text, &address);
@@ -143,7 +143,7 @@ static int listen_at(const char *text)
 
 void inside_listen(struct link *link, uint32_t stream, const char *address)
 {
-	pass_or_fail(link, stream, listen_at(address), address);
+	pass_or_fail(link, stream, inside_listen_at(address), address);
 }
 
 void inside_root(struct link *link, uint32_t stream)

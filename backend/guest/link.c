@@ -275,7 +275,8 @@ static int open_stream(struct link *link, const struct frame *frame)
 		inside_listen(link, frame->stream, first);
 		break;
 	case GUEST_DIAL:
-		tunnel_open(link, frame->stream, first);
+	case GUEST_ACCEPT:
+		tunnel_open(link, frame->stream, first, frame->payload[0] == GUEST_ACCEPT);
 		break;
 	case GUEST_ROOT:
 		inside_root(link, frame->stream);

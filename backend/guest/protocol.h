@@ -29,6 +29,7 @@ enum guest_operation_kind {
 	GUEST_CONNECT = 'c',   /* ARGUMENT: a path, or tcp:PORT */
 	GUEST_LISTEN = 'l',    /* ARGUMENT: a path, or tcp:PORT: what connects there is the runner's */
 	GUEST_DIAL = 'D',      /* the same ARGUMENT; its bytes travel in frames instead of a descriptor */
+	GUEST_ACCEPT = 'A',    /* the same ARGUMENT: the next that connects there, its bytes in frames */
 	GUEST_ROOT = 'r',
 	GUEST_PROCESSES = 't',
 	GUEST_DEADLINE = 'd',  /* ARGUMENT: decimal seconds from now, 0 for none */

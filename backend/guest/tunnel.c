@@ -1,7 +1,7 @@
-/* Tunnels: connections to what listens inside, for links over which no descriptor can be passed.
- * Their bytes travel in frames, with credits as a command's.
+/* Tunnels: connections to what listens inside (DIAL), or from what connects there to us (ACCEPT), for links
+ * over which no descriptor can be passed. Their bytes travel in frames, with credits as a command's.
  *
- *   connecting ──> DIALED: INPUT and STDOUT, until each direction has ended (INPUT_END, OUTPUT_END) ──> END
+ *   connecting, accepting ──> DIALED: INPUT and STDOUT, until each direction has ended (INPUT_END, OUTPUT_END) ──> END
  *        └───────────────────── it was refused, broken, or given up (SIGNAL) ───────────────────────────┘ */
 #include "backend/guest/guest.h"
 
@@ -44,7 +44,7 @@ static void tunnel_broken(struct tunnel *tunnel)
 	tunnel_end(tunnel, code, strerror(code));
 }
 
-void tunnel_open(struct link *link, uint32_t stream, const char *address)
+void tunnel_open(struct link *link, uint32_t stream, const char *address, bool accepting)
 {
 	struct tunnel *tunnel = NULL;
 	char text[512];
@@ -57,14 +57,14 @@ void tunnel_open(struct link *link, uint32_t stream, const char *address)
 		link_end(link, stream, EMFILE, 0, "too many connections at once");
 		return;
 	}
-	fd = inside_dial(address);
+	fd = accepting ? inside_listen_at(address) : inside_dial(address);
 	if (fd < 0) {
 		code = errno;
 		(void)snprintf(text, sizeof text, "%s: %s", address, strerror(code));
 		link_end(link, stream, code, 0, text);
 		return;
 	}
-	*tunnel = (struct tunnel){ .link = link, .stream = stream, .fd = fd, .input = BUFFER(GUEST_INPUT_CREDIT),
+	*tunnel = (struct tunnel){ .link = link, .stream = stream, .fd = fd, .accepting = accepting, .input = BUFFER(GUEST_INPUT_CREDIT),
 				   .credit = GUEST_CREDIT };
 }
 
@@ -97,11 +97,28 @@ short tunnel_events(const struct tunnel *tunnel)
 {
 	short events = 0;
 
+	if (tunnel->accepting)
+		return POLLIN;
 	if (!tunnel->connected || tunnel->input.length || (tunnel->input_ended && !tunnel->shut))
 		events |= POLLOUT;
 	if (tunnel->connected && !tunnel->output_ended && tunnel->credit && !link_full(tunnel->link))
 		events |= POLLIN;
 	return events;
+}
+
+/* Others may wait for the same: whoever comes first has the connection. False as long as there is none. */
+static bool accept_one(struct tunnel *tunnel)
+{
+	int fd = accept4(tunnel->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return false; /* one that has gone again, or no descriptor is free: there will be another */
+	(void)close(tunnel->fd);
+	tunnel->fd = fd;
+	tunnel->accepting = false;
+	tunnel->connected = true;
+	idle_touch();
+	return link_put(tunnel->link, tunnel->stream, GUEST_DIALED, NULL, 0);
 }
 
 /* Whether it lives on. */
@@ -169,6 +186,11 @@ void tunnel_ready(struct tunnel *tunnel, short revents)
 {
 	short wanted = tunnel_events(tunnel);
 
+	if (tunnel->accepting) {
+		if (revents)
+			(void)accept_one(tunnel);
+		return;
+	}
 	if (!tunnel->connected && !finish_connect(tunnel))
 		return;
 	if ((wanted & POLLOUT) && !write_input(tunnel))

@@ -18,10 +18,11 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/passing.h"
 #include "commands.h"
 
 /* backend/sandbox/gate.c hands them over. */
-#define LISTENING 3
+#define LISTENING 3 /* or a socket over which connections come, one a message */
 #define FOLDER 4
 #define CONFIG 5
 
@@ -181,9 +182,25 @@ static void *serve(void *fd)
 	return NULL;
 }
 
+static int take_connection(void)
+{
+	union { struct cmsghdr header; char bytes[CMSG_SPACE(sizeof(int))]; } control;
+	char byte;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+	int fd = -1, listens = 0;
+	socklen_t size = sizeof listens;
+
+	if (!getsockopt(LISTENING, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) && listens)
+		return accept4(LISTENING, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (recvmsg(LISTENING, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) > 0)
+		(void)passing_take(&message, &fd, 1);
+	return fd;
+}
+
 static void accept_one(const pthread_attr_t *attributes)
 {
-	int fd = accept4(LISTENING, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = take_connection();
 	pthread_t thread;
 
 	if (fd < 0)

@@ -110,15 +110,14 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 {
 	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 
-	if (gate_is_wanted(s)) /* the mount refuses it, too: never more network than was asked for */
-		return error_set(err, ENOTSUP, "network: a list of hosts works on the backend local only");
 	if (find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || docker_recover(s, err) ||
 	    docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
 	/* What was to be copied in may not be there. */
 	if (found.state == DOCKER_NEW && docker_delete(s, s->id, err))
 		return error_wrap(err, "docker");
-	if (found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err))
+	if ((found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err)) ||
+	    docker_copy_trusted(s, err))
 		return error_wrap(err, "docker");
 	return 0;
 }
@@ -148,16 +147,32 @@ static int set_deadline(const struct sandbox *s, struct guest *guest, struct err
 		       ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
 }
 
+static int set_variables(struct guest *guest, const char *const *variables, struct error *err)
+{
+	struct guest_answer answer = { false, 0 };
+
+	return guest_environment(guest, variables, &guest_answer_callbacks, &answer, err) ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
+}
+
 /* Never part of the container: whoever may ask the engine reads that, and it could not change. One
  * variable at a time, so that each may be as long as one can be. */
 static int set_environment(const struct sandbox *s, struct guest *guest, struct error *err)
 {
 	static const char python[] = "PYTHONPATH=/workspace/libraries:/workspace/.modules";
 	const char *variables[] = { python, NULL };
-	struct guest_answer answer = { false, 0 };
 	const cJSON *item;
-	bool good = guest_environment(guest, variables, &guest_answer_callbacks, &answer, err) != NULL;
-	int result = good ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
+	int result = set_variables(guest, variables, err);
+
+	for (const struct gate_variable *v = gate_environment(s); v->name && !result; v++) {
+		cleanup_free char *variable = NULL;
+
+		if (asprintf(&variable, "%s=%s", v->name, v->value) < 0) {
+			variable = NULL;
+			return error_memory(err);
+		}
+		variables[0] = variable;
+		result = set_variables(guest, variables, err);
+	}
 
 	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
 	{
@@ -168,9 +183,7 @@ static int set_environment(const struct sandbox *s, struct guest *guest, struct 
 		if (asprintf(&variable, "%s=%s", item->string, cJSON_GetStringValue(item)) < 0)
 			return error_memory(err);
 		variables[0] = variable;
-		answer = (struct guest_answer){ false, 0 };
-		result = guest_environment(guest, variables, &guest_answer_callbacks, &answer, err)
-				 ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
+		result = set_variables(guest, variables, err);
 	}
 	return result;
 }

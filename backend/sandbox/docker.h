@@ -121,6 +121,8 @@ int docker_recover(struct sandbox *s, struct error *err);
 int docker_change(struct sandbox *s, const struct docker_found *found, struct error *err);
 /* docker_files.c: local_files and local_dirs go into a container that was just made. */
 int docker_copy_files(struct sandbox *s, struct error *err);
+/* What is trusted inside, where the proxy speaks for hosts (gate.h): before each start. */
+int docker_copy_trusted(struct sandbox *s, struct error *err);
 
 /* Images that were made of the sandbox. */
 int docker_remove_images(const struct sandbox *s, struct error *err);

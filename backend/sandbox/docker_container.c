@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "backend/sandbox/bundle.h"
+#include "backend/sandbox/gate.h"
+#include "backend/sandbox/network.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
@@ -154,7 +156,7 @@ static bool add_config(cJSON *body, const struct sandbox *s)
 
 	sandbox_hostname(s->name, hostname);
 	return add_text(body, "Hostname", hostname) && add_limits(host, s) &&
-	       (!network || strcmp(network, "none") || add_text(host, "NetworkMode", "none"));
+	       ((!gate_is_wanted(s) && (!network || strcmp(network, "none"))) || add_text(host, "NetworkMode", "none"));
 }
 
 /* The hash of all that cannot change in a container once it is made, and is not only a name. */
@@ -282,6 +284,7 @@ static int describe_limit(cJSON *info, const char *name, double asked, const cJS
 int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 {
 	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
+	const struct network listed = { .kind = NETWORK_LISTED };
 	const cJSON *host;
 	const char *network, *image;
 
@@ -292,7 +295,7 @@ int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 	image = cJSON_GetStringValue(docker_member(found.json, "Config", "Image"));
 	if (!add_text(info, "backend", "docker") || !add_text(info, "engine", engine_told(docker_own(s)->engine)) ||
 	    !add_text(info, "container", s->id) || !add_text(info, "image", image ? image : "") ||
-	    !add_text(info, "network", network && !strcmp(network, "none") ? "none" : "bridge") ||
+	    !add_text(info, "network", gate_is_wanted(s) ? network_told(&listed) : network && !strcmp(network, "none") ? "none" : "bridge") ||
 	    !cJSON_AddItemToObject(info, "pid", cJSON_Duplicate(docker_member(found.json, "State", "Pid"), true)))
 		return error_memory(err);
 	return describe_limit(info, "memory", sandbox_number(s, "memory", 0), host, "Memory", 1) ||

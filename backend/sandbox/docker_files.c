@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/sandbox/gate.h"
 #include "backend/sandbox/tar.h"
 #include "base/cleanup.h"
 
@@ -65,4 +66,25 @@ int docker_copy_files(struct sandbox *s, struct error *err)
 	if (!path)
 		return error_memory(err);
 	return files + folders && engine_call(docker_own(s)->engine, &request, NULL, err) ? error_wrap(err, "local files") : 0;
+}
+
+int docker_copy_trusted(struct sandbox *s, struct error *err)
+{
+	cleanup_tar struct tar *tar = NULL;
+	cleanup_free char *path = docker_path(s->id, "/archive?path=/"), *trusted = NULL;
+	struct engine_request request = { .method = "PUT", .path = path, .read = tar_read };
+
+	if (!gate_has_secrets(s))
+		return 0;
+	tar = tar_new(err);
+	if (!tar)
+		return -1;
+	if (!path || asprintf(&trusted, "%s/" GATE_TRUSTED, s->folder_path) < 0) {
+		trusted = NULL;
+		return error_memory(err);
+	}
+	request.context = tar;
+	return gate_write_trusted(s, err) || tar_add_file(tar, trusted, GATE_TRUSTED_INSIDE + 1, 0644, err) ||
+			       engine_call(docker_own(s)->engine, &request, NULL, err)
+		       ? error_wrap(err, "network") : 0;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,13 +23,23 @@
 
 #define LINES_MAX 65536u
 #define TRUSTED_MAX (4u << 20)
+#define DOORS 16 /* as many may connect at once, before the next has its door */
 #define LIVES_SECONDS 1.0 /* one that dies earlier is not started again */
+
+/* One that waits for a connection from inside, where no socket that listens can be passed. */
+struct door {
+	struct gate *gate;
+	struct guest_operation *asked;
+};
 
 struct gate {
 	struct sandbox *sandbox;
 	struct runner *runner;
-	struct guest_operation *asked; /* the socket that listens inside */
-	int listening;                 /* -1 before it has come */
+	struct guest *guest;
+	struct guest_operation *asked; /* the socket that listens inside; with doors, that they are there */
+	int listening;                 /* -1 before it has come; with doors, the proxy's end of what they hand on */
+	int handing;                   /* our end of that; -1 without doors */
+	struct door doors[DOORS];
 	int config;                    /* the proxy reads its end, and sees us go */
 	int said;                      /* its output */
 	pid_t pid;                     /* 0: it does not run */
@@ -294,10 +305,85 @@ static void listens(void *context, int code, int status, const char *text)
 		fail(g, &err);
 }
 
-int gate_open(struct gate **gate, struct sandbox *s, struct runner *runner, struct guest *guest, struct error *err)
+/* ---- doors ---- */
+
+/* To the proxy. One that it does not take in time is closed, as by a full queue. */
+static void hand_on(void *context, int fd)
+{
+	const struct door *door = context;
+	union { struct cmsghdr header; char bytes[CMSG_SPACE(sizeof(int))]; } control;
+	char byte = 0;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+
+	memset(&control, 0, sizeof control);
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+	(void)sendmsg(door->gate->handing, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)close(fd);
+}
+
+static void open_door(struct door *door, struct error *err);
+
+/* It has handed on a connection, or could not wait for one. */
+static void passed_through(void *context, int code, int status, const char *text)
+{
+	struct door *door = context;
+	struct error err = { .code = 0 };
+
+	(void)status;
+	door->asked = NULL;
+	if (code)
+		(void)error_set(&err, code, "%s", text);
+	else
+		open_door(door, &err);
+	if (err.code && !door->gate->failure.code)
+		fail(door->gate, &err);
+}
+
+static void open_door(struct door *door, struct error *err)
+{
+	static const struct guest_callbacks callbacks = { NULL, hand_on, passed_through };
+	char address[16];
+
+	(void)snprintf(address, sizeof address, "tcp:%d", GATE_PORT);
+	door->asked = guest_accept(door->gate->guest, address, &callbacks, door, err);
+}
+
+/* Requests are answered in their order: who hears of the last knows that all doors wait. */
+static int open_doors(struct gate *g, struct error *err)
+{
+	static const struct guest_callbacks callbacks = { NULL, NULL, listens };
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return error_errno(err, "network");
+	g->listening = ends[0];
+	g->handing = ends[1];
+	for (size_t i = 0; i < DOORS; i++) {
+		g->doors[i].gate = g;
+		open_door(&g->doors[i], err);
+		if (!g->doors[i].asked)
+			return -1;
+	}
+	g->asked = guest_ping(g->guest, &callbacks, g, err);
+	return g->asked ? 0 : -1;
+}
+
+static int listen_inside(struct gate *g, struct error *err)
 {
 	static const struct guest_callbacks callbacks = { NULL, passed, listens };
 	char address[16];
+
+	(void)snprintf(address, sizeof address, "tcp:%d", GATE_PORT);
+	g->asked = guest_listen(g->guest, address, &callbacks, g, err);
+	return g->asked ? 0 : -1;
+}
+
+int gate_open(struct gate **gate, struct sandbox *s, struct runner *runner, struct guest *guest, struct error *err)
+{
 	struct gate *g;
 
 	*gate = NULL;
@@ -306,12 +392,10 @@ int gate_open(struct gate **gate, struct sandbox *s, struct runner *runner, stru
 	g = calloc(1, sizeof *g);
 	if (!g)
 		return error_memory(err);
-	*g = (struct gate){ .sandbox = s, .runner = runner, .listening = -1, .config = -1, .said = -1, .pidfd = -1,
-			    .line = BUFFER(LINES_MAX) };
-	(void)snprintf(address, sizeof address, "tcp:%d", GATE_PORT);
-	g->asked = guest_listen(guest, address, &callbacks, g, err);
-	if (!g->asked) {
-		free(g);
+	*g = (struct gate){ .sandbox = s, .runner = runner, .guest = guest, .listening = -1, .handing = -1, .config = -1, .said = -1,
+			    .pidfd = -1, .line = BUFFER(LINES_MAX) };
+	if (guest_is_carried(guest) ? open_doors(g, err) : listen_inside(g, err)) {
+		gate_close(g);
 		return -1;
 	}
 	*gate = g;
@@ -335,7 +419,12 @@ void gate_close(struct gate *g)
 		return;
 	if (g->asked)
 		guest_forget(g->asked);
+	for (size_t i = 0; i < DOORS; i++)
+		if (g->doors[i].asked)
+			guest_forget(g->doors[i].asked);
 	release(g);
+	if (g->handing >= 0)
+		(void)close(g->handing);
 	if (g->listening >= 0)
 		(void)close(g->listening);
 	buffer_free(&g->line);

@@ -222,7 +222,7 @@ struct guest_operation *guest_ping(struct guest *g, const struct guest_callbacks
 struct guest_operation *guest_connect(struct guest *g, const char *address, const struct guest_callbacks *cb,
 				      void *context, struct error *err)
 {
-	return g->set >= 0 ? tunnel_dial(g, address, cb, context, err)
+	return g->set >= 0 ? tunnel_begin(g, GUEST_DIAL, address, cb, context, err)
 			   : guest_begin(g, GUEST_CONNECT, address, cb, context, err);
 }
 
@@ -230,6 +230,17 @@ struct guest_operation *guest_listen(struct guest *g, const char *address, const
 				     void *context, struct error *err)
 {
 	return guest_begin(g, GUEST_LISTEN, address, cb, context, err);
+}
+
+bool guest_is_carried(const struct guest *g)
+{
+	return g->set >= 0;
+}
+
+struct guest_operation *guest_accept(struct guest *g, const char *address, const struct guest_callbacks *cb,
+				     void *context, struct error *err)
+{
+	return tunnel_begin(g, GUEST_ACCEPT, address, cb, context, err);
 }
 
 struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)

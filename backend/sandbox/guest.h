@@ -79,6 +79,11 @@ struct guest_operation *guest_connect(struct guest *g, const char *address,
  * keeps it, so that asking again gives the same one. It is hostile like all that comes from there. */
 struct guest_operation *guest_listen(struct guest *g, const char *address,
 				     const struct guest_callbacks *cb, void *context, struct error *err);
+/* Where the link is carried and no descriptor can be passed: passed() gets a tunnel to the next that connects
+ * to such an address inside, whenever that is. Many may wait at one address. */
+bool guest_is_carried(const struct guest *g);
+struct guest_operation *guest_accept(struct guest *g, const char *address,
+				     const struct guest_callbacks *cb, void *context, struct error *err);
 /* passed() gets an O_PATH descriptor of the sandbox's root. */
 struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err);
 /* output() gets a table of what runs inside: "PID PPID STATE SECONDS RSS_KB COMMAND" lines. */

@@ -54,8 +54,9 @@ int tunnels_open(struct guest *g, struct error *err);
 void tunnels_close(struct guest *g);
 int tunnels_arrange(struct guest *g);     /* asks for what is waited for; -1: it cannot */
 void tunnels_step(struct guest *g);
-struct guest_operation *tunnel_dial(struct guest *g, const char *address, const struct guest_callbacks *cb,
-				    void *context, struct error *err);
+/* DIAL or ACCEPT. */
+struct guest_operation *tunnel_begin(struct guest *g, char kind, const char *address, const struct guest_callbacks *cb,
+				     void *context, struct error *err);
 /* A frame for an operation that has a tunnel, but END. */
 int tunnel_take(struct guest_operation *o, const struct frame *frame, struct error *err);
 void tunnel_ended(struct guest_tunnel *tunnel); /* its operation is over */

@@ -248,7 +248,7 @@ void tunnels_step(struct guest *g)
 	}
 }
 
-struct guest_operation *tunnel_dial(struct guest *g, const char *address, const struct guest_callbacks *cb,
+struct guest_operation *tunnel_begin(struct guest *g, char kind, const char *address, const struct guest_callbacks *cb,
 				    void *context, struct error *err)
 {
 	struct guest_tunnel *t = calloc(1, sizeof *t);
@@ -258,7 +258,7 @@ struct guest_operation *tunnel_dial(struct guest *g, const char *address, const 
 		(void)error_memory(err);
 		return NULL;
 	}
-	o = guest_begin(g, GUEST_DIAL, address, cb, context, err);
+	o = guest_begin(g, kind, address, cb, context, err);
 	if (!o) {
 		free(t);
 		return NULL;

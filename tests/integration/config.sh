@@ -31,7 +31,6 @@ same "what was refused can be read back" "timeout: 60" "$(head -n1 "$L/config")"
 [ ! -e "$S/sandboxes/$(basename "$(readlink "$S/sandboxes/names/lab")")/spec.json" ] || fail "something is in force"
 
 refused 'debug: true\n' 'line 1: debug is not supported by this version'
-refused 'network: [pypi.org]\nbackend: docker\n' 'line 1: network: a list of hosts works on the backend local only; write full or none'
 refused '# one\n\nrepos: [{url: x}]\n' 'line 3: repos is not supported by this version'
 refused 'backend: modal\n' 'line 1: modal is not supported by this version'
 refused 'timeout: soon\n' "line 1: timeout must be a whole number, not 'soon'"

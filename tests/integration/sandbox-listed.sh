@@ -7,32 +7,7 @@
 # This machine's servers: HTTPS with a certificate of their own authority, HTTP, and a line protocol. They say what they were sent.
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' \
 	-addext basicConstraints=critical,CA:TRUE -keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null || fail "openssl"
-cat >"$T/servers.py" <<'EOF'
-import http.server, socket, ssl, sys, threading
-class Says(http.server.BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-    def do_GET(self):
-        sent = self.rfile.read(int(self.headers.get('Content-Length', 0)))
-        while self.headers.get('Transfer-Encoding') == 'chunked' and (size := int(self.rfile.readline(), 16)):
-            sent += self.rfile.read(size); self.rfile.readline()
-        if self.headers.get('Transfer-Encoding'): self.rfile.readline()
-        body = (self.path + '\n' + str(self.headers)).encode() + sent
-        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers(); self.wfile.write(body)
-    do_POST = do_GET
-    def log_message(self, *a): pass
-class Server(http.server.ThreadingHTTPServer): request_queue_size = 128
-plain, secure = Server(('127.0.0.1', 0), Says), Server(('127.0.0.1', 0), Says)
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain(sys.argv[1] + '/cert.pem', sys.argv[1] + '/key.pem')
-secure.socket = context.wrap_socket(secure.socket, server_side=True)
-line = socket.create_server(('127.0.0.1', 0))
-def greet():
-    while True:
-        c = line.accept()[0]; c.sendall(b'hello\n'); c.sendall(b'you said ' + c.recv(99)); c.close()
-for f in plain.serve_forever, secure.serve_forever, greet: threading.Thread(target=f, daemon=True).start()
-print(plain.server_port, secure.server_port, line.getsockname()[1], flush=True)
-sys.stdin.read()
-EOF
-coproc SERVERS { exec python3 "$T/servers.py" "$T"; }
+coproc SERVERS { exec python3 tests/says.py "$T"; }
 servers=$SERVERS_PID
 read -r plain secure line <&"${SERVERS[0]}" || fail "the servers"
 on_exit "kill $servers"

@@ -179,6 +179,77 @@ START_TEST(tunnels_refused)
 }
 END_TEST
 
+/* Two wait for who connects inside: each gets one, the third connection waits for the next. An address is kept
+ * by the guest, and who only waits is no use of the sandbox. */
+START_TEST(tunnels_accepted)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct seen s[3] = { SEEN, SEEN, SEEN }, ping = SEEN;
+	int peers[3], before;
+	struct carrier c;
+	struct error err;
+
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "/tmp/test_accept.%d", (int)getpid());
+	carry(&c, 4096, 3);
+	for (int i = 0; i < 2; i++)
+		s[i].operation = guest_accept(guest, address.sun_path, &callbacks, &s[i], &err);
+	ping.operation = guest_ping(guest, &callbacks, &ping, &err);
+	carried_wait(&ping);
+	before = open_descriptors();
+	ck_assert(!s[0].ended && !s[1].ended);
+	ck_assert(!commands_run());
+	for (int i = 0; i < 3; i++) {
+		peers[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ck_assert_int_eq(connect(peers[i], (const struct sockaddr *)&address, sizeof address), 0);
+		ck_assert_int_eq(fcntl(peers[i], F_SETFL, O_NONBLOCK), 0);
+	}
+	carried_wait(&s[0]);
+	carried_wait(&s[1]);
+	ck_assert(commands_run());
+	for (int i = 0; i < 20; i++)
+		carried_turn();
+	s[2].operation = guest_accept(guest, address.sun_path, &callbacks, &s[2], &err);
+	carried_wait(&s[2]);
+	for (int i = 0; i < 3; i++) {
+		char byte = (char)('a' + i);
+		int who = -1;
+
+		ck_assert_int_eq(s[i].code, 0);
+		ck_assert_int_eq(send(s[i].fd, &byte, 1, 0), 1);
+		while (who < 0) {
+			carried_turn();
+			for (int k = 0; k < 3; k++)
+				if (recv(peers[k], &byte, 1, MSG_DONTWAIT) == 1)
+					who = k;
+		}
+		ck_assert_int_eq(byte, 'a' + i);
+		copy_through(peers[who], s[i].fd, 100000);
+		copy_through(s[i].fd, peers[who], 100000);
+	}
+	for (int i = 0; i < 3; i++) {
+		close(peers[i]);
+		done(&s[i]);
+	}
+	for (int k = 0; k < 1000 && guest->tunnels; k++)
+		carried_turn();
+	ck_assert_ptr_null(guest->tunnels);
+	ck_assert_int_eq(open_descriptors(), before - 2); /* the two that waited held the address once more each */
+	/* One that is given up waits no more. */
+	s[0] = SEEN;
+	s[0].operation = guest_accept(guest, address.sun_path, &callbacks, &s[0], &err);
+	guest_forget(s[0].operation);
+	for (int k = 0; k < 1000 && guest->operations; k++)
+		carried_turn();
+	ck_assert_ptr_null(guest->operations);
+	ck_assert_ptr_null(tunnels[0].link);
+	s[1] = SEEN;
+	s[1].operation = guest_accept(guest, "nothing", &callbacks, &s[1], &err);
+	carried_wait(&s[1]);
+	ck_assert_int_eq(s[1].code, EINVAL);
+	(void)unlink(address.sun_path);
+}
+END_TEST
+
 /* A tunnel whose near end is closed ends inside too; one that was forgotten never comes up. */
 START_TEST(tunnels_given_up)
 {
@@ -325,6 +396,7 @@ int main(void)
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, tunnels_both_ways);
+	tcase_add_test(t, tunnels_accepted);
 	tcase_add_test(t, tunnels_refused);
 	tcase_add_test(t, tunnels_given_up);
 	tcase_add_test(t, tunnels_unread);
