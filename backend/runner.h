@@ -139,9 +139,4 @@ void runner_changed(struct runner *r, const char *path);
  * story only releases what is outside of the folder. */
 int runner_remove_folder(struct runner *r, struct error *err);
 
-/* Runs a program to its end without blocking commands for longer than it takes: for short-lived
- * helpers only. Output (stdout and stderr) is appended to `out`. *status is waitpid's. */
-int runner_run(struct runner *r, char *const argv[], char *const envp[], int timeout_ms,
-	       struct buffer *out, int *status, struct error *err);
-
 #endif

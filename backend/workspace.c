@@ -25,6 +25,7 @@
 
 #include "backend/runner.h"
 #include "backend/runners.h"
+#include "backend/sandbox/spawn.h"
 #include "backend/workspace_users.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -91,7 +92,7 @@ static cJSON *look(struct runner *r, char why[256])
 	char *const argv[] = { python, (char[]){ "-I" }, (char[]){ "-B" }, (char[]){ "-W" }, (char[]){ "ignore" },
 			       script, libraries, skills, NULL };
 
-	if (runner_run(r, argv, NULL, TIMEOUT_MS, &out, &status, &err) < 0) {
+	if (spawn_run(argv, TIMEOUT_MS, &out, &status, &err) < 0) {
 		(void)snprintf(why, 256, "not checked: %.200s", err.text);
 		return NULL;
 	}

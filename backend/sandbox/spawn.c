@@ -172,38 +172,51 @@ int spawn_wait(pid_t pid, int pidfd, int timeout_ms, int *status, struct error *
 	return late ? error_set(err, ETIMEDOUT, "it did not end within %d ms", timeout_ms) : 0;
 }
 
+/* Takes what is in the pipe now; whether more may come. What is more than the owner wants is forgotten, so
+ * that the program ends. */
+static bool drain(int fd, struct buffer *out)
+{
+	char some[4096];
+	ssize_t n = 1;
+
+	for (int i = 0; i < 64 && n > 0; i++) { /* it may print for ever */
+		n = read(fd, some, sizeof some);
+		if (n > 0)
+			(void)buffer_append(out, some, (size_t)n);
+	}
+	return n != 0;
+}
+
 int spawn_run(char *const argv[], int timeout_ms, struct buffer *out, int *status, struct error *err)
 {
-	int ends[2];
+	int ends[2], result;
 	cleanup_close int pidfd = -1;
+	cleanup_close int from = -1;
 	struct spawn what = { .argv = argv, .passed = { -1, -1, -1, -1 } };
-	int64_t end = clock_ms() + timeout_ms;
+	int64_t end = clock_ms() + timeout_ms, left;
+	bool open = true;
 	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC))
 		return error_errno(err, "cannot start %s", argv[0]);
+	from = ends[0];
 	what.output = ends[1];
-	pid = spawn(&what, &pidfd, err);
+	pid = fcntl(from, F_SETFL, O_NONBLOCK) ? error_errno(err, "cannot start %s", argv[0]) : spawn(&what, &pidfd, err);
 	(void)close(ends[1]);
-	for (bool reading = pid > 0; reading;) {
-		struct pollfd p = { .fd = ends[0], .events = POLLIN };
-		int64_t left = end - clock_ms();
-		char some[4096];
-		ssize_t n;
-
-		if (left <= 0)
-			break;
-		if (poll(&p, 1, (int)left) <= 0)
-			continue;
-		n = read(ends[0], some, sizeof some);
-		if (n < 0 && errno == EINTR)
-			continue;
-		reading = n > 0 && !buffer_append(out, some, (size_t)n);
-	}
-	(void)close(ends[0]);
 	if (pid < 0)
 		return -1;
-	if (spawn_wait(pid, pidfd, end > clock_ms() ? (int)(end - clock_ms()) : 0, status, err))
-		return error_wrap(err, "%s", argv[0]);
-	return 0;
+	while ((left = end - clock_ms()) > 0) {
+		struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = open ? from : -1, .events = POLLIN } };
+
+		if (poll(p, 2, (int)left) <= 0)
+			continue;
+		if (open)
+			open = drain(from, out);
+		if (p[0].revents)
+			break;
+	}
+	result = spawn_wait(pid, pidfd, left > 0 ? (int)left : 0, status, err);
+	if (open)
+		(void)drain(from, out);
+	return result ? error_wrap(err, "%s", argv[0]) : 0;
 }

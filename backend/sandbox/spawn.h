@@ -27,7 +27,8 @@ pid_t spawn(const struct spawn *what, int *pidfd, struct error *err);
 /* Waits for its end at most timeout_ms, then kills it. *status is waitpid's. -1 ETIMEDOUT. */
 int spawn_wait(pid_t pid, int pidfd, int timeout_ms, int *status, struct error *err);
 
-/* Runs a program to its end; its output (at most out->limit) is appended. *status is waitpid's. */
+/* Runs a program to its end, which is not that of a child that it leaves behind; its output (at most out->limit)
+ * is appended. *status is waitpid's. */
 int spawn_run(char *const argv[], int timeout_ms, struct buffer *out, int *status, struct error *err);
 
 #endif

@@ -70,16 +70,6 @@ static int story_call(struct runner *r, struct runner_event *e, struct error *er
 		if (runner_set_failure(r, "", error) < 0)
 			return -1;
 		conversation_end(c, 0, 0, NULL);
-	} else if (!strcmp(e->text, "run")) {
-		struct buffer out = BUFFER(1000);
-		char *const argv[] = { (char *)"sh", (char *)"-c", (char *)"echo out; echo err >&2; sleep 100 & exit 7", NULL };
-		int status;
-
-		if (runner_run(r, argv, NULL, 5000, &out, &status, error) < 0)
-			return -1;
-		(void)conversation_send(c, TALK_STDOUT, out.data, out.length, -1);
-		conversation_end(c, 0, WEXITSTATUS(status), NULL);
-		buffer_free(&out);
 	} else {
 		conversation_end(c, ENOSYS, 0, "there is no call '%s'", e->text);
 	}
@@ -280,10 +270,6 @@ START_TEST(answers)
 	ck_assert_int_eq(fstat(folder, &b), 0);
 	ck_assert_uint_eq(a.st_ino, b.st_ino);
 	(void)close(passed);
-	buffer_clear(&out);
-	good(talk_call(folder, "run", "", 0, 5000, &out, &status, NULL, &err));
-	ck_assert_str_eq(out.data, "out\nerr\n");
-	ck_assert_int_eq(status, 7);
 	buffer_free(&out);
 }
 END_TEST
