@@ -193,6 +193,8 @@ static int write_info(struct taking *t, struct error *err)
 {
 	char text[64];
 
+	if (t->snapshot.pause < 0)
+		return 0;
 	(void)snprintf(text, sizeof text, "{\"pause\": %.4f}\n", t->snapshot.pause);
 	return runner_set_text(t->runner, "info.json", text, err);
 }

@@ -318,6 +318,44 @@ engine_strays() {
 	rmdir "$M/sandboxes/kept"
 }
 
+# Of one that runs, and of one that is stopped; what begins from them; removal while something stands on them.
+engine_snapshots() {
+	echo of the host >"$T/snapped"
+	made snapped "network: none" "env: {GREETING: snapped}" "local_files: [['$T/snapped', /workspace/file]]" || fail "snapped: $(error snapped)"
+	inside snapped sh -c 'mkdir -p /usr/local; echo first >/root/file; echo first >/usr/local/file; mkdir -p /data; echo first >/data/file; echo inside >/workspace/file
+		echo locked >/root/locked; chmod 0 /root/locked; ln -s file /root/link'
+	ctl snapped 'snapshot running' || fail "a snapshot of one that runs: $(error snapped)"
+	inside snapped sh -c 'echo second >/root/file; rm /usr/local/file'
+	ctl snapped stop
+	ctl snapped 'snapshot stopped' || fail "a snapshot of one that is stopped: $(error snapped)"
+	same "from" sandboxes/snapped "$(cat "$M/snapshots/stopped/from")"
+	eventually 30 test -s "$M/snapshots/stopped/size"
+	ctl snapped start && ctl snapped wait || fail "started after its snapshot: $(error snapped)"
+	same "its files" "second first inside" "$(inside snapped sh -c 'echo $(cat /root/file /data/file /workspace/file)')"
+	for s in running stopped; do
+		mkdir "$M/sandboxes/of-$s" && echo "from_snapshot: $s" 2>/dev/null >"$M/sandboxes/of-$s/config" && ctl "of-$s" wait || fail "from $s: $(error "of-$s")"
+	done
+	same "of one that ran" "first first first inside locked file snapped" "$(inside of-running sh -c 'echo $(cat /root/file /usr/local/file /data/file /workspace/file /root/locked; readlink /root/link) $GREETING')"
+	same "of one that was stopped" "second no first inside" "$(inside of-stopped sh -c 'echo $(cat /root/file) $(test -e /usr/local/file || echo no) $(cat /data/file /workspace/file)')"
+	fails "a name that is taken" ctl snapped 'snapshot stopped'
+	fails "a removal of what is used" rmdir "$M/snapshots/running"
+	ctl of-running stop
+	rmdir "$M/snapshots/running" || fail "removal: $(cat "$M/error")"
+	ctl of-running start && ctl of-running wait || fail "started after its snapshot's removal: $(error of-running)"
+	same "its files" first "$(inside of-running cat /root/file)"
+	rmdir "$M/sandboxes/of-running" "$M/sandboxes/of-stopped" "$M/sandboxes/snapped"
+	eventually 20 rmdir "$M/snapshots/stopped"
+	eventually 60 sh -c "[ \"\$(ls '$S/snapshots')\" = names ]"
+	eventually 60 no_snapshots
+}
+
+no_snapshots() {
+	case $BACKEND in
+	local) [ -z "$(find "$S/parts" -mindepth 1 -maxdepth 1 -type d)" ] ;;
+	docker) ! api GET /images/json | grep -q ':snapshot-' ;;
+	esac
+}
+
 engine_tests() {
 	BACKEND=$1 LINE=$2
 	mount_it
@@ -336,6 +374,7 @@ engine_tests() {
 	engine_secrets
 	engine_listed
 	engine_ports
+	engine_snapshots
 	engine_timeout
 	engine_end
 	engine_strays

@@ -7,8 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+
+#define SPEC_MAX (4u << 20)
 
 const struct sandbox_backend *const sandbox_backends[] = { &sandbox_local, &sandbox_docker, NULL };
 
@@ -107,4 +110,33 @@ const char *sandbox_judge_limit(double asked, double in_force)
 	if (asked <= 0)
 		return in_force > 0 ? "enforced" : NULL;
 	return in_force > 0 && in_force <= asked * 1.001 + 4096 ? "enforced" : "not available";
+}
+
+uint64_t sandbox_snapshot_serial(const struct sandbox *s)
+{
+	const cJSON *snapshot = cJSON_GetObjectItemCaseSensitive(s->references, object_noun[OBJECT_SNAPSHOT]);
+	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(snapshot, "serial");
+
+	return cJSON_IsNumber(serial) && serial->valuedouble >= 1 ? (uint64_t)serial->valuedouble : 0;
+}
+
+int sandbox_keeps(const struct sandbox *s, const char *field, bool *same, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
+	uint64_t serial = sandbox_snapshot_serial(s);
+	cleanup_close int folder = -1;
+	const cJSON *theirs;
+	cJSON *spec;
+
+	*same = false;
+	if (!serial)
+		return 0;
+	folder = object_open(s->state, OBJECT_SNAPSHOT, serial, err);
+	if (folder < 0 || file_read(folder, "spec.json", &text, err))
+		return error_wrap(err, "from_snapshot");
+	spec = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
+	theirs = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(spec, "fields"), field);
+	*same = cJSON_Compare(theirs, cJSON_GetObjectItemCaseSensitive(s->fields, field), true);
+	cJSON_Delete(spec);
+	return 0;
 }

@@ -59,7 +59,7 @@ struct sandbox_snapshot {
 	int folder;               /* its folder in the state directory */
 	uint64_t serial;
 	uint64_t size;            /* the room that it takes, in bytes; filled in by measure, 0 where that is not known */
-	double pause;             /* seconds for which the sandbox stood still; filled in by snapshot */
+	double pause;             /* seconds for which the sandbox stood still, -1: unknown; filled in by snapshot */
 	/* Goes on living for at most timeout_ms. -1 ECANCELED when it is not wanted any more. */
 	int (*pump)(void *context, int timeout_ms, struct error *err);
 	void *context;
@@ -144,6 +144,11 @@ const struct sandbox_backend *sandbox_backend_find(const char *name, struct erro
 const char *sandbox_text(const struct sandbox *s, const char *field);
 double sandbox_number(const struct sandbox *s, const char *field, double fallback);
 const cJSON *sandbox_field(const struct sandbox *s, const char *field); /* NULL for null */
+
+/* The snapshot that it begins from; 0 without. */
+uint64_t sandbox_snapshot_serial(const struct sandbox *s);
+/* Whether that snapshot was taken of a sandbox with the same value of a field; false without one. */
+int sandbox_keeps(const struct sandbox *s, const char *field, bool *same, struct error *err);
 
 /* What backends do alike. A name as a host's name may be written. */
 void sandbox_hostname(const char *name, char out[64]);

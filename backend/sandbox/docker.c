@@ -17,7 +17,6 @@
 #define CALL_MS 120000
 #define ANSWER_MS 10000
 #define KILL_MS 20000
-#define RECORD "engine" /* in the sandbox's folder: the address at which its container is */
 
 struct docker *docker_own(const struct sandbox *s)
 {
@@ -27,7 +26,7 @@ struct docker *docker_own(const struct sandbox *s)
 /* ---- the engine ---- */
 
 /* A sandbox stays on the engine on which its container is, whatever DOCKER_HOST says later. */
-static int find_engine(struct sandbox *s, struct error *err)
+int docker_find_engine(struct sandbox *s, struct error *err)
 {
 	cleanup_buffer struct buffer recorded = BUFFER(4096);
 	struct docker *d = docker_own(s);
@@ -35,7 +34,7 @@ static int find_engine(struct sandbox *s, struct error *err)
 
 	if (d->engine)
 		return 0;
-	(void)file_read(s->folder, RECORD, &recorded, &ignored);
+	(void)file_read(s->folder, DOCKER_RECORD, &recorded, &ignored);
 	if (recorded.length && recorded.data[recorded.length - 1] == '\n')
 		recorded.data[recorded.length - 1] = '\0';
 	return engine_open(&d->engine, recorded.length ? recorded.data : NULL, s->host, err);
@@ -47,12 +46,12 @@ static int record_engine(struct sandbox *s, struct error *err)
 
 	if (asprintf(&line, "%s\n", engine_address(docker_own(s)->engine)) < 0)
 		return error_memory(err);
-	return file_replace(s->folder, RECORD, line, strlen(line), 0600, true, err);
+	return file_replace(s->folder, DOCKER_RECORD, line, strlen(line), 0600, true, err);
 }
 
 static bool is_recorded(const struct sandbox *s)
 {
-	return !faccessat(s->folder, RECORD, F_OK, 0);
+	return !faccessat(s->folder, DOCKER_RECORD, F_OK, 0);
 }
 
 int docker_call(const struct sandbox *s, const char *method, const char *path, cJSON *body,
@@ -87,12 +86,23 @@ static void docker_close(struct sandbox *s)
 
 /* ---- the start ---- */
 
+/* The image that it is made of: a snapshot, or the config's with its packages. */
+static int find_base(struct sandbox *s, struct error *err)
+{
+	bool snapshot = sandbox_snapshot_serial(s) > 0;
+
+	if ((snapshot ? docker_find_snapshot(s, err) : docker_find_image(s, err)) || docker_fill_store(s, false, err) ||
+	    record_engine(s, err))
+		return -1;
+	return snapshot ? 0 : docker_layers(s, err);
+}
+
 static int make_container(struct sandbox *s, struct error *err)
 {
 	char config[MAKING_HASH_SIZE];
 	cJSON *body;
 
-	if (docker_find_image(s, err) || docker_fill_store(s, false, err) || record_engine(s, err) || docker_layers(s, err))
+	if (find_base(s, err))
 		return -1;
 	body = docker_body(s, config, err);
 	if (!body || docker_create(s, body, docker_own(s)->image, err))
@@ -110,7 +120,7 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 {
 	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
 
-	if (find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || docker_recover(s, err) ||
+	if (docker_find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || docker_recover(s, err) ||
 	    docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
 	/* What was to be copied in may not be there. */
@@ -239,7 +249,7 @@ static int docker_adopt(struct sandbox *s, struct guest **guest, struct error *e
 	*guest = NULL;
 	if (!is_recorded(s))
 		return 0;
-	if (find_engine(s, err) || docker_inspect(s, false, &found, err))
+	if (docker_find_engine(s, err) || docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
 	if (found.state != DOCKER_RUNNING)
 		return 0;
@@ -293,7 +303,7 @@ static int docker_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *
 	why[0] = '\0';
 	if (!is_recorded(s))
 		return 0;
-	if (find_engine(s, err) || docker_inspect(s, true, &found, err))
+	if (docker_find_engine(s, err) || docker_inspect(s, true, &found, err))
 		return error_wrap(err, "docker");
 	if (found.state == DOCKER_RUNNING) {
 		docker_found_free(&found);
@@ -313,10 +323,11 @@ static int docker_remove(struct sandbox *s, struct error *err)
 {
 	if (!is_recorded(s))
 		return 0;
-	if (find_engine(s, err) || docker_recover(s, err) || docker_delete(s, s->id, err) || docker_remove_images(s, err))
+	if (docker_find_engine(s, err) || docker_recover(s, err) || docker_delete(s, s->id, err) || docker_remove_images(s, err) ||
+	    docker_leave_snapshot(s, err))
 		return error_wrap(err, "docker");
 	docker_sweep(s);
-	(void)unlinkat(s->folder, RECORD, 0);
+	(void)unlinkat(s->folder, DOCKER_RECORD, 0);
 	return 0;
 }
 
@@ -334,6 +345,9 @@ const struct sandbox_backend sandbox_docker = {
 	.remove = docker_remove,
 	.describe = docker_describe,
 	.jupyter = docker_jupyter,
+	.snapshot = docker_snapshot,
+	.measure = docker_measure,
+	.drop = docker_drop,
 	.list = docker_list,
 	.reap = docker_reap,
 };

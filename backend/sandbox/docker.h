@@ -8,6 +8,7 @@
  *      docker_image.c      finding and fetching an image
  *      docker_build.c      a container in which something is made
  *      docker_layers.c     setup and packages as images above the config's
+ *      docker_snapshot.c   a container's files as an image, and a container of that
  *      docker_jupyter.c    Jupyter Server
  *      docker_things.c     what exists on the engines, and removing what was left behind
  *      docker_store.c      what interpfs itself puts into every container: the guest
@@ -47,6 +48,8 @@
 #define DOCKER_FILES "io.interpfs.files"
 #define DOCKER_STORE "/opt/interpfs"     /* where the volume is inside */
 
+#define DOCKER_RECORD "engine"           /* in a sandbox's or snapshot's folder: the address at which it is */
+
 struct docker {
 	struct engine *engine;        /* NULL until it is needed */
 	char image_name[64];          /* the image's name, where the config has none */
@@ -62,6 +65,9 @@ struct docker *docker_own(const struct sandbox *s);
 int docker_call(const struct sandbox *s, const char *method, const char *path, cJSON *body,
 		struct engine_answer *answer, struct error *err);
 
+/* Opens the engine on which the sandbox's container is, whatever DOCKER_HOST says later. */
+int docker_find_engine(struct sandbox *s, struct error *err);
+
 /* docker_run.c: a container by its name. */
 /* "/containers/NAME" + rest. Owned; NULL without memory. */
 char *docker_path(const char *container, const char *rest);
@@ -72,7 +78,8 @@ int docker_connect_guest(struct sandbox *s, const char *container, const char *p
 			 struct error *err);
 /* The id in an answer: owned by the caller, NULL where there is none. */
 char *docker_id(const cJSON *answer);
-/* Its files as an image, "interpfs-STATE:TAG"; *id is the caller's. */
+/* Its files as an image, "interpfs-STATE:TAG", of kind build, sandbox or snapshot (while it may run); *id is the
+ * caller's. */
 int docker_commit(struct sandbox *s, const char *container, const char *tag, const char *kind, char **id, struct error *err);
 /* These wait whatever the sandbox is wanted to be; a container that is not there is fine. */
 int docker_await(struct sandbox *s, const char *container, const char *what, int timeout_ms, struct error *err);
@@ -152,6 +159,15 @@ int docker_layers_above(struct sandbox *s, char **image, struct error *err);
 
 /* docker_jupyter.c */
 int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);
+
+/* docker_snapshot.c */
+int docker_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);
+int docker_measure(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);
+int docker_drop(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);
+/* The config's snapshot as what the container is made of: base and image. */
+int docker_find_snapshot(struct sandbox *s, struct error *err);
+/* The sandbox, which came from a snapshot, is gone: so is the image, where the snapshot is gone, too. */
+int docker_leave_snapshot(struct sandbox *s, struct error *err);
 
 /* docker_image.c: the config's image, fetched with progress in the log when it is not there. */
 int docker_find_image(struct sandbox *s, struct error *err);

@@ -59,9 +59,15 @@ int docker_copy_files(struct sandbox *s, struct error *err)
 	cleanup_tar struct tar *tar = tar_new(err);
 	cleanup_free char *path = docker_path(s->id, "/archive?path=/");
 	struct engine_request request = { .method = "PUT", .path = path, .read = tar_read, .context = tar };
-	int folders = tar ? add(s, tar, "local_dirs", true, err) : -1, files = folders < 0 ? -1 : add(s, tar, "local_files", false, err);
+	bool has_folders, has_files;
+	int folders, files;
 
-	if (files < 0)
+	/* What a snapshot has of them is as its sandbox left it. */
+	if (!tar || sandbox_keeps(s, "local_dirs", &has_folders, err) || sandbox_keeps(s, "local_files", &has_files, err))
+		return -1;
+	folders = has_folders ? 0 : add(s, tar, "local_dirs", true, err);
+	files = folders < 0 || has_files ? 0 : add(s, tar, "local_files", false, err);
+	if (folders < 0 || files < 0)
 		return -1;
 	if (!path)
 		return error_memory(err);

@@ -134,13 +134,18 @@ int docker_commit(struct sandbox *s, const char *container, const char *tag, con
 {
 	cleanup_answer struct engine_answer answer = { 0, NULL };
 	cleanup_free char *path = NULL;
-	cJSON *body = cJSON_CreateObject();
+	cJSON *body = cJSON_CreateObject(), *labels = docker_labels(s, kind);
 	struct engine_request request = { .method = "POST", .body = body, .timeout_ms = COMMIT_MS };
 	int result = 0;
 
 	*id = NULL;
-	if (!cJSON_AddItemToObject(body, "Labels", docker_labels(s, kind)) ||
-	    asprintf(&path, "/commit?container=%s&repo=interpfs-%s&tag=%s&pause=0", container, s->state->id, tag) < 0)
+	/* A container's own labels become the image's, and those of what is made of it: this one would be a lie there. */
+	if (!cJSON_AddStringToObject(labels, DOCKER_FILES, "") || !cJSON_AddItemToObject(body, "Labels", labels)) {
+		cJSON_Delete(labels);
+		result = error_memory(err);
+	}
+	if (!result && asprintf(&path, "/commit?container=%s&repo=interpfs-%s&tag=%s&pause=%d", container, s->state->id, tag,
+				!strcmp(kind, "snapshot")) < 0)
 		result = error_memory(err);
 	request.path = path;
 	if (!result)

@@ -252,15 +252,14 @@ static int copy_files(struct sandbox *s, struct local *l, struct error *err)
 /* The parts below its files: those of its snapshot, when it begins, and those that snapshots of it have made. */
 static int stand_on_parts(struct sandbox *s, struct local *l, struct error *err)
 {
-	const cJSON *snapshot = cJSON_GetObjectItemCaseSensitive(s->references, "snapshot");
-	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(snapshot, "serial");
+	uint64_t serial = sandbox_snapshot_serial(s);
 	struct stat st;
 
-	if (cJSON_IsNumber(serial) && fstatat(l->box.folder, PARTS_BELOW, &st, AT_SYMLINK_NOFOLLOW)) {
+	if (serial && fstatat(l->box.folder, PARTS_BELOW, &st, AT_SYMLINK_NOFOLLOW)) {
 		/* The guest's record: it has run. */
 		if (!fstatat(l->box.ctl, "exit", &st, AT_SYMLINK_NOFOLLOW))
 			return error_set(err, EBUSY, "from_snapshot: it has files of its own already: make another sandbox for the snapshot");
-		if (local_begin_from(s, &l->box, (uint64_t)serial->valuedouble, err))
+		if (local_begin_from(s, &l->box, serial, err))
 			return error_wrap(err, "from_snapshot");
 	}
 	if (parts_read(&l->parts, s->state->path, l->box.folder, err))

@@ -22,7 +22,6 @@
 #define AGAIN_MS 20
 #define IMAGE "image"   /* in BOX/ctl and in the snapshot's folder: image.c's record of what it was made of */
 #define RECORD_MAX 4096
-#define SPEC_MAX (4u << 20)
 
 static int open_box(struct sandbox *s, struct box *box, struct error *err)
 {
@@ -207,32 +206,13 @@ int local_drop(struct sandbox *s, struct sandbox_snapshot *snapshot, struct erro
 
 /* ---- a sandbox from it ---- */
 
-static cJSON *read_fields(int folder, struct error *err)
-{
-	cleanup_buffer struct buffer text = BUFFER(SPEC_MAX);
-	cJSON *spec, *fields;
-
-	if (file_read(folder, "spec.json", &text, err))
-		return NULL;
-	spec = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
-	fields = cJSON_DetachItemFromObjectCaseSensitive(spec, "fields");
-	cJSON_Delete(spec);
-	if (!fields)
-		(void)error_set(err, EBADMSG, "the snapshot's config is damaged");
-	return fields;
-}
-
 /* Its local_files are there already, as the sandbox had them in the end; those of another list are copied. */
-static int keep_filled(const struct sandbox *s, const struct box *box, int snapshot, struct error *err)
+static int keep_filled(const struct sandbox *s, const struct box *box, struct error *err)
 {
-	cJSON *fields = read_fields(snapshot, err);
 	bool same;
 
-	if (!fields)
+	if (sandbox_keeps(s, "local_files", &same, err))
 		return -1;
-	same = cJSON_Compare(cJSON_GetObjectItemCaseSensitive(fields, "local_files"),
-			     cJSON_GetObjectItemCaseSensitive(s->fields, "local_files"), true);
-	cJSON_Delete(fields);
 	return same ? file_replace(box->ctl, "filled", "", 0, 0600, false, err) : 0;
 }
 
@@ -252,7 +232,7 @@ int local_begin_from(struct sandbox *s, struct box *box, uint64_t serial, struct
 		return error_set(err, ENOENT, "the snapshot has no files for this backend");
 	/* The last step: until then all of it is done again. */
 	return parts_furnish(&parts, box, true, err) || copy_record(folder, box->ctl, IMAGE, err) ||
-	       keep_filled(s, box, folder, err) || parts_write(&parts, box->folder, err) ? -1 : 0;
+	       keep_filled(s, box, err) || parts_write(&parts, box->folder, err) ? -1 : 0;
 }
 
 int local_leave_parts(const struct sandbox *s, bool *parts, struct error *err)
