@@ -358,13 +358,11 @@ int runner_remove_folder(struct runner *r, struct error *err)
 {
 	cleanup_dir DIR *d = NULL;
 	struct dirent *e;
-	int copy;
 
 	if (r->removed)
 		return 0;
 	runner_close_logs(r);
-	copy = openat(r->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = copy < 0 ? NULL : fdopendir(copy);
+	d = file_list(r->folder, ".", 0);
 	if (!d)
 		return error_errno(err, "%s", r->path);
 	while ((errno = 0, e = readdir(d))) {

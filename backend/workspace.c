@@ -51,21 +51,15 @@ static bool is_bytecode(const char *name)
  * __pycache__ itself stays: who copies a package in is perhaps filling it now. */
 static void drop_bytecode(int above, const char *name, int depth)
 {
-	int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(above, name, O_NOFOLLOW);
 	bool cache = !strcmp(name, "__pycache__");
 	const struct dirent *entry;
 
-	if (!dir) {
-		if (fd >= 0)
-			(void)close(fd);
-		return;
-	}
-	while ((entry = readdir(dir))) {
+	while (dir && (entry = readdir(dir))) {
 		if (cache && entry->d_type != DT_DIR && is_bytecode(entry->d_name))
-			(void)unlinkat(fd, entry->d_name, 0); /* else it only costs room */
+			(void)unlinkat(dirfd(dir), entry->d_name, 0); /* else it only costs room */
 		else if (entry->d_type == DT_DIR && entry->d_name[0] != '.' && depth < DEEP)
-			drop_bytecode(fd, entry->d_name, depth + 1);
+			drop_bytecode(dirfd(dir), entry->d_name, depth + 1);
 	}
 }
 
@@ -156,12 +150,9 @@ static int put_installed(struct runner *r, const cJSON *found, const struct work
 /* Without Python: what is there, unchecked. */
 static int put_unchecked(int folder, const char *part, const char *why, struct buffer *out)
 {
-	int fd = openat(folder, part, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(folder, part, 0);
 	const struct dirent *entry;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.'
 		    && (workspace_put_word(out, entry->d_name) < 0
@@ -212,7 +203,6 @@ static int make_modules(int folder, const cJSON *found, struct error *err)
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *member;
 	const cJSON *entry;
-	int copy;
 
 	if (file_make_folder(folder, "modules", 0755, err) < 0)
 		return -1;
@@ -222,13 +212,9 @@ static int make_modules(int folder, const cJSON *found, struct error *err)
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries"))
 		if (*text_of(entry, "module") && make_link(modules, text_of(entry, "module"), text_of(entry, "name"), err) < 0)
 			return -1;
-	copy = openat(modules, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = copy < 0 ? NULL : fdopendir(copy);
-	if (!dir) {
-		if (copy >= 0)
-			(void)close(copy);
+	dir = file_list(modules, ".", 0);
+	if (!dir)
 		return error_errno(err, "modules");
-	}
 	while ((member = readdir(dir)))
 		if (member->d_name[0] != '.' && !is_wanted(found, member->d_name))
 			(void)unlinkat(modules, member->d_name, 0);

@@ -193,6 +193,19 @@ int file_make_folders(int dir, const char *path, mode_t mode, struct error *err)
 	return file_make_folder(dir, part, mode, err);
 }
 
+DIR *file_list(int dir, const char *path, int flags)
+{
+	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | flags), code;
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!list && fd >= 0) {
+		code = errno;
+		(void)close(fd);
+		errno = code;
+	}
+	return list;
+}
+
 int file_open_folder(int dir, const char *path, struct error *err)
 {
 	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -4,6 +4,7 @@
 #ifndef INTERPFS_BASE_FILE_H
 #define INTERPFS_BASE_FILE_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -39,6 +40,9 @@ int file_remove_tree(int dir, const char *path, struct error *err);
 
 /* fsync of a folder given by descriptor and path ("." for itself). */
 int file_sync_folder(int dir, const char *path, struct error *err);
+
+/* What is in a folder, for readdir(3). flags: O_NOFOLLOW, or 0. The caller's; NULL with errno. */
+DIR *file_list(int dir, const char *path, int flags);
 
 /* Opens a folder O_DIRECTORY|O_CLOEXEC. Returns a descriptor that the caller closes, or -1. */
 int file_open_folder(int dir, const char *path, struct error *err);

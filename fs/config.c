@@ -201,18 +201,12 @@ static int put_message(int folder, const char *text, const char *kept, struct er
 	cleanup_dir DIR *dir = NULL;
 	struct dirent *entry;
 	char path[64];
-	int fd;
 
 	if (file_make_folder(folder, "inbox", 0700, err) < 0)
 		return -1;
-	fd = openat(folder, "inbox", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
+	dir = file_list(folder, "inbox", 0);
+	if (!dir)
 		return error_errno(err, "inbox");
-	dir = fdopendir(fd);
-	if (!dir) {
-		(void)close(fd);
-		return error_errno(err, "inbox");
-	}
 	while ((entry = readdir(dir))) {
 		unsigned long n = strtoul(entry->d_name, NULL, 10);
 
@@ -324,18 +318,15 @@ int object_message_kept(struct object *object, const char *path)
 
 static int recover(void *context, struct object *object)
 {
-	int folder = object_folder_fd(object), fd = folder < 0 ? -1 : openat(folder, "inbox", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int folder = object_folder_fd(object);
+	cleanup_dir DIR *dir = folder < 0 ? NULL : file_list(folder, "inbox", 0);
 	struct stat wanted = { .st_mtim = { 0, 0 } }, st;
 	bool unwanted = false;
 	struct dirent *entry;
 
 	(void)context;
-	if (!dir) {
-		if (fd >= 0)
-			(void)close(fd);
+	if (!dir)
 		return 0;
-	}
 	(void)fstatat(folder, "want", &wanted, 0);
 	while ((entry = readdir(dir))) {
 		char path[300];
@@ -343,7 +334,7 @@ static int recover(void *context, struct object *object)
 		(void)snprintf(path, sizeof path, "inbox/%s", entry->d_name);
 		if (!strncmp(path, MESSAGE_KEPT, sizeof MESSAGE_KEPT - 1) && path[strlen(path) - 1] != '~')
 			(void)object_message_kept(object, path);
-		else if (entry->d_name[0] != '.' && !fstatat(fd, entry->d_name, &st, 0) &&
+		else if (entry->d_name[0] != '.' && !fstatat(dirfd(dir), entry->d_name, &st, 0) &&
 			 (st.st_mtim.tv_sec > wanted.st_mtim.tv_sec || (st.st_mtim.tv_sec == wanted.st_mtim.tv_sec &&
 			  st.st_mtim.tv_nsec > wanted.st_mtim.tv_nsec)))
 			unwanted = true;

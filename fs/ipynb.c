@@ -95,12 +95,9 @@ static int fragment_path(char path[64], uint32_t cell)
 static uint32_t count_cells(int folder)
 {
 	uint32_t highest = 0;
-	int fd = openat(folder, "cells", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(folder, "cells", 0);
 	const struct dirent *entry;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && (entry = readdir(dir))) {
 		char *end;
 		unsigned long n = strtoul(entry->d_name, &end, 10);

@@ -162,13 +162,10 @@ struct dropping {
 static void remove_dropped(struct pool_job *job)
 {
 	struct dropping *d = (struct dropping *)job;
-	int copy = openat(d->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	cleanup_dir DIR *dir = file_list(d->folder, ".", 0);
 	const struct dirent *entry;
 	struct error ignored; /* the next one tries again */
 
-	if (!dir && copy >= 0)
-		(void)close(copy);
 	while (dir && (entry = readdir(dir)))
 		if (!strncmp(entry->d_name, DROPPED, strlen(DROPPED)))
 			(void)file_remove_tree(d->folder, entry->d_name, &ignored);

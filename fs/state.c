@@ -81,8 +81,7 @@ static int read_number(int dir, const char *path, uint64_t *value, struct error 
 /* Nothing but what an interrupted first start leaves. */
 static bool folder_is_new(int fd)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *d = copy < 0 ? NULL : fdopendir(copy);
+	cleanup_dir DIR *d = file_list(fd, ".", 0);
 	struct dirent *e;
 
 	while (d && (e = readdir(d)))
@@ -449,8 +448,8 @@ int state_each_name(struct state *state, enum object_kind kind,
 		    int (*visit)(void *context, const char *name, uint64_t serial), void *context,
 		    struct error *err)
 {
-	int names = open_names(state, kind, err);
-	cleanup_dir DIR *d = names < 0 ? NULL : fdopendir(names);
+	cleanup_close int names = open_names(state, kind, err);
+	cleanup_dir DIR *d = names < 0 ? NULL : file_list(names, ".", 0);
 	struct dirent *e;
 
 	if (!d)
@@ -473,12 +472,11 @@ int state_each_name(struct state *state, enum object_kind kind,
 int state_each_serial(struct state *state, enum object_kind kind,
 		      int (*visit)(void *context, uint64_t serial), void *context, struct error *err)
 {
-	int parent = file_open_folder(state->fd, object_folder[kind], err);
-	cleanup_dir DIR *d = parent < 0 ? NULL : fdopendir(parent);
+	cleanup_dir DIR *d = file_list(state->fd, object_folder[kind], 0);
 	struct dirent *e;
 
 	if (!d)
-		return parent < 0 ? -1 : error_errno(err, "%s", object_folder[kind]);
+		return error_errno(err, "%s", object_folder[kind]);
 	while ((errno = 0, e = readdir(d))) {
 		uint64_t serial;
 		int result;

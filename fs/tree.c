@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "fs/files.h"
 #include "fs/notify.h"
 #include "fs/numbered.h"
@@ -228,17 +229,15 @@ static int list_folder(struct visit *v)
 	cleanup_free uint32_t *numbers = NULL;
 	size_t count = 0, room = 0;
 	cleanup_dir DIR *dir = NULL;
-	cleanup_close int fd = -1;
 	char path[PATH_MAX];
 	struct dirent *entry;
 	int folder = tree_folder(v->directory), r;
 
 	if (folder < 0 || tree_path(v->directory, path, sizeof path) < 0)
 		return 0;
-	fd = openat(folder, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || !(dir = fdopendir(fd)))
+	dir = file_list(folder, path, 0);
+	if (!dir)
 		return 0; /* nothing has been put there yet */
-	(void)steal_fd(&fd);
 	while ((entry = readdir(dir))) {
 		uint32_t n;
 

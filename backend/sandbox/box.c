@@ -174,17 +174,14 @@ bool box_has_upper(const struct box *box, const char *name)
 static int each_in(const struct box *box, const char *folder, int (*visit)(void *context, int fd, const char *name, struct error *err),
 		   void *context, struct error *err)
 {
-	int fd = file_open_folder(box->folder, folder, err), result = 0;
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(box->folder, folder, 0);
 	const struct dirent *entry;
+	int result = 0;
 
-	if (!dir) {
-		if (fd >= 0)
-			(void)close(fd);
-		return fd < 0 ? -1 : error_errno(err, "%s", folder);
-	}
+	if (!dir)
+		return error_errno(err, "%s", folder);
 	while (!result && (errno = 0, entry = readdir(dir)))
-		result = visit(context, fd, entry->d_name, err);
+		result = visit(context, dirfd(dir), entry->d_name, err);
 	return result || !errno ? result : error_errno(err, "%s", folder);
 }
 

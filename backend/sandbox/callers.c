@@ -116,22 +116,19 @@ static bool is_library(int folder, const char *name, const char *interface)
 
 static bool has_library(int above, const char *path, const char *interface, int depth)
 {
-	int fd = openat(above, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(above, path, O_NOFOLLOW);
 	struct dirent *entry;
 	bool found = false;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && !found && (entry = readdir(dir))) {
 		size_t n = strlen(entry->d_name);
 
 		if (entry->d_name[0] == '.')
 			continue;
 		if (entry->d_type == DT_DIR)
-			found = depth < DEEP && has_library(fd, entry->d_name, interface, depth + 1);
+			found = depth < DEEP && has_library(dirfd(dir), entry->d_name, interface, depth + 1);
 		else
-			found = n > 3 && !strcmp(entry->d_name + n - 3, ".py") && is_library(fd, entry->d_name, interface);
+			found = n > 3 && !strcmp(entry->d_name + n - 3, ".py") && is_library(dirfd(dir), entry->d_name, interface);
 	}
 	return found;
 }

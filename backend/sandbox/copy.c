@@ -402,15 +402,7 @@ static int copy_entry(struct copy *c, const char *path, int from, int to, const 
 	return 0;
 }
 
-static DIR *list(int folder)
-{
-	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir && fd >= 0)
-		(void)close(fd);
-	return dir;
-}
+static DIR *list(int folder) { return file_list(folder, ".", 0); }
 
 static bool is_dot(const char *name)
 {

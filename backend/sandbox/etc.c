@@ -233,14 +233,11 @@ static bool is_used(const char *state, const char *name)
 /* Removes what nobody needs any more. What was taken within the hour may not be in use yet. */
 static void sweep(const char *state, int folder)
 {
-	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	cleanup_dir DIR *dir = file_list(folder, ".", 0);
 	const struct dirent *entry;
 	struct error ignored;
 	struct stat st;
 
-	if (!dir && copy >= 0)
-		(void)close(copy);
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.' && !fstatat(folder, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) &&
 		    st.st_mtim.tv_sec < time(NULL) - KEPT_SECONDS && !is_used(state, entry->d_name))

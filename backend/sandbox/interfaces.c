@@ -72,13 +72,10 @@ static int read_source(int folder, const char *path, cJSON *files, const char *n
 static int each_module(const struct interface *it, int (*visit)(void *context, int folder, const char *name), void *context)
 {
 	char path[INTERFACE_PATH];
-	int fd = openat(runner_folder(it->all->runner), interface_path(it, "code", path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(runner_folder(it->all->runner), interface_path(it, "code", path), 0);
 	struct dirent *entry;
 	int result = 0;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && !result && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.' && entry->d_type == DT_REG)
 			result = visit(context, dirfd(dir), entry->d_name);
@@ -297,12 +294,9 @@ static void add(struct interfaces *all, unsigned number, const char *name)
 
 static void scan(struct interfaces *all)
 {
-	int fd = openat(runner_folder(all->runner), NAMES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(runner_folder(all->runner), NAMES, 0);
 	struct dirent *entry;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	for (struct interface *it = all->list; it; it = it->next)
 		it->seen = false;
 	while (dir && (entry = readdir(dir))) {

@@ -251,20 +251,17 @@ static int install_each(struct build *b, bool uv, const cJSON *wanted, cJSON *to
  * would only be files that nothing can read. */
 static void drop_whiteouts(int above, const char *name, int depth)
 {
-	int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(above, name, O_NOFOLLOW);
 	const struct dirent *entry;
 	struct stat st;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && (entry = readdir(dir))) {
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		if (entry->d_type == DT_DIR && depth < DEEP)
-			drop_whiteouts(fd, entry->d_name, depth + 1);
-		else if (entry->d_type == DT_CHR && !fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && st.st_rdev == makedev(0, 0))
-			(void)unlinkat(fd, entry->d_name, 0);
+			drop_whiteouts(dirfd(dir), entry->d_name, depth + 1);
+		else if (entry->d_type == DT_CHR && !fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && st.st_rdev == makedev(0, 0))
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
 	}
 }
 

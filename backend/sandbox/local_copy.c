@@ -131,26 +131,22 @@ static int copy_top(struct copying *c, int above, const char *as, const char *na
 /* What lies in BOX/up, or in BOX/root where it has no upper there. */
 static int copy_in(struct copying *c, const char *folder, bool plain, struct error *err)
 {
-	int fd = file_open_folder(c->box->folder, folder, err);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(c->box->folder, folder, 0);
 	const struct dirent *entry;
 
-	if (!dir) {
-		if (fd >= 0)
-			(void)close(fd);
-		return fd < 0 ? -1 : error_errno(err, "%s", folder);
-	}
+	if (!dir)
+		return error_errno(err, "%s", folder);
 	while ((errno = 0, entry = readdir(dir))) {
 		char upper[BOX_UPPER_SIZE];
 		struct stat st;
 
 		if (*entry->d_name == '.' && (!plain || !entry->d_name[1] || !strcmp(entry->d_name, "..")))
 			continue;
-		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
 			continue;
 		if (plain && (box_has_upper(c->box, entry->d_name) || !box_upper(entry->d_name, upper)))
 			continue;
-		if (copy_top(c, fd, entry->d_name, plain ? upper : entry->d_name, err))
+		if (copy_top(c, dirfd(dir), entry->d_name, plain ? upper : entry->d_name, err))
 			return -1;
 	}
 	return errno ? error_errno(err, "%s", folder) : 0;

@@ -25,18 +25,14 @@
 /* The number of what is called so (0: none is), and the highest that is taken. */
 static int look_up(int folder, const char *called, unsigned long *number, unsigned long *last, struct error *err)
 {
-	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	cleanup_dir DIR *dir = file_list(folder, ".", 0);
 	char path[HUBNAME_MAX + 8], target[32];
 	const struct dirent *entry;
 	ssize_t n;
 
 	*number = *last = 0;
-	if (!dir) {
-		if (copy >= 0)
-			(void)close(copy);
+	if (!dir)
 		return error_errno(err, "models");
-	}
 	while ((entry = readdir(dir))) {
 		unsigned long one = isdigit((unsigned char)entry->d_name[0]) ? strtoul(entry->d_name, NULL, 10) : 0;
 

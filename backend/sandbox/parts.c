@@ -122,26 +122,19 @@ int parts_lock(const char *state, struct error *err)
 static int each_folder(int parent, const char *path, int (*visit)(void *context, int folder, const char *name, struct error *err),
 		       void *context, struct error *err)
 {
-	int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(parent, path, 0);
 	const struct dirent *entry;
 
-	if (!dir) {
-		int code = errno;
-
-		if (fd >= 0)
-			(void)close(fd);
-		errno = code;
-		return code == ENOENT ? 0 : error_errno(err, "%s", path);
-	}
+	if (!dir)
+		return errno == ENOENT ? 0 : error_errno(err, "%s", path);
 	while ((errno = 0, entry = readdir(dir))) {
 		struct stat st;
 
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
-		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
 			continue;
-		if (visit(context, fd, entry->d_name, err))
+		if (visit(context, dirfd(dir), entry->d_name, err))
 			return -1;
 	}
 	return errno ? error_errno(err, "%s", path) : 0;

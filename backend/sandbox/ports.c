@@ -66,13 +66,9 @@ static int open_port(struct runner *runner, struct guest *guest, struct port *po
 /* The addresses of ports that the config no longer has. */
 static void remove_others(struct runner *runner, const cJSON *numbers)
 {
-	struct error ignored;
-	int fd = file_open_folder(runner_folder(runner), "ports", &ignored);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = file_list(runner_folder(runner), "ports", 0);
 	struct dirent *entry;
 
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && (entry = readdir(dir))) {
 		int inside = (int)strtol(entry->d_name, NULL, 10);
 		const cJSON *number;
