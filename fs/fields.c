@@ -334,7 +334,7 @@ const struct field notebook_fields[] = {
 };
 
 const struct field workspace_fields[] = {
-	{ "preload_models", FIELD_BOOLEAN, "true", .later = true, .help = "models are loaded before the first cell" },
+	{ "preload_models", FIELD_BOOLEAN, "true", .help = "a sandbox's models are loaded into each kernel before its first cell" },
 	{ "hidden_model_loading", FIELD_BOOLEAN, "true", .later = true, .help = "models are loaded out of the agent's sight" },
 	{ "packages", FIELD_STRINGS, "[]", .check = check_package,
 	  .help = "what pip installs in whatever uses the workspace, at once, also where it runs already" },

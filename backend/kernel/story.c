@@ -276,7 +276,7 @@ static int read_kernel(struct story *s, struct error *err)
 	return *s->kernel && *s->client ? 0 : error_set(err, EBADMSG, "kernel.json is damaged");
 }
 
-/* What is for people and programs to read: url, info.json, model_info.md. */
+/* What is for people and programs to read: url, info.json. */
 static int publish(struct story *s, struct error *err)
 {
 	cleanup_buffer struct buffer url = BUFFER(4096);
@@ -294,9 +294,7 @@ static int publish(struct story *s, struct error *err)
 		return -1;
 	if (*s->url && buffer_format(&url, "%s?token=%s\n", s->url, s->token) < 0)
 		return error_errno(err, "url");
-	if (runner_set_value(s->runner, "url", url.data ? url.data : "", url.length, 0600, err) < 0)
-		return -1;
-	return runner_set_text(s->runner, "model_info.md", "No models are configured in this notebook's sandbox.\n", err);
+	return runner_set_value(s->runner, "url", url.data ? url.data : "", url.length, 0600, err);
 }
 
 void story_held(struct story *s, struct json held)
@@ -350,7 +348,7 @@ static int start(struct story *s, struct error *err)
 		return -1;
 	if (requests_run_hidden(s, setup_code, strlen(setup_code), true, err) < 0)
 		return err->code == EPROTO ? error_wrap(err, "setting up the kernel") : -1;
-	if (run_init(s, err) < 0 || publish(s, err) < 0)
+	if (models_in_kernel(s, err) < 0 || run_init(s, err) < 0 || publish(s, err) < 0)
 		return -1;
 	runner_log(s->runner, "ready");
 	return 0;

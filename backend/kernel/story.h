@@ -142,6 +142,9 @@ int kernel_timeout(struct story *s);
  * workspace. JSON_NONE: there is no kernel. */
 void story_held(struct story *s, struct json held);
 
+/* models.c: the sandbox's models, loaded out of sight; and model_info.md. */
+int models_in_kernel(struct story *s, struct error *err);
+
 /* setup.c: the hidden first cell. */
 extern const char setup_code[];
 

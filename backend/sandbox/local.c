@@ -23,6 +23,7 @@
 #include "backend/sandbox/libraries.h"
 #include "backend/sandbox/local_snapshot.h"
 #include "backend/sandbox/local_things.h"
+#include "backend/sandbox/loading.h"
 #include "backend/sandbox/making.h"
 #include "backend/sandbox/models.h"
 #include "backend/sandbox/network.h"
@@ -502,12 +503,35 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 	return 0;
 }
 
+/* For an agent with a shell: load_VAR.py beside its files. */
+static int put_loaders(struct sandbox *s, struct local *l, struct error *err)
+{
+	const char *mode = sandbox_text(s, "execution_mode");
+	const cJSON *model;
+
+	cJSON_ArrayForEach(model, sandbox_field(s, "models")) {
+		cleanup_buffer struct buffer program = BUFFER(LOADING_MAX);
+		cleanup_free char *path = NULL;
+
+		if (!mode || strcmp(mode, "cli") != 0)
+			return 0;
+		if (asprintf(&path, "/workspace/load_%s.py", text_in(model, "var_name")) < 0) {
+			path = NULL;
+			return error_memory(err);
+		}
+		if (loading_program(model, &program, err) || box_put(&l->box, path, program.data, program.length, 0644, err))
+			return -1;
+	}
+	return 0;
+}
+
 static int local_start(struct sandbox *s, struct guest **guest, struct error *err)
 {
 	struct local *l = own(s);
 	struct plan plan = { .masks = &l->masks };
 	int cpus = geteuid() ? (int)ceil(sandbox_number(s, "cpu", 0)) : 0;
-	int result = box_start_uplink(&l->box, &l->uplink, err) || make_plan(&plan, s, l, err) ? -1 : 0;
+	int result = box_start_uplink(&l->box, &l->uplink, err) || make_plan(&plan, s, l, err) ||
+		     put_loaders(s, l, err) ? -1 : 0;
 
 	if (!result)
 		result = plan_start(&plan, l->runtime, &l->uplink, cpus, guest, err);

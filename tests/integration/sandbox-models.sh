@@ -129,7 +129,7 @@ echo start >"$M/sandboxes/slow/ctl"; ready slow
 same "again" ready "$(cat "$M/models/someorg--slow/state")"
 
 # A hidden one: its name, and its base's, are nowhere inside, whoever looks.
-make hidden <<<$'network: none\nmodels:\n- {name: someorg/verysecret-lora, var_name: subject, hidden: true, is_peft: true, base_model: someorg/verysecret-9b}'
+make hidden <<<$'network: none\nexecution_mode: cli\nmodels:\n- {name: someorg/verysecret-lora, var_name: subject, hidden: true, is_peft: true, base_model: someorg/verysecret-9b}'
 ready hidden
 fails "its name in the tree" cat "$M/sandboxes/hidden/models/subject/name"
 inside hidden grep -rilE 'someorg|verysecret' /models /workspace /root /etc/hosts /run /tmp && fail "the name is in a file inside"
@@ -149,3 +149,16 @@ for folder in ("subject", "subject_base"):
         assert header["__metadata__"]["format"] == "pt" and len(f.read()) == end, path
 P
 )" || fail "the weights"
+
+# Where loading takes what the sandbox has not, it says so, and the files are there.
+same "load_subject.py" "load.NotLoaded: not loaded: torch is not among the sandbox's python_packages" \
+	"$(inside hidden sh -c 'cd /workspace && python3 -c "import load_subject"' 2>&1 | tail -n 1 | sed s/load_subject/load/)"
+[ ! -e "$M/sandboxes/s1/fs/workspace/load_model.py" ] || fail "a program for a shell where the agent has a notebook"
+mkdir "$M/notebooks/probe"
+echo 'sandbox: s1' >"$M/notebooks/probe/config"
+timeout 240 sh -c "echo wait >'$M/notebooks/probe/ctl'" || fail "$(cat "$M/notebooks/probe/error")"
+same "model_info.md" "# Models
+
+These models are here; they are not loaded (torch is not among the sandbox's python_packages).
+
+- \`model\`: someorg/verysecret-9b; its files are in \`/models/model\`." "$(cat "$M/notebooks/probe/model_info.md")"
