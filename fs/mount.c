@@ -138,6 +138,8 @@ static void runner_status(void *context, enum object_kind kind, uint64_t serial,
 	object->status = *status;
 	files_object_changed(object);
 	treefile_object_changed(object);
+	if (kind == OBJECT_SANDBOX && !strcmp(status->state, "stopped"))
+		snapshot_due(object);
 	tree_changed(NULL, "status");
 }
 

@@ -8,8 +8,10 @@
 #include "fs/snapshots.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -238,6 +240,35 @@ int snapshot_take(struct object *sandbox, const char *name,
 	object_pin(sandbox);
 	takings = t;
 	return 0;
+}
+
+/* ---- one that a runner asks for ---- */
+
+static void due_taken(void *data, int result, const struct error *error)
+{
+	struct object *sandbox = data;
+	int folder = sandbox->removed ? -1 : object_folder_fd(sandbox);
+
+	/* One of that name is what a mount that died had taken. What cannot be taken is told, once. */
+	if (result && error->code != EEXIST)
+		mount_log("sandboxes/%s: %s", sandbox->name, error->text);
+	if (folder >= 0)
+		(void)unlinkat(folder, SNAPSHOT_DUE, 0);
+	object_unpin(sandbox);
+}
+
+void snapshot_due(struct object *sandbox)
+{
+	cleanup_buffer struct buffer name = BUFFER(NAME_MAX + 1);
+	int folder = object_folder_fd(sandbox);
+	struct error err;
+
+	if (sandbox->removed || folder < 0 || file_read(folder, SNAPSHOT_DUE, &name, &err) || !name.length ||
+	    snapshots_hold(sandbox, &err))
+		return;
+	object_pin(sandbox);
+	if (snapshot_take(sandbox, name.data, due_taken, sandbox, &err))
+		due_taken(sandbox, -1, &err);
 }
 
 bool snapshots_hold(const struct object *object, struct error *err)

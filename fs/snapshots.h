@@ -17,6 +17,9 @@ int snapshot_take(struct object *sandbox, const char *name,
 /* A snapshot's runner has said how it is. */
 void snapshot_status(uint64_t serial, const struct status *status);
 
+/* A sandbox has stopped: takes the one that its runner has asked for, if it has. */
+void snapshot_due(struct object *sandbox);
+
 /* Whether one is being taken of the sandbox: then err says so. */
 bool snapshots_hold(const struct object *object, struct error *err);
 

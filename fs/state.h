@@ -86,6 +86,9 @@ int state_each_serial(struct state *state, enum object_kind kind,
 /* The object's folder with all that is in it; 0 too when it is gone. */
 int object_delete(const struct state *state, enum object_kind kind, uint64_t serial, struct error *err);
 
+/* In a sandbox's folder: the name of the snapshot that the mount has to take of it (snapshot_on_timeout). */
+#define SNAPSHOT_DUE "due"
+
 /* A descriptor of the object's folder that the caller closes, or -1. */
 int object_open(const struct state *state, enum object_kind kind, uint64_t serial, struct error *err);
 

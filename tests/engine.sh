@@ -320,6 +320,7 @@ engine_strays() {
 
 # Of one that runs, and of one that is stopped; what begins from them; removal while something stands on them.
 engine_snapshots() {
+	local name
 	echo of the host >"$T/snapped"
 	made snapped "network: none" "env: {GREETING: snapped}" "local_files: [['$T/snapped', /workspace/file]]" || fail "snapped: $(error snapped)"
 	inside snapped sh -c 'mkdir -p /usr/local; echo first >/root/file; echo first >/usr/local/file; mkdir -p /data; echo first >/data/file; echo inside >/workspace/file
@@ -337,6 +338,19 @@ engine_snapshots() {
 	done
 	same "of one that ran" "first first first inside locked file snapped" "$(inside of-running sh -c 'echo $(cat /root/file /usr/local/file /data/file /workspace/file /root/locked; readlink /root/link) $GREETING')"
 	same "of one that was stopped" "second no first inside" "$(inside of-stopped sh -c 'echo $(cat /root/file) $(test -e /usr/local/file || echo no) $(cat /data/file /workspace/file)')"
+	# Its timeout stops it; its files stay, and are a snapshot, too. "timeout" can change while it runs.
+	made timed "network: none" "timeout: 3600" "snapshot_on_timeout: true" || fail "timed: $(error timed)"
+	inside timed sh -c 'echo in time >/root/file'
+	write_config timed "network: none" "timeout: 1" "snapshot_on_timeout: true" || fail "another timeout: $(error timed)"
+	eventually 60 is timed stopped
+	case $(error timed) in *"timeout of "*" was reached; its files are snapshots/timed-"*) ;; *) fail "why it stopped: $(error timed)" ;; esac
+	name=$(sed 's,.*snapshots/,,' "$M/sandboxes/timed/error")
+	eventually 60 test -d "$M/snapshots/$name"
+	mkdir "$M/sandboxes/of-timed" && printf 'from_snapshot: %s\ntimeout: 3600\n' "$name" 2>/dev/null >"$M/sandboxes/of-timed/config" && ctl of-timed wait || fail "of-timed: $(error of-timed)"
+	same "what it had in the end" "in time" "$(inside of-timed cat /root/file)"
+	eventually 20 sh -c "[ ! -e '$S/sandboxes/$(jq .serial "$M/sandboxes/timed/info.json")/due' ]"
+	rmdir "$M/sandboxes/timed" "$M/sandboxes/of-timed"
+	eventually 20 rmdir "$M/snapshots/$name"
 	fails "a name that is taken" ctl snapped 'snapshot stopped'
 	fails "a removal of what is used" rmdir "$M/snapshots/running"
 	ctl of-running stop

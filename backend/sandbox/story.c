@@ -36,6 +36,7 @@
 #define PATIENCE 60.0     /* seconds past its deadline until one that cannot be found has ended */
 #define SOON 30.0         /* a link that ends within so many seconds … */
 #define BREAKS_MAX 5      /* … so often is none */
+#define SNAPSHOT_NAME_MAX 200
 #define BACKEND "backend" /* in its folder: on which it is */
 
 /* The boot in which it was last acted on: nothing that ran survives another. */
@@ -308,11 +309,32 @@ static int set_end(struct life *s, const char *state, const char *failure, struc
 	       runner_set_failure(s->runner, failure, err) || runner_set_state(s->runner, state, err) ? -1 : 0;
 }
 
+/* The mount takes one as soon as it rests, however late that comes: its files stay. Its name is told with
+ * why it ended. */
+static int want_snapshot(struct life *s, char *text, size_t size, struct error *err)
+{
+	size_t n = strlen(text), most = SNAPSHOT_NAME_MAX;
+	time_t now = time(NULL);
+	char name[SNAPSHOT_NAME_MAX + 64];
+	struct tm tm;
+
+	/* Whole characters of a name that is too long. */
+	if (strlen(s->sandbox.name) > most)
+		while (most && ((unsigned char)s->sandbox.name[most] & 0xc0) == 0x80)
+			most--;
+	if (!gmtime_r(&now, &tm))
+		return error_errno(err, "clock");
+	(void)snprintf(name, sizeof name, "%.*s-", (int)most, s->sandbox.name);
+	(void)strftime(name + strlen(name), sizeof name - strlen(name), "%Y%m%d-%H%M%S", &tm);
+	(void)snprintf(text + n, size - n, "; its files are %s/%s", object_folder[OBJECT_SNAPSHOT], name);
+	return file_replace(runner_folder(s->runner), SNAPSHOT_DUE, name, strlen(name), 0600, true, err);
+}
+
 /* It has ended by itself. */
 static int record_end(struct life *s, struct error *err)
 {
 	enum sandbox_end_kind kind;
-	char why[256], text[320];
+	char why[256], text[640];
 
 	if (bring_down(s, "the sandbox has ended", &kind, why, err))
 		return -1;
@@ -322,6 +344,8 @@ static int record_end(struct life *s, struct error *err)
 	case SANDBOX_TIMEOUT:
 		(void)snprintf(text, sizeof text, "the timeout of %.0f seconds was reached",
 			       s->deadline > s->started ? s->deadline - s->started : 0);
+		if (cJSON_IsTrue(sandbox_field(&s->sandbox, "snapshot_on_timeout")) && want_snapshot(s, text, sizeof text, err))
+			return -1;
 		runner_log(s->runner, "%s", text);
 		return set_end(s, "stopped", text, err);
 	case SANDBOX_IDLE:
