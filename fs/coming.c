@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "fs/backends.h"
 
 struct held {
@@ -55,11 +56,21 @@ static bool shows(const struct node *node, enum object_kind kind)
 	return node->row->lists;
 }
 
+/* What a text may change that is on its way to its object's runner: what is numbered, what is put together of
+ * that, and what the object says of itself. Not for long: a runner may be stuck. */
+static bool awaits_text(const struct node *node)
+{
+	const struct object *object = node->object;
+
+	return object && object->texts && clock_ms() < object->texts_until && node->row->kind != FILE_CTL &&
+	       (node->index || node->row->listing == LIST_NUMBERS || node->row->assemble || node->row->own);
+}
+
 bool coming_holds(const struct node *node, fuse_req_t request, fuse_ino_t inode, const char *name,
 		  const struct fuse_file_info *fi,
 		  void (*again)(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi))
 {
-	bool waits = node->row->sampled && backends_come(node);
+	bool waits = (node->row->sampled && backends_come(node)) || awaits_text(node);
 	struct held *held;
 
 	for (int kind = 0; kind < OBJECT_KINDS; kind++)

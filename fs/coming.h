@@ -1,6 +1,7 @@
 /* Objects on their way to the disk whose maker does not wait: a session from a closed `sessions/new`. Who
  * looks for one is held back until it is there, so that a command sees what was closed before it,
- * and the loop waits for no disk. The same for what a process of a moment finds out (fs/backends.h). */
+ * and the loop waits for no disk. The same for what a process of a moment finds out (fs/backends.h), and
+ * for the cells of a notebook whose runner has a text of an inbox still to take. */
 #ifndef INTERPFS_FS_COMING_H
 #define INTERPFS_FS_COMING_H
 

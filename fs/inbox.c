@@ -1,5 +1,11 @@
 /* Inboxes: every close that wrote something acts. A message of a session goes durably into its
- * folder's inbox/ and wants a run; what is meant for a running kernel is a call to its runner. */
+ * folder's inbox/ and wants a run; what is meant for a running kernel is a call to its runner.
+ *
+ * It acts at RELEASE, which nobody waits for. FLUSH would be waited for, but is not close: the shell's
+ * `exec 3>f; echo a >&3; echo b >&3` flushes after each echo, a child that inherited the descriptor flushes
+ * when it ends, and what is one text would be two. The kernel queues a writer's RELEASE before its close
+ * returns, so whatever it looks at next is asked for later: that waits until the runner has taken the text
+ * (fs/coming.h), and `echo text >markdown; ls cells` shows the cell. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,10 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/content.h"
 #include "base/file.h"
 #include "base/talk.h"
+#include "fs/coming.h"
 #include "fs/config.h"
+#include "fs/loop.h"
 #include "fs/mount.h"
 #include "fs/supervise.h"
 #include "fs/writing.h"
@@ -28,6 +37,24 @@ static int inbox_open(struct handle *h, struct error *err)
 	return h->node.row->file ? file_kinds[FILE_VALUE]->open(h, err) : 0;
 }
 
+#define PATIENCE_MS 1000 /* for a runner that takes no text */
+
+static void patience_ended(struct loop_timer *timer)
+{
+	(void)timer;
+	coming_arrived();
+}
+
+/* Who looks at what the text changes waits until its call has ended. */
+static void expect(struct object *object)
+{
+	static struct loop_timer patience = { .fire = patience_ended };
+
+	object->texts++;
+	object->texts_until = clock_ms() + PATIENCE_MS;
+	loop_set_timer(&patience, PATIENCE_MS + 1);
+}
+
 static void call_ended(void *context, int code, int exit, const char *text, int passed)
 {
 	struct object *object = context;
@@ -42,6 +69,7 @@ static void call_ended(void *context, int code, int exit, const char *text, int 
 	}
 	object->texts--;
 	files_object_changed(object);
+	coming_arrived();
 	object_unpin(object);
 }
 
@@ -59,7 +87,7 @@ static int call(const struct node *node, const char *text, size_t n)
 		(void)snprintf(name, sizeof name, "%s", node->row->call);
 	object_pin(object);
 	if (supervise_call(mount_supervisor(), object->kind, object->serial, name, text, n, &callbacks, object)) {
-		object->texts++;
+		expect(object);
 		return 0;
 	}
 	object_unpin(object);

@@ -35,6 +35,7 @@ struct object {
 	int folder;             /* -1 while not open: use object_folder_fd() */
 	struct timespec made;   /* when mkdir made it; 0: not asked for yet */
 	struct timespec wanted; /* when a run of it was last decided */
+	int64_t texts_until;    /* clock_ms(): who reads what they change waits for them no longer than this */
 	struct timespec told;   /* when `error` last became another; 0: not since the mount */
 	uint32_t used;          /* when folder was last asked for */
 };

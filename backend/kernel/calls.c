@@ -15,6 +15,7 @@ struct call {
 	const char *code;
 	size_t length;
 	double timeout;
+	bool apart; /* nobody waits for what it prints: which cell it is, is all of the answer */
 };
 
 static void refuse(struct conversation *c, const struct error *err)
@@ -28,12 +29,27 @@ static bool goes_at_once(const struct story *s)
 	return !s->first && s->ready && s->synchronized && s->socket && !s->dead && !s->turned;
 }
 
+static void answer_cell(struct conversation *c, unsigned int number)
+{
+	char text[64];
+	int n = snprintf(text, sizeof text, "{\"cell\":%u}\n", number);
+
+	if (conversation_send(c, TALK_STDOUT, text, (size_t)n, -1) < 0)
+		conversation_end(c, ENOMEM, 0, "out of memory");
+	else
+		conversation_end(c, 0, 0, NULL);
+}
+
 static void queue(struct story *s, const struct call *call, struct request *r)
 {
-	r->conversation = call->conversation;
 	r->timeout = call->timeout;
-	conversation_set_data(call->conversation, r);
 	request_append(s, r);
+	if (call->apart) {
+		answer_cell(call->conversation, r->cell.number);
+	} else {
+		r->conversation = call->conversation;
+		conversation_set_data(call->conversation, r);
+	}
 }
 
 /* Queues code: as a new cell, as cell `number`, or (0) without one. */
@@ -64,17 +80,6 @@ static bool cell_is_waited_for(const struct story *s, unsigned int number)
 		if (r->cell.number == number)
 			return true;
 	return false;
-}
-
-static void answer_cell(struct conversation *c, unsigned int number)
-{
-	char text[64];
-	int n = snprintf(text, sizeof text, "{\"cell\":%u}\n", number);
-
-	if (conversation_send(c, TALK_STDOUT, text, (size_t)n, -1) < 0)
-		conversation_end(c, ENOMEM, 0, "out of memory");
-	else
-		conversation_end(c, 0, 0, NULL);
 }
 
 /* Gives a cell a new source, and runs it if it is code. */
@@ -138,7 +143,8 @@ static void take_edit(struct story *s, const struct call *call, const char *numb
 
 void requests_take_call(struct story *s, struct conversation *c, const char *name, const char *data, size_t n)
 {
-	struct call call = { .conversation = c, .kind = REQUEST_EXEC, .code = data, .length = n };
+	struct call call = { .conversation = c, .kind = REQUEST_EXEC, .code = data, .length = n,
+			     .apart = !strncmp(name, "edit ", 5) };
 
 	if (!strcmp(name, "exec"))
 		run_code(s, &call, true, 0);
@@ -148,7 +154,7 @@ void requests_take_call(struct story *s, struct conversation *c, const char *nam
 		take_run(s, c, data, n);
 	else if (!strcmp(name, "markdown"))
 		take_markdown(s, c, data, n);
-	else if (!strncmp(name, "edit ", 5))
+	else if (call.apart)
 		take_edit(s, &call, name + 5);
 	else
 		conversation_end(c, EINVAL, 0, "a notebook has no call '%s'", name);

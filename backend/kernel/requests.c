@@ -58,15 +58,6 @@ void request_free(struct request *r)
 	free(r);
 }
 
-void request_append(struct story *s, struct request *r)
-{
-	if (s->last)
-		s->last->next = r;
-	else
-		s->first = r;
-	s->last = r;
-}
-
 void request_prepend(struct story *s, struct request *r)
 {
 	r->next = s->first;
@@ -100,6 +91,18 @@ static void set_busy(struct story *s, bool busy)
 		return;
 	if (runner_set_state(s->runner, state, &err) < 0)
 		requests_trouble(s, &err);
+}
+
+void request_append(struct story *s, struct request *r)
+{
+	if (s->last)
+		s->last->next = r;
+	else
+		s->first = r;
+	s->last = r;
+	/* Else it is sent in the same step, and the kernel works already while this is written. */
+	if (s->first != r || !s->synchronized)
+		set_busy(s, true);
 }
 
 bool requests_waiting(const struct story *s)
