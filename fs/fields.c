@@ -4,6 +4,7 @@
 #include "fs/judge.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,6 +194,17 @@ static int check_preamble(const cJSON *value, struct error *err)
 			 judge_shown(text_of(value), out));
 }
 
+/* sandboxes/NAME/interfaces/IF */
+static int check_server(const cJSON *value, struct error *err)
+{
+	char out[JUDGE_SHOWN], name[256], interface[256];
+	int end = 0;
+
+	if (sscanf(text_of(value), "sandboxes/%255[^/]/interfaces/%255[^/]%n", name, interface, &end) == 2 && !text_of(value)[end])
+		return 0;
+	return error_set(err, EINVAL, "mcp takes interfaces as sandboxes/NAME/interfaces/IF, not '%s'", judge_shown(text_of(value), out));
+}
+
 static int check_host(const cJSON *value, struct error *err)
 {
 	return cJSON_IsArray(value) ? hosts_check(text_of(value), err) : 0;
@@ -362,7 +374,8 @@ const struct field session_fields[] = {
 	{ "model", FIELD_STRING, "null", .help = "the provider's model; absent is its default" },
 	{ "preamble", FIELD_STRINGS, "[\"model_info\",\"docs\"]", .check = check_preamble,
 	  .help = "what comes before prompt: model_info, docs; [] for nothing" },
-	{ "mcp", FIELD_OBJECTS, "[]", .later = true, .help = "more MCP servers" },
+	{ "mcp", FIELD_STRINGS, "[]", .check = check_server,
+	  .help = "in place of a notebook or a sandbox, an interface whose functions are all that its agent has: [sandboxes/NAME/interfaces/IF]" },
 	{ "tools", FIELD_OBJECT, "{}", .later = true, .help = "tools that are allowed or denied" },
 	{ "approve", FIELD_ANY, "\"never\"", .later = true, .help = "which calls a person must allow" },
 	{ "limits", FIELD_OBJECT, "{\"turns\":null,\"usd\":null}", .fields = limit_fields, .alive = true,

@@ -3,6 +3,7 @@
  *
  * The conversation is the session runner's; the mount puts what the user says into its inbox. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,9 @@
 #include "base/content.h"
 #include "fs/config.h"
 #include "fs/show.h"
+
+static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
+#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
 /* What is to be replayed must be there: a path, or a session's name. */
 static int check_replay(const cJSON *replay, struct error *err)
@@ -22,6 +26,48 @@ static int check_replay(const cJSON *replay, struct error *err)
 	if (source && *source == '/' && access(source, R_OK) < 0)
 		return error_errno(err, "replay: %s", judge_shown(source, out));
 	return 0;
+}
+
+/* sandboxes/NAME/interfaces/IF, as fields.c has checked: a reference with its number. */
+static int refer_interface(const char *text, cJSON *references, struct error *err)
+{
+	char name[256] = "", interface[256] = "", out[JUDGE_SHOWN];
+	cleanup_json cJSON *sandbox = cJSON_CreateObject(), *word = NULL;
+	struct node directory, child;
+	cJSON *one;
+
+	(void)sscanf(text, "sandboxes/%255[^/]/interfaces/%255[^/]", name, interface);
+	word = cJSON_CreateString(name);
+	if (!sandbox || !word)
+		return error_memory(err);
+	if (refer(OBJECT_SANDBOX, word, sandbox, err) < 0)
+		return -1;
+	directory = (struct node){ .row = &sandbox_row, .object = objects_find(OBJECT_SANDBOX, name) };
+	if (tree_find(&directory, "interfaces", &child) < 0 || (directory = child, tree_find(&directory, interface, &child) < 0))
+		return error_set(err, ENOENT, "there is no '%s'; mkdir makes one", judge_shown(text, out));
+	one = cJSON_DetachItemFromObjectCaseSensitive(sandbox, "sandbox");
+	if (!one || !cJSON_AddItemToObject(references, "interface", one)) {
+		cJSON_Delete(one);
+		return error_memory(err);
+	}
+	return cJSON_AddNumberToObject(one, "number", child.index) ? 0 : error_memory(err);
+}
+
+/* Its agent has a place to work in, or just an interface's functions. */
+static int check_servers(const cJSON *fields, cJSON *references, struct fault *fault, struct error *err)
+{
+	const cJSON *servers = cJSON_GetObjectItemCaseSensitive(fields, "mcp");
+	static const char *const places[] = { "notebook", "sandbox" };
+
+	*fault = (struct fault){ "mcp", -1 };
+	if (!cJSON_GetArraySize(servers))
+		return 0;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+		if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(fields, places[i])))
+			return error_set(err, ENOTSUP, "mcp: with a %s its tools are all that a session can have in this version", places[i]);
+	if (cJSON_GetArraySize(servers) > 1)
+		return error_set(err, ENOTSUP, "mcp: a session can have one interface in this version");
+	return refer_interface(cJSON_GetStringValue(servers->child), references, err);
 }
 
 static int check_session(const struct node *node, const cJSON *fields, bool final, cJSON *references,
@@ -49,6 +95,8 @@ static int check_session(const struct node *node, const cJSON *fields, bool fina
 	*fault = (struct fault){ "sandbox", -1 };
 	if (cJSON_IsString(notebook) && cJSON_IsString(sandbox))
 		return error_set(err, EINVAL, "give notebook or sandbox, not both: a notebook has its sandbox");
+	if (check_servers(fields, references, fault, err) < 0)
+		return -1;
 	*fault = (struct fault){ "replay", -1 };
 	if (check_replay(replay, err) < 0)
 		return -1;

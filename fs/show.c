@@ -262,12 +262,22 @@ int show_interface_mcp(const struct node *node, struct buffer *out, struct error
 	return put_server(node->object, name, node->index, out, err);
 }
 
-/* A session's server is that of the notebook, else of the sandbox, that it works in. */
+/* A session's server is that of the notebook, else of the sandbox, that it works in, or its interface. */
 int show_session_mcp(const struct node *node, struct buffer *out, struct error *err)
 {
 	cleanup_json cJSON *spec = object_spec(node->object);
-	const struct object *object = show_reference(spec, "notebook");
+	const struct object *object = show_reference(spec, "notebook"), *server = show_reference(spec, "interface");
+	struct node node_of_it = { .row = node->row, .object = (struct object *)server };
+	char name[256];
 
+	if (server) {
+		const cJSON *one = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(spec, "references"), "interface");
+
+		node_of_it.index = (uint32_t)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(one, "number"));
+		if (numbered_name(&node_of_it, "interfaces", name) < 0)
+			return error_set(err, ENOENT, "its interface was removed");
+		return put_server(server, name, node_of_it.index, out, err);
+	}
 	return put_server(object ? object : show_reference(spec, "sandbox"), NULL, 0, out, err);
 }
 

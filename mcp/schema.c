@@ -89,7 +89,7 @@ static int check_value(const char *name, const cJSON *schema, const cJSON *value
 
 int schema_check(const cJSON *schema, const cJSON *arguments, struct error *err)
 {
-	const cJSON *properties = member(schema, "properties"), *name, *argument;
+	const cJSON *properties = member(schema, "properties"), *others = member(schema, "additionalProperties"), *name, *argument;
 
 	if (!cJSON_IsObject(arguments))
 		return error_set(err, EINVAL, "the arguments must be an object, not %s", type_of(arguments));
@@ -101,6 +101,8 @@ int schema_check(const cJSON *schema, const cJSON *arguments, struct error *err)
 	cJSON_ArrayForEach(argument, arguments) {
 		const cJSON *property = member(properties, argument->string);
 
+		if (!property && (cJSON_IsTrue(others) || cJSON_IsObject(others)))
+			property = others; /* the function takes any */
 		if (!property) {
 			struct buffer known cleanup_buffer = BUFFER(ERROR_TEXT_SIZE / 2);
 

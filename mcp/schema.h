@@ -1,5 +1,5 @@
 /* Checks a tool's arguments against its JSON Schema, as far as the tools' schemas go: an object
- * with properties, required and no others; string (minLength), integer and number (minimum,
+ * with properties, required and no others (but where additionalProperties says what they are); string (minLength), integer and number (minimum,
  * maximum), boolean, enum, array with items. */
 #ifndef INTERPFS_MCP_SCHEMA_H
 #define INTERPFS_MCP_SCHEMA_H

@@ -74,11 +74,23 @@ static int await(struct session *s, enum object_kind kind, const char *noun, str
 	}
 }
 
+/* What its tools are of: the reference of that name. */
+static const char *place_noun(struct session *s)
+{
+	static const char *const nouns[] = { "notebook", "interface" };
+
+	for (size_t i = 0; i < sizeof nouns / sizeof *nouns; i++)
+		if (serial_of(reference(s, nouns[i])))
+			return nouns[i];
+	return "sandbox";
+}
+
 int session_client(struct session *s, struct error *why, struct error *err)
 {
-	bool notebook = serial_of(reference(s, "notebook")) != 0;
-	const cJSON *place = reference(s, notebook ? "notebook" : "sandbox");
-	enum object_kind kind = notebook ? OBJECT_NOTEBOOK : OBJECT_SANDBOX;
+	const char *noun = place_noun(s);
+	const cJSON *place = reference(s, noun), *number = cJSON_GetObjectItemCaseSensitive(place, "number");
+	enum object_kind kind = strcmp(noun, "notebook") ? OBJECT_SANDBOX : OBJECT_NOTEBOOK;
+	char below[32] = "";
 	cleanup_free char *program = program_path(), *folder = NULL;
 	double until = clock_seconds() + TOOLS_SECONDS;
 
@@ -90,14 +102,16 @@ int session_client(struct session *s, struct error *why, struct error *err)
 		s->client = NULL;
 	}
 	s->client_gone = false;
-	if (!program || asprintf(&folder, "%s/%s/%llu", runner_state(s->runner)->path, object_folder[kind],
-				 (unsigned long long)serial_of(place)) < 0) {
+	if (!strcmp(noun, "interface"))
+		(void)snprintf(below, sizeof below, "/interfaces/%u", cJSON_IsNumber(number) ? (unsigned)number->valuedouble : 0);
+	if (!program || asprintf(&folder, "%s/%s/%llu%s", runner_state(s->runner)->path, object_folder[kind],
+				 (unsigned long long)serial_of(place), below) < 0) {
 		folder = NULL;
 		return error_memory(err), -2;
 	}
 	/* All of what programs print: what the model does not get is kept for it (calls.c). */
 	const char *const argv[] = { program, "mcp", "--text", "4194304", folder, NULL };
-	struct client_server server = { .name = notebook ? "notebook" : "sandbox", .argv = argv };
+	struct client_server server = { .name = noun, .argv = argv };
 
 	if (client_start(&s->client, &server, why) < 0) {
 		s->client = NULL;
@@ -197,8 +211,8 @@ int session_prepare(struct session *s, struct error *why, struct error *err)
 		return error_set(why, EINVAL, "limits: usd needs a price, and none is known for %s", model);
 	if (serial_of(reference(s, "notebook")))
 		ready = await(s, OBJECT_NOTEBOOK, "notebook", why, err);
-	else if (serial_of(reference(s, "sandbox")))
-		ready = await(s, OBJECT_SANDBOX, "sandbox", why, err);
+	else if (serial_of(reference(s, place_noun(s))))
+		ready = await(s, OBJECT_SANDBOX, place_noun(s), why, err);
 	if (ready <= 0)
 		return ready;
 	if (s->provider->open(s->runner, s->fields, &s->models, &s->self, why) < 0) {

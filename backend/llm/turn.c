@@ -400,7 +400,9 @@ static bool over_already(struct session *s, struct ending *ending)
 /* For as long as the turn lasts, also while nothing happens inside. */
 static void hold_sandbox(struct session *s)
 {
-	uint64_t serial = session_sandbox(s);
+	const cJSON *interface = cJSON_GetObjectItemCaseSensitive(runner_references(s->runner), "interface");
+	const cJSON *served = cJSON_GetObjectItemCaseSensitive(interface, "serial");
+	uint64_t serial = cJSON_IsNumber(served) && served->valuedouble >= 1 ? (uint64_t)served->valuedouble : session_sandbox(s);
 	struct error ignored;
 	cleanup_close int folder = serial ? object_open(runner_state(s->runner), OBJECT_SANDBOX, serial, &ignored) : -1;
 

@@ -238,10 +238,11 @@ static void ended(struct function_call *f, int code, int status)
 		call_end(call, 0, status ? 1 : 0, "");
 	} else if (f->kind == FUNCTION_DESCRIBE) {
 		cleanup_buffer struct buffer told = f->kept;
+		bool whole = f->came == told.length;
 
 		f->kept = BUFFER(0);
 		interfaces_drop(f);
-		server_described(server, told.data ? told.data : "", told.length);
+		server_described(server, told.data && whole ? told.data : "", whole ? told.length : 0);
 	} else {
 		interfaces_drop(f); /* a `quit` is answered by the end of the connection */
 	}

@@ -1,33 +1,19 @@
-/* What is told of an interface's functions, in files of its folder:
- *
- *      functions/FN    an empty file each: the mount's calls
- *      schema.json     {FN: JSON Schema of the arguments}
- *      library/IF.py   share/library.py and a function each, with the same signature and docstring
- *      prompt.md       signatures and docstrings             SKILL.md    the same as a skill
- *      doc             what interface.py says of itself, for interpfs mcp
- *
- * What is told comes from inside the sandbox, and the library is run in others: every word of it is
- * either checked or written as a literal. Annotations are never evaluated there, and hold no character
- * that could end them. */
-#include "backend/sandbox/interfaces_own.h"
+#include "backend/sandbox/interface_texts.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
-#include "base/program.h"
 
 #define FUNCTIONS_MAX 1000
-#define WORD_MAX 100u
-#define TEXT_MAX (4u << 20)
+#define WORD_MAX INTERFACE_WORD
 #define ANNOTATION_MAX 1000u
+#define TEXT_MAX (4u << 20)
 #define DEEP 50
 
 enum parameter_kind { POSITIONAL_ONLY, POSITIONAL, VAR_POSITIONAL, KEYWORD_ONLY, VAR_KEYWORD, PARAMETER_KINDS };
@@ -267,50 +253,41 @@ static int put_function(struct buffer *out, const cJSON *function)
 	return failed || buffer_format(out, others ? "}, %s)\n" : "})\n", others) ? -1 : 0;
 }
 
-static int put_library(struct buffer *out, const struct interface *it, const cJSON *described, struct error *err)
+static int put_library(struct buffer *out, const char *name, const char *id, const char *library, const cJSON *described)
 {
-	cleanup_free char *path = program_share("library.py");
 	const char *doc = text_of(described, "doc");
 	const cJSON *function;
-	int failed;
+	int failed = put_string(out, doc && *doc ? doc : name, true) || buffer_text(out, "\n") || buffer_text(out, library) ||
+		     /* Which it is; not where, and nothing that would let anybody in. */
+		     buffer_format(out, "\n\n_INTERFACE = \"%s\"\n", id);
 
-	if (!path)
-		return error_memory(err);
-	failed = put_string(out, doc && *doc ? doc : it->name, true) || buffer_text(out, "\n");
-	if (!failed && file_read(AT_FDCWD, path, out, err) < 0)
-		return -1;
-	/* Which it is; not where, and nothing that would let anybody in. */
-	failed = failed || buffer_format(out, "\n\n_INTERFACE = \"%s.%llu.%u\"\n", runner_state(it->all->runner)->id,
-					 (unsigned long long)runner_serial(it->all->runner), it->number);
 	cJSON_ArrayForEach(function, member(described, "functions"))
 		failed = failed || put_function(out, function);
-	return failed ? error_set(err, EPROTO, "its process told of functions that are too long, or no Python") : 0;
+	return failed ? -1 : 0;
 }
 
 /* ---- words ---- */
 
-/* The module's name: an interface can be called what a module cannot. */
-static void module_name(const struct interface *it, char out[WORD_MAX + 8])
+/* An interface can be called what a module cannot. */
+void interface_module(const char *name, char out[INTERFACE_MODULE])
 {
 	size_t n = 0;
 
-	if (isdigit((unsigned char)it->name[0]))
+	if (isdigit((unsigned char)*name))
 		out[n++] = '_';
-	for (const char *p = it->name; *p && n < WORD_MAX; p++)
+	for (const char *p = name; *p && n < WORD_MAX; p++)
 		out[n++] = isalnum((unsigned char)*p) ? *p : '_';
 	out[n] = '\0';
 	if (is_keyword(out))
-		(void)snprintf(out + n, 8, "_");
+		(void)snprintf(out + n, INTERFACE_MODULE - n, "_");
 }
 
-static int put_words(struct buffer *out, const struct interface *it, const cJSON *described, struct error *err)
+static int put_words(struct buffer *out, const char *module, const cJSON *described)
 {
 	const char *doc = text_of(described, "doc");
-	char module[WORD_MAX + 8];
 	const cJSON *function;
 	int failed;
 
-	module_name(it, module);
 	failed = buffer_format(out, "# %s\n\n", module) || (doc && *doc && buffer_format(out, "%s\n\n", doc)) ||
 		 buffer_format(out, "The functions of the module `%s` run elsewhere; import it and call them. What one raises "
 			       "is raised here.\n", module);
@@ -322,7 +299,7 @@ static int put_words(struct buffer *out, const struct interface *it, const cJSON
 			 put_signature(out, function) || buffer_text(out, "`\n") ||
 			 (text && *text && buffer_format(out, "\n%s\n", text));
 	}
-	return failed ? error_set(err, EPROTO, "its process told of functions that are too long, or no Python") : 0;
+	return failed ? -1 : 0;
 }
 
 /* One line, for the head of a skill. */
@@ -338,19 +315,17 @@ static void first_line(const char *text, char out[256])
 	out[n] = '\0';
 }
 
-static int put_skill(struct buffer *out, const struct interface *it, const cJSON *described, struct error *err)
+static int put_skill(struct buffer *out, const char *module, const cJSON *described)
 {
-	char module[WORD_MAX + 8], line[256];
+	char line[256];
 	const char *doc = text_of(described, "doc");
 
-	module_name(it, module);
 	first_line(doc && *doc ? doc : "Functions that run elsewhere", line);
-	if (buffer_format(out, "---\nname: %s\ndescription: \"%s\"\n---\n\n", module, line))
-		return error_memory(err);
-	return put_words(out, it, described, err);
+	return buffer_format(out, "---\nname: %s\ndescription: \"%s\"\n---\n\n", module, line) ||
+	       put_words(out, module, described) ? -1 : 0;
 }
 
-static int put_schema(struct buffer *out, const cJSON *functions, struct error *err)
+static int put_schema(struct buffer *out, const cJSON *functions)
 {
 	cJSON *whole = cJSON_CreateObject();
 	const cJSON *function;
@@ -374,73 +349,31 @@ static int put_schema(struct buffer *out, const cJSON *functions, struct error *
 	cJSON_Delete(whole);
 	good = text && !buffer_text(out, text) && !buffer_text(out, "\n");
 	free(text);
-	return good ? 0 : error_memory(err);
+	return good ? 0 : -1;
 }
 
-/* ---- files ---- */
-
-static int put_file(const struct interface *it, const char *name, const struct buffer *text, struct error *err)
+void interface_texts_free(struct interface_texts *t)
 {
-	char path[INTERFACE_PATH];
-
-	return runner_set_value(it->all->runner, interface_path(it, name, path), text->data, text->length, 0600, err);
+	buffer_free(&t->library);
+	buffer_free(&t->prompt);
+	buffer_free(&t->skill);
+	buffer_free(&t->schema);
+	buffer_free(&t->doc);
 }
 
-static void remove_folder(const struct interface *it, const char *name)
+int interface_texts_make(struct interface_texts *t, const char *name, const char *id, const char *library,
+			 const cJSON *described, struct error *err)
 {
-	char path[INTERFACE_PATH];
-	struct error ignored;
-
-	(void)file_remove_tree(runner_folder(it->all->runner), interface_path(it, name, path), &ignored);
-	runner_changed(it->all->runner, path);
-}
-
-static int make_functions(const struct interface *it, const cJSON *functions, struct error *err)
-{
-	char path[INTERFACE_PATH], name[WORD_MAX + 16];
-	int folder = runner_folder(it->all->runner);
-	const cJSON *function;
-
-	if (file_remove_tree(folder, interface_path(it, "functions", path), err) < 0 ||
-	    file_make_folders(folder, path, 0700, err) < 0)
-		return -1;
-	cJSON_ArrayForEach(function, functions) {
-		(void)snprintf(name, sizeof name, "functions/%s", text_of(function, "name"));
-		if (file_replace(folder, interface_path(it, name, path), "", 0, 0600, false, err) < 0)
-			return -1;
-	}
-	runner_changed(it->all->runner, interface_path(it, "functions", path));
-	return 0;
-}
-
-int interface_tell(struct interface *it, const cJSON *described, struct error *err)
-{
-	cleanup_buffer struct buffer library = BUFFER(TEXT_MAX), words = BUFFER(TEXT_MAX), skill = BUFFER(TEXT_MAX),
-				     schema = BUFFER(TEXT_MAX), doc = BUFFER(TEXT_MAX);
 	const cJSON *functions = member(described, "functions");
-	char module[WORD_MAX + 8], name[WORD_MAX + 24];
+	const char *doc = text_of(described, "doc");
+	char module[INTERFACE_MODULE];
 
-	if (check(functions, err) < 0 || put_library(&library, it, described, err) < 0 ||
-	    put_words(&words, it, described, err) < 0 || put_skill(&skill, it, described, err) < 0 ||
-	    put_schema(&schema, functions, err) < 0 || make_functions(it, functions, err) < 0)
+	*t = (struct interface_texts){ BUFFER(TEXT_MAX), BUFFER(TEXT_MAX), BUFFER(TEXT_MAX), BUFFER(TEXT_MAX), BUFFER(TEXT_MAX) };
+	interface_module(name, module);
+	if (check(functions, err) < 0)
 		return -1;
-	module_name(it, module);
-	(void)snprintf(name, sizeof name, "library/%s.py", module);
-	remove_folder(it, "library"); /* its name may have been another */
-	if (buffer_text(&doc, text_of(described, "doc") ? text_of(described, "doc") : "") < 0)
-		return error_memory(err);
-	return put_file(it, name, &library, err) < 0 || put_file(it, "doc", &doc, err) < 0 || put_file(it, "prompt.md", &words, err) < 0 ||
-	       put_file(it, "SKILL.md", &skill, err) < 0 || put_file(it, "schema.json", &schema, err) < 0 ? -1 : 0;
-}
-
-void interface_untell(struct interface *it)
-{
-	static const char *const files[] = { "prompt.md", "SKILL.md", "schema.json", "doc" };
-	char path[INTERFACE_PATH];
-
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-		if (!unlinkat(runner_folder(it->all->runner), interface_path(it, files[i], path), 0))
-			runner_changed(it->all->runner, path);
-	remove_folder(it, "functions");
-	remove_folder(it, "library");
+	if (put_library(&t->library, module, id, library, described) || put_words(&t->prompt, module, described) ||
+	    put_skill(&t->skill, module, described) || put_schema(&t->schema, functions) || buffer_text(&t->doc, doc ? doc : ""))
+		return error_set(err, EPROTO, "its process told of functions that are too long, or no Python");
+	return 0;
 }

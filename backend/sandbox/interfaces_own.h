@@ -1,5 +1,5 @@
 /* What the files of interfaces/ share: interfaces.c which there are and what is asked of them,
- * interface_server.c their processes, interface_calls.c the calls, interface_texts.c what is told of them. */
+ * interface_server.c their processes, interface_calls.c the calls, interface_files.c what is told of them. */
 #ifndef INTERPFS_BACKEND_SANDBOX_INTERFACES_OWN_H
 #define INTERPFS_BACKEND_SANDBOX_INTERFACES_OWN_H
 
@@ -104,7 +104,7 @@ void functions_begin(struct interface *it);        /* those that wait, as far as
 void functions_refuse(struct interface *it, int code, const char *why); /* … end */
 void functions_lost(struct served *server);        /* those on a process that is gone */
 
-/* interface_texts.c: the files that are told of functions: functions/, schema.json, library/, prompt.md … */
+/* interface_files.c: functions/, schema.json, library/, prompt.md … */
 int interface_tell(struct interface *it, const cJSON *described, struct error *err);
 void interface_untell(struct interface *it);
 
