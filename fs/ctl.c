@@ -25,6 +25,7 @@ struct run {
 	char *text;            /* as written */
 	size_t length;
 	char *rest;            /* the lines that follow, within `lines` */
+	char *again;           /* the line that waits for until_saved, and is then begun; NULL: none */
 	char *lines;           /* a copy that is cut up */
 	struct parked *parked; /* NULL: nobody waits (any more) */
 	struct supervise_call *call;
@@ -223,13 +224,26 @@ static int wait_for(struct run *run, const char *arguments)
 	return 0;
 }
 
-/* To the runner, which answers; of a numbered folder's ctl it is told of which. */
-static int command(struct run *run, const char *line)
+static int no_work(void *data, struct error *err)
+{
+	(void)data;
+	(void)err;
+	return 0;
+}
+
+/* To the runner, which answers; of a numbered folder's ctl it is told of which. It reads the documents
+ * there, so that what was closed before has to be on the disk. */
+static int command(struct run *run, char *line)
 {
 	static const struct supervise_call_callbacks callbacks = { .ended = call_ended };
 	const struct node *node = &run->handle->node;
 	cleanup_free char *whole = NULL;
 
+	if (node->row->call && save_is_under_way(run->object)) {
+		run->until_saved = !in_storage(no_work, saved, run);
+		run->again = run->until_saved ? line : NULL;
+		return run->until_saved ? 0 : ENOMEM;
+	}
 	if (node->row->call && asprintf(&whole, "%s %u %s", node->row->call, node->index, line) < 0) {
 		whole = NULL;
 		return ENOMEM;
@@ -312,7 +326,7 @@ static void go_on(struct run *run)
 	if (run->busy)
 		return; /* a command told of its own change */
 	while (!run->finished && line_done(run, &code)) {
-		char *line = run->rest, *end;
+		char *line = run->again ? run->again : run->rest, *end;
 
 		if (code) {
 			finish(run, code);
@@ -324,7 +338,9 @@ static void go_on(struct run *run)
 			return;
 		}
 		end = line + strcspn(line, "\n");
-		run->rest = *end ? end + 1 : end;
+		if (!run->again)
+			run->rest = *end ? end + 1 : end;
+		run->again = NULL;
 		*end = '\0';
 		while (end > line && strchr(" \t\r", end[-1]))
 			*--end = '\0';

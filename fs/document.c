@@ -161,7 +161,7 @@ static void put_into_force(struct document *d)
 	if (d->node.row->fields)
 		config_take(d->node.object, d->text, d->length, &d->verdict);
 	else
-		supervise_poke(mount_supervisor(), d->node.object->kind, d->node.object->serial);
+		save_then_poke(d->node.object);
 }
 
 void document_put(const struct node *node, const char *text, size_t n, struct awaiting awaiting)

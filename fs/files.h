@@ -187,5 +187,8 @@ void save(struct object *object, const char *path, const char *text, size_t n, m
 /* The text that is on its way to a node's file without anybody waiting for it (`: > config` has closed
  * it already): whoever reads now reads this. Borrowed until the loop goes on. */
 bool save_is_coming(const struct node *node, const char **text, size_t *n);
+bool save_is_under_way(const struct object *object); /* the same for any of its files */
+/* Tells the object's runner of a document, once what was saved of it is on the disk. */
+void save_then_poke(struct object *object);
 
 #endif

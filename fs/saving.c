@@ -8,6 +8,8 @@
 
 #include "base/file.h"
 #include "fs/files.h"
+#include "fs/mount.h"
+#include "fs/supervise.h"
 
 int node_read(const struct node *node, struct buffer *out, struct error *err)
 {
@@ -60,6 +62,39 @@ bool save_is_coming(const struct node *node, const char **text, size_t *n)
 			return true;
 		}
 	return false;
+}
+
+bool save_is_under_way(const struct object *object)
+{
+	for (const struct saving *s = unawaited; s; s = s->next)
+		if (s->object == object)
+			return true;
+	return false;
+}
+
+static int nothing(void *data, struct error *err)
+{
+	(void)data;
+	(void)err;
+	return 0;
+}
+
+static void poke(void *data, int result, const struct error *error)
+{
+	struct object *object = data;
+
+	(void)result;
+	(void)error;
+	supervise_poke(mount_supervisor(), object->kind, object->serial);
+	object_unpin(object);
+}
+
+void save_then_poke(struct object *object)
+{
+	object_pin(object);
+	/* The storage thread keeps the order. */
+	if (!save_is_under_way(object) || in_storage(nothing, poke, object))
+		poke(object, 0, NULL);
 }
 
 static int save_work(void *data, struct error *err)

@@ -7,7 +7,7 @@ The module is executed once, in the main thread; then this listens on a unix soc
 sandbox's root can reach, and says `ready` on standard output. Each connection is one call:
 
     in   A NAME     D a piece of the request ...     G
-    out  D 1 and a piece of the answer ...     E {"errno": 0, "text": "", "exit": 0}
+    out  D 1, when it is begun     D 1 and a piece of the answer ...     E {"errno": 0, "text": "", "exit": 0}
 
 in the frames of interpfs (length, stream 0, type, three zero bytes, payload). NAME is `call FUNCTION`
 with JSON arguments, `describe`, `ping`, or `quit`. A function runs in the thread that reads its
@@ -602,6 +602,8 @@ class Call:
         name, request = self.request()
         word, _, rest = name.partition(" ")
         if word == "call":
+            # Whoever has not heard this may ask another process: it was not run here.
+            self.connection.sendall(HEADER.pack(1, 0, ord("D"), 0, 0) + b"\x01")
             self.server.watch(self)
             try:
                 data, failed = self.run(rest, request)

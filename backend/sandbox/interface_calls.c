@@ -24,6 +24,7 @@
 #define DESCRIBED_MAX (4u << 20)
 #define AGAIN 0.02              /* seconds between two tries to connect */
 #define TRIES 250               /* to connect to a process that does not listen */
+#define LOST_MAX 5              /* processes that are lost before they begin a call */
 #define PATIENCE 10.0           /* within which a process answers what is not a function */
 #define ADOPTED 30.0            /* the same, for one that an earlier runner started */
 
@@ -199,6 +200,15 @@ static void end_with(struct function_call *f, const char *type, const char *mess
 	call_end(call, 0, 1, "");
 }
 
+/* It was not run: the next process has it, or this one is asked again. */
+static void wait_again(struct function_call *f)
+{
+	struct interface *it = f->interface;
+
+	leave(f);
+	functions_begin(it);
+}
+
 /* The connection is lost, or was not made. */
 static void broke(struct function_call *f, const char *why)
 {
@@ -206,7 +216,10 @@ static void broke(struct function_call *f, const char *why)
 
 	switch (f->kind) {
 	case FUNCTION_CALL:
-		end_with(f, "ConnectionError", why);
+		if (!f->begun && ++f->lost < LOST_MAX)
+			wait_again(f);
+		else
+			end_with(f, "ConnectionError", why);
 		return;
 	case FUNCTION_DESCRIBE:
 		interfaces_drop(f);
@@ -256,8 +269,8 @@ void functions_lost(struct served *server)
 		next = f->next;
 		if (f->server != server)
 			continue;
-		if (f->kind == FUNCTION_CALL && f->talk.fd < 0 && it->all->guest) {
-			leave(f); /* it did not begin: the next process has it */
+		if (f->kind == FUNCTION_CALL && !f->begun && it->all->guest && ++f->lost < LOST_MAX) {
+			leave(f); /* the next process has it */
 		} else if (!it->all->guest) {
 			leave(f); /* whoever takes the guest away ends the calls */
 			if (f->kind != FUNCTION_CALL)
@@ -302,7 +315,7 @@ static bool take(struct function_call *f, const struct talk_message *m)
 	if (f->kept.length + m->length <= f->kept.limit)
 		(void)buffer_append(&f->kept, m->data, m->length);
 	f->came += m->length;
-	if (!f->call || f->call->gone)
+	if (!f->call || f->call->gone || !m->length)
 		return true;
 	conversation_send(f->call->conversation, TALK_STDOUT, m->data, m->length, -1);
 	return !conversation_full(f->call->conversation);
@@ -326,6 +339,7 @@ static void step(struct function_call *f)
 			broke(f, "the process of the interface sent what does not belong");
 			return;
 		}
+		f->begun = true;
 		f->full = !take(f, &m);
 	}
 	if (got < 0)

@@ -66,7 +66,9 @@ struct function_call {
 	struct talk talk;
 	double began, due;                 /* boot seconds; due 0: never */
 	bool again;                        /* it connects again, in a moment */
-	int tries;
+	int tries;                         /* to connect to one process */
+	bool begun;                        /* it said that it runs the function */
+	int lost;                          /* processes that were lost before they said so */
 	bool full;                         /* its reader does not keep up */
 	size_t came;                       /* bytes of the answer */
 	struct buffer kept;                /* its beginning; the whole of our own */
