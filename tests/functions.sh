@@ -39,7 +39,7 @@ on_exit() { EXIT_COMMANDS=("$1" "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"); }
 fail() {
 	echo "FAILED: $*" >&2
 	echo "  at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}; alone: $0" >&2
-	for f in "$T"/mount.log "$S"/*/[0-9]*/failure "$S"/*/[0-9]*/refusal; do
+	for f in "$T"/mount.log "$S"/log "$S"/*/[0-9]*/failure "$S"/*/[0-9]*/refusal; do
 		[ -s "$f" ] && { echo "--- ${f#"$T"/}" >&2; tail -n 40 "$f" >&2; }
 	done
 	exit 1
@@ -136,6 +136,8 @@ end_objects() {
 
 finish() {
 	local status=$? c pid
+	# A job that is ended before it runs its program is still this script, with its traps: the end is not its.
+	[ "$BASHPID" = $$ ] || exit "$status"
 	trap : INT TERM # who ends it may say so twice
 	for c in "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"; do eval "$c"; done
 	end_objects

@@ -138,6 +138,7 @@ echo wait >sandboxes/a/ctl || fail "started again"
 
 # Removal: at once, readers come to their end.
 cat sandboxes/a/log.follow >/dev/null & follower=$!
+eventually 5 sh -c "ls -l /proc/$follower/fd | grep -q log.follow"
 rmdir sandboxes/a || fail "rmdir"
 wait $follower || fail "the follower of a removed object"
 [ ! -e sandboxes/a ] || fail "it is still there"
