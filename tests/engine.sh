@@ -315,7 +315,9 @@ engine_strays() {
 	mount_it
 	eventually 20 is kept ready
 	inside kept true || fail "the one that was not lost was ended"
-	rmdir "$M/sandboxes/kept"
+	rmdir "$M/sandboxes/kept" "$other/mnt/sandboxes/theirs"
+	eventually 20 sh -c "[ \"\$(ls '$S/sandboxes' '$other/state/sandboxes' | grep -c '^[0-9]')\" = 0 ]"
+	[ "$BACKEND" != docker ] || api DELETE '/containers/foreign?force=1' >/dev/null
 }
 
 # Of one that runs, and of one that is stopped; what begins from them; removal while something stands on them.

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "backend/sandbox/network_refuse.h"
 
 bool engine_container;
 
@@ -32,6 +36,39 @@ static socklen_t engine_address(struct sockaddr_un *address)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof socket_name);
 }
 
+/* The one capability that nothing inside is to have: the guest's own, for the routes below, and gone for
+ * good before anything else runs. 0, or -1 with errno. */
+static int drop_network_admin(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2];
+	const uint32_t bit = 1u << CAP_NET_ADMIN;
+
+	if (syscall(SYS_capget, &head, sets) < 0 || prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0) < 0)
+		return -1;
+	sets[0].effective &= ~bit;
+	sets[0].permitted &= ~bit;
+	sets[0].inheritable &= ~bit;
+	return (int)syscall(SYS_capset, &head, sets);
+}
+
+/* Where clouds answer any program with the machine's own credentials is out of reach (network_refuse.h). */
+static int refuse_credentials(void)
+{
+	static char resolver[65536];
+	int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC | O_NONBLOCK), code;
+	ssize_t n = fd < 0 ? -1 : read(fd, resolver, sizeof resolver - 1);
+
+	if (fd >= 0)
+		(void)close(fd);
+	resolver[n > 0 ? n : 0] = '\0';
+	code = network_refuse_but_names(resolver);
+	if (code)
+		(void)fprintf(stderr, "interpfs-guest: the machine's own credentials cannot be put out of reach: %s\n", strerror(code));
+	errno = code;
+	return code ? -1 : 0;
+}
+
 int engine_begin(void)
 {
 	struct sockaddr_un address;
@@ -41,6 +78,8 @@ int engine_begin(void)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	engine_container = true;
+	if (refuse_credentials() < 0 || drop_network_admin() < 0)
+		return -1;
 	if (in < 0 || out < 0 || fd < 0 || nowhere < 0 || dup2(nowhere, 0) < 0 || dup2(nowhere, 1) < 0 ||
 	    fcntl(in, F_SETFL, fcntl(in, F_GETFL) | O_NONBLOCK) < 0 ||
 	    fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK) < 0 ||
@@ -115,6 +154,10 @@ int engine_connect(void)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (drop_network_admin() < 0) {
+		(void)fprintf(stderr, "interpfs-guest: a capability cannot be dropped: %s\n", strerror(errno));
+		return 1;
+	}
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, size) < 0) {
 		(void)fprintf(stderr, "interpfs-guest: process 1 does not answer: %s\n", strerror(errno));
 		return 1;

@@ -11,6 +11,7 @@
 #include "backend/sandbox/bundle.h"
 #include "backend/sandbox/gate.h"
 #include "backend/sandbox/network.h"
+#include "backend/sandbox/seccomp.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
@@ -107,11 +108,42 @@ static bool add_limits(cJSON *host, const struct sandbox *s)
 	       add_number(host, "ShmSize", memory > 0 ? memory : (double)SHARED_MEMORY);
 }
 
-static bool add_rights(cJSON *host)
+/* Podman takes the profile by a path on its machine: one in the state directory, where that is this one. 0:
+ * *option is the caller's, NULL where no profile can be told, and the engine's own is in force. */
+static int seccomp_option(const struct sandbox *s, char **option, struct error *err)
+{
+	const struct engine *engine = docker_own(s)->engine;
+	bool podman = engine_is_podman(engine);
+	cJSON *profile = seccomp_profile();
+	cleanup_free char *text = profile ? cJSON_PrintUnformatted(profile) : NULL;
+	char hash[MAKING_HASH_SIZE], name[96];
+
+	cJSON_Delete(profile);
+	*option = NULL;
+	if (!text)
+		return error_memory(err);
+	if (podman && strncmp(engine_address(engine), "unix:", 5))
+		return 0;
+	making_hash(text, strlen(text), hash);
+	(void)snprintf(name, sizeof name, "docker/seccomp-%s.json", hash);
+	if (podman && faccessat(s->state->fd, name, F_OK, 0) &&
+	    (file_make_folder(s->state->fd, "docker", 0700, err) || file_replace(s->state->fd, name, text, strlen(text), 0600, false, err)))
+		return -1;
+	if ((podman ? asprintf(option, "seccomp=%s/%s", s->state->path, name) : asprintf(option, "seccomp=%s", text)) < 0) {
+		*option = NULL;
+		return error_memory(err);
+	}
+	return 0;
+}
+
+/* What root inside may do is the same on every backend. NET_ADMIN is the guest's alone, which drops it
+ * before anything else runs (backend/guest/engine.c). */
+static bool add_rights(cJSON *host, const char *seccomp)
 {
 	cJSON *drop = cJSON_AddArrayToObject(host, "CapDrop"), *add = cJSON_AddArrayToObject(host, "CapAdd");
 	cJSON *options = cJSON_AddArrayToObject(host, "SecurityOpt");
-	bool good = append_text(drop, "ALL") && append_text(options, "no-new-privileges");
+	bool good = append_text(drop, "ALL") && append_text(options, "no-new-privileges") && append_text(add, "NET_ADMIN") &&
+		    (!seccomp || append_text(options, seccomp)) && add_text(host, "CgroupnsMode", "private");
 
 	for (size_t i = 0; good && bundle_capabilities[i]; i++)
 		good = append_text(add, bundle_capabilities[i] + strlen("CAP_"));
@@ -132,18 +164,22 @@ cJSON *docker_guest_body(const struct sandbox *s, cJSON *mounts, cJSON *labels, 
 	cJSON *body = cJSON_CreateObject(), *host = cJSON_AddObjectToObject(body, "HostConfig");
 	cJSON *entry = cJSON_AddArrayToObject(body, "Entrypoint"), *check = cJSON_AddObjectToObject(body, "Healthcheck");
 	cJSON *log = cJSON_AddObjectToObject(host, "LogConfig");
-	bool good = put(host, "Mounts", mounts);
+	cleanup_free char *seccomp = NULL;
+	bool told, good = put(host, "Mounts", mounts);
 
-	good = put(body, "Labels", labels) && good && append_text(entry, d->guest) && append_text(entry, "engine") &&
+	good = put(body, "Labels", labels) && good;
+	told = good && seccomp_option(s, &seccomp, err);
+	good = good && !told && append_text(entry, d->guest) && append_text(entry, "engine") &&
 	       add_text(body, "User", "0:0") && add_text(body, "WorkingDir", "/") && add_flag(body, "OpenStdin", true) &&
 	       add_flag(body, "StdinOnce", true) && add_flag(body, "Tty", false) &&
 	       append_text(cJSON_AddArrayToObject(check, "Test"), "NONE") &&
 	       add_text(log, "Type", "none") && /* frames are nothing for a log */
-	       add_number(host, "PidsLimit", BUNDLE_PIDS) && add_rights(host);
+	       add_number(host, "PidsLimit", BUNDLE_PIDS) && add_rights(host, seccomp);
 	if (good)
 		return body;
 	cJSON_Delete(body);
-	(void)error_memory(err);
+	if (!told)
+		(void)error_memory(err);
 	return NULL;
 }
 

@@ -14,4 +14,8 @@ int network_refuse(pid_t pid, struct error *err);
 /* The same in this process's own, which it may change. 0 or an errno. */
 int network_refuse_here(void);
 
+/* The same where names may be told by one of those addresses, as a resolv.conf says: its port of names is
+ * still reached. 0 or an errno. */
+int network_refuse_but_names(const char *resolver);
+
 #endif
