@@ -29,6 +29,7 @@
 #include "backend/workspace_users.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define FOUND_MAX (16u << 20)
@@ -36,9 +37,6 @@
 #define DEEP 16
 #define AGAIN_MS 300
 #define TRIES 100
-
-static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
 static bool is_bytecode(const char *name)
 {

@@ -8,14 +8,12 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define SPEC_MAX (4u << 20)
 #define ANSWER_MAX (4u << 20)
 #define HELD_MAX 65536u
 #define NAMES_SHOWN 8
-
-static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
 int workspace_put_word(struct buffer *out, const char *word)
 {

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
 
 #define LIBRARY "libcurl.so.4"
 
@@ -41,4 +44,25 @@ int curl_load(struct error *err)
 	if (!loaded)
 		(void)dlclose(library);
 	return loaded ? 0 : -1;
+}
+
+static void keep(const struct kept_header *header, const char *value, size_t n)
+{
+	while (n && (*value == ' ' || *value == '\t')) {
+		value++;
+		n--;
+	}
+	while (n && (unsigned char)value[n - 1] <= ' ')
+		n--;
+	(void)snprintf(header->out, header->size, "%.*s", (int)(n < header->size ? n : header->size - 1), value);
+}
+
+void curl_keep_header(const char *line, size_t n, const struct kept_header *kept, size_t count)
+{
+	const char *colon = memchr(line, ':', n);
+	size_t length = colon ? (size_t)(colon - line) : 0;
+
+	for (size_t i = 0; colon && i < count; i++)
+		if (strlen(kept[i].name) == length && !strncasecmp(line, kept[i].name, length))
+			keep(&kept[i], colon + 1, n - length - 1);
 }

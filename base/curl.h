@@ -35,6 +35,16 @@ extern struct curl_loaded curl_loaded;
 /* 0, also when it was loaded before; -1 ENOENT with what is missing, at each call. Of one thread. */
 int curl_load(struct error *err);
 
+/* Headers of an answer whose values are kept, as texts without the white space around them. */
+struct kept_header {
+	const char *name;
+	char *out;
+	size_t size;
+};
+
+/* From a line of them, as CURLOPT_HEADERFUNCTION gets it: it need not be one that is kept. */
+void curl_keep_header(const char *line, size_t n, const struct kept_header *kept, size_t count);
+
 #define curl_easy_cleanup curl_loaded.easy_cleanup
 #define curl_easy_getinfo curl_loaded.easy_getinfo
 #define curl_easy_init curl_loaded.easy_init

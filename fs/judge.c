@@ -14,12 +14,11 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/utf8.h"
 #include "fs/yaml.h"
 
-static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
 static void cleanup_yaml_(struct document *yaml) { document_free(yaml); }
-#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 #define cleanup_yaml __attribute__((cleanup(cleanup_yaml_)))
 
 static int unknown(const struct field *fields, const char *prefix, const struct document_node *key, struct error *err)

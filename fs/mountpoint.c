@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/mounts.h"
 #include "fs/loop.h"
 
 #define DEVICE_SIZE 32
@@ -49,24 +50,6 @@ char *mountpoint_resolve(const char *folder, struct error *err)
 	return copy;
 }
 
-/* "my\040lab" is "my lab": blanks, newlines and backslashes stand in the table as three octal digits. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (; *text; text++) {
-		unsigned code;
-
-		if (*text == '\\' && sscanf(text + 1, "%3o", &code) == 1) {
-			*to++ = (char)code;
-			text += 3;
-		} else {
-			*to++ = *text;
-		}
-	}
-	*to = '\0';
-}
-
 /* The topmost mount of interpfs on a path (NULL: anywhere) of a device ("": any, which is filled in). */
 static bool find(const char *path, char device[DEVICE_SIZE])
 {
@@ -87,7 +70,7 @@ static bool find(const char *path, char device[DEVICE_SIZE])
 			fields[i] = strsep(&at, " ");
 		if (!fields[4])
 			continue;
-		unescape(fields[4]);
+		mounts_unescape(fields[4]);
 		if ((path && strcmp(fields[4], path) != 0) || (*wanted && strcmp(fields[2], wanted) != 0))
 			continue;
 		(void)snprintf(device, DEVICE_SIZE, "%s", fields[2]);

@@ -11,14 +11,12 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "fs/files.h"
 #include "fs/mount.h"
 #include "fs/numbered.h"
 
 #define SPEC_MAX (4u << 20)
-
-static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
 struct object *show_reference(const cJSON *spec, const char *name)
 {

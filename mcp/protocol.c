@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/version.h"
 #include "mcp/jsonrpc.h"
 #include "mcp/schema.h"
@@ -19,9 +20,6 @@
 
 static const char *const legacy_versions[] = { "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05" };
 #define LEGACY_COUNT (sizeof legacy_versions / sizeof *legacy_versions)
-
-static void delete_json(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(delete_json)))
 
 static const cJSON *member(const cJSON *object, const char *name)
 {

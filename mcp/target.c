@@ -12,11 +12,9 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define INFO_MAX (4u << 20)
-
-static void delete_json(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(delete_json)))
 
 static const char *text_member(const cJSON *object, const char *name)
 {

@@ -8,13 +8,11 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define SCHEMA_MAX (4u << 20)
 #define DOC_MAX (1u << 20)
 #define WAIT "60" /* seconds for one that is loading */
-
-static void delete_json(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(delete_json)))
 
 static int begin(struct tool_call *call, struct error *err)
 {

@@ -8,10 +8,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/picture.h"
-
-static void delete_json(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(delete_json)))
 
 static const cJSON *member(const cJSON *object, const char *name)
 {

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "backend/runner.h"
 #include "base/cleanup.h"
@@ -85,28 +84,12 @@ static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off
 	return 0;
 }
 
-static void keep(char *out, size_t size, const char *value, size_t n)
-{
-	while (n && (*value == ' ' || *value == '\t')) {
-		value++;
-		n--;
-	}
-	while (n && (unsigned char)value[n - 1] <= ' ')
-		n--;
-	snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), value);
-}
-
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
 	struct http *h = context;
 	struct retry_headers *r = &h->headers;
 	size_t n = size * count;
-	const char *colon = memchr(line, ':', n);
-	const struct {
-		const char *name;
-		char *out;
-		size_t size;
-	} kept[] = {
+	const struct kept_header kept[] = {
 		{ "x-should-retry", r->should_retry, sizeof r->should_retry },
 		{ "retry-after-ms", r->retry_after_ms, sizeof r->retry_after_ms },
 		{ "retry-after", r->retry_after, sizeof r->retry_after },
@@ -117,12 +100,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
 	h->heard = clock_ms();
 	if (n > 5 && !strncmp(line, "HTTP/", 5))
 		memset(r, 0, sizeof *r); /* what came before was a proxy's or an interim answer */
-	if (!colon)
-		return n;
-	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-		if (strlen(kept[i].name) == (size_t)(colon - line) &&
-		    !strncasecmp(line, kept[i].name, (size_t)(colon - line)))
-			keep(kept[i].out, kept[i].size, colon + 1, n - (size_t)(colon - line) - 1);
+	curl_keep_header(line, n, kept, sizeof kept / sizeof *kept);
 	return n;
 }
 

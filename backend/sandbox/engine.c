@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -265,34 +264,17 @@ struct greeting {
 	char server[64];   /* "Docker/20.10.24 (linux)" */
 };
 
-static void keep(char *out, size_t size, const char *value, size_t n)
-{
-	while (n && (*value == ' ' || *value == '\t')) {
-		value++;
-		n--;
-	}
-	while (n && (unsigned char)value[n - 1] <= ' ')
-		n--;
-	(void)snprintf(out, size, "%.*s", (int)(n < size ? n : size - 1), value);
-}
-
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
 	struct greeting *g = context;
-	const struct { const char *name; char *out; size_t size; } kept[] = {
-		{ "Api-Version:", g->version, sizeof g->version },
-		{ "Libpod-Api-Version:", g->libpod, sizeof g->libpod },
-		{ "Server:", g->server, sizeof g->server },
+	const struct kept_header kept[] = {
+		{ "Api-Version", g->version, sizeof g->version },
+		{ "Libpod-Api-Version", g->libpod, sizeof g->libpod },
+		{ "Server", g->server, sizeof g->server },
 	};
-	size_t n = size * count;
 
-	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
-		size_t length = strlen(kept[i].name);
-
-		if (n > length && !strncasecmp(line, kept[i].name, length))
-			keep(kept[i].out, kept[i].size, line + length, n - length);
-	}
-	return n;
+	curl_keep_header(line, size * count, kept, sizeof kept / sizeof *kept);
+	return size * count;
 }
 
 int engine_ask(struct engine *e, struct error *err)

@@ -17,15 +17,13 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define INSIDE "/workspace/libraries"
 #define RESULT "result.json"
 #define TEXT_MAX (4u << 20)
 #define DEEP 64
 #define TRIES 5
-
-static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
 static const char *text_of(const cJSON *object, const char *name)
 {

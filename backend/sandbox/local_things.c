@@ -26,6 +26,7 @@
 #include "backend/sandbox/spawn.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/mounts.h"
 #include "base/program.h"
 
 #define RUNTIME_MS 10000
@@ -493,23 +494,6 @@ static int reap_helper(const struct state *state, const struct thing *thing, str
 
 /* ---- mounts ---- */
 
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (; *text; text++) {
-		unsigned code;
-
-		if (*text == '\\' && sscanf(text + 1, "%3o", &code) == 1) {
-			*to++ = (char)code;
-			text += 3;
-		} else {
-			*to++ = *text;
-		}
-	}
-	*to = '\0';
-}
-
 /* The folder that the mount of this state directory lay on, where its daemon has died; else "". */
 static void find_dead_mount(const struct state *state, char path[4096])
 {
@@ -561,7 +545,7 @@ static int list_mounts(struct state *state, struct things *things, struct error 
 			point = strsep(&line, " ");
 		if (!point)
 			continue;
-		unescape(point);
+		mounts_unescape(point);
 		if (!(ours && *dead && !strcmp(point, dead)) && !is_in_box(state, point))
 			continue;
 		thing = things_add(things, &sandbox_local, THING_MOUNT, point, point);
