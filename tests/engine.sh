@@ -237,6 +237,28 @@ engine_ports() {
 	rmdir "$M/sandboxes/server"
 }
 
+# Functions that one serves, called through the mount, and from another that has its library.
+engine_interfaces() {
+	local tools=$M/sandboxes/serving/interfaces/tools
+	made serving "network: none" "execution_mode: none" || fail "serving: $(error serving)"
+	mkdir "$tools" "$M/workspaces/calling" || fail "an interface"
+	printf 'COUNT = []\n\n@expose\ndef count(by: int = 1) -> int:\n    """Counts."""\n    COUNT.append(by)\n    return sum(COUNT)\n\n@expose\ndef big():\n    return "x" * 3000000\n' \
+		>"$tools/interface.py" && echo wait >"$tools/ctl" || fail "interface: $(cat "$tools/error")"
+	same "a function" 5 "$(ask "$tools/functions/count" '{"by": 5}')"
+	same "a large result" 3000003 "$(ask "$tools/functions/big" '{}' | wc -c)"
+	cp "$tools/library/tools.py" "$M/workspaces/calling/libraries/" || fail "its library"
+	made calling "network: none" "workspace: calling" || fail "calling: $(error calling)"
+	same "from another sandbox" "6 [8, 10, 12] 3000000" "$(ask "$M/sandboxes/calling/python" 'import tools
+print(tools.count(), [tools.count(by=2) for _ in range(3)], len(tools.big()))')"
+	kill -9 "$(runner_of serving)" "$(runner_of calling)"
+	eventually 60 sh -c "echo wait >'$tools/ctl'"
+	same "after the deaths of the runners" 13 "$(ask "$tools/functions/count" '{}')"
+	eventually 60 is calling ready
+	same "and from the other" 14 "$(ask "$M/sandboxes/calling/python" 'import tools; print(tools.count())')"
+	rmdir "$M/sandboxes/calling" "$M/sandboxes/serving"
+	rmdir "$M/workspaces/calling"
+}
+
 engine_timeout() {
 	local seconds=$SECONDS
 	made short "network: none" "timeout: 300" || fail "short: $(error short)"
@@ -390,6 +412,7 @@ engine_tests() {
 	engine_secrets
 	engine_listed
 	engine_ports
+	engine_interfaces
 	engine_snapshots
 	engine_timeout
 	engine_end

@@ -22,6 +22,7 @@
 #include "base/talk.h"
 
 #define CALLERS_MAX 256         /* at once; more wait in the queue */
+#define DOORS 4
 #define AHEAD (256u << 10)      /* of a request that the other runner does not take */
 #define LIBRARY_MAX (1u << 20)  /* bytes of a file that is looked at */
 #define DEEP 2                  /* folders in which libraries lie */
@@ -39,10 +40,19 @@ struct caller {
 	bool over;              /* an answer of ours is the last that it gets */
 };
 
+/* Where no descriptor can be passed: one that waits for the next caller. */
+struct door {
+	struct callers *all;
+	struct guest_operation *waits; /* NULL: it waits for room, or cannot */
+};
+
 struct callers {
 	struct runner *runner;
+	struct guest *guest;
 	struct guest_operation *asked;
-	int listening;          /* -1 before it has come */
+	int listening;          /* -1 before it has come, or where it never does */
+	struct door doors[DOORS];
+	bool carried;           /* the doors are used */
 	bool open;              /* it is watched */
 	int count;
 	struct caller *list;
@@ -336,10 +346,16 @@ static void go_on(struct caller *c)
 
 /* ---- all of them ---- */
 
+static void open_door(struct door *door);
+
 static void arrange(struct callers *all)
 {
 	bool open = all->listening >= 0 && all->count < CALLERS_MAX;
 	struct error ignored;
+
+	for (size_t i = 0; all->carried && all->count < CALLERS_MAX && i < DOORS; i++)
+		if (!all->doors[i].waits)
+			open_door(&all->doors[i]);
 
 	if (open == all->open)
 		return;
@@ -350,9 +366,9 @@ static void arrange(struct callers *all)
 	all->open = open;
 }
 
-static void accept_one(struct callers *all)
+/* Takes the connection. */
+static void add(struct callers *all, int fd)
 {
-	int fd = accept4(all->listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct caller *c = fd < 0 ? NULL : calloc(1, sizeof *c);
 
 	if (!c) {
@@ -373,7 +389,7 @@ bool callers_descriptor(struct callers *all, int fd)
 	if (!all || fd < 0)
 		return false;
 	if (fd == all->listening) {
-		accept_one(all);
+		add(all, accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 		return true;
 	}
 	for (struct caller *c = all->list; c; c = c->next)
@@ -382,6 +398,40 @@ bool callers_descriptor(struct callers *all, int fd)
 			return true;
 		}
 	return false;
+}
+
+static void entered(void *context, int fd)
+{
+	const struct door *door = context;
+
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		(void)close(fd);
+	else
+		add(door->all, fd);
+}
+
+/* Somebody has entered, or it could not wait: then nor could another. */
+static void door_ended(void *context, int code, int status, const char *text)
+{
+	struct door *door = context;
+
+	(void)status;
+	door->waits = NULL;
+	if (code && door->all->carried)
+		runner_log(door->all->runner, "interfaces cannot be called from inside: %s", text);
+	if (code)
+		door->all->carried = false;
+	arrange(door->all);
+}
+
+static void open_door(struct door *door)
+{
+	static const struct guest_callbacks callbacks = { NULL, entered, door_ended };
+	struct error err;
+
+	door->waits = guest_accept(door->all->guest, CALLERS_SOCKET, &callbacks, door, &err);
+	if (!door->waits)
+		door->all->carried = false;
 }
 
 static void passed(void *context, int fd)
@@ -400,7 +450,7 @@ static void listens(void *context, int code, int status, const char *text)
 
 	(void)status;
 	all->asked = NULL;
-	if (code && code != EOPNOTSUPP)
+	if (code)
 		runner_log(all->runner, "interfaces cannot be called from inside: %s", text);
 	arrange(all);
 }
@@ -418,6 +468,14 @@ struct callers *callers_open(struct runner *runner, struct guest *guest)
 		return NULL;
 	all->runner = runner;
 	all->listening = -1;
+	all->guest = guest;
+	all->carried = guest_is_carried(guest);
+	for (size_t i = 0; i < DOORS; i++)
+		all->doors[i].all = all;
+	if (all->carried) {
+		arrange(all);
+		return all;
+	}
 	all->asked = guest_listen(guest, CALLERS_SOCKET, &callbacks, all, &err);
 	if (!all->asked)
 		runner_log(runner, "interfaces cannot be called from inside: %s", err.text);
@@ -430,6 +488,10 @@ void callers_close(struct callers *all)
 		return;
 	if (all->asked)
 		guest_forget(all->asked);
+	for (size_t i = 0; i < DOORS; i++)
+		if (all->doors[i].waits)
+			guest_forget(all->doors[i].waits);
+	all->carried = false;
 	while (all->list)
 		drop(all->list);
 	if (all->open)
