@@ -287,8 +287,9 @@ static const struct field model_fields[] = {
 const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
-	{ "image", FIELD_STRING, "null", .only = "docker", .check = check_image,
-	  .help = "the system inside, for example python:3.12; absent is python:3.12-slim (or of python_version) on docker, this machine's own on local" },
+	{ "image", FIELD_STRING, "null", .check = check_image,
+	  .help = "the system inside; on docker a name, for example python:3.12 (absent is python:3.12-slim, or of python_version); "
+		  "on local a folder, a .tar or an OCI layout of this machine (absent is this machine's own)" },
 	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root" },
 	{ "gpu", FIELD_STRING, "null", .only = "local", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
 	{ "gpu_count", FIELD_INTEGER, "1", .minimum = 1, .maximum = 64, .help = "how many GPUs" },

@@ -121,15 +121,21 @@ static int check_models(const cJSON *fields, struct fault *fault, struct error *
 static int check_image(const cJSON *fields, struct fault *fault, struct error *err)
 {
 	static const char *const roots[] = { "system_packages", "setup" };
+	const char *image = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "image"));
+	char out[JUDGE_SHOWN];
 	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
 
 	for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
 		*fault = (struct fault){ roots[i], -1 };
-		if (geteuid() && backend && !strcmp(backend, "local") &&
+		if (geteuid() && backend && !strcmp(backend, "local") && !image &&
 		    cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(fields, roots[i])))
-			return error_set(err, EPERM, "%s needs root on the backend local: mount as root, or use backend: docker",
+			return error_set(err, EPERM, "%s needs root on the backend local: mount as root, name an image, or use backend: docker",
 					 roots[i]);
 	}
+	*fault = (struct fault){ "image", -1 };
+	if (image && backend && !strcmp(backend, "local") && *image != '/' && *image != '~')
+		return error_set(err, EINVAL, "image: on the backend local it is the path of a folder, a .tar or an OCI layout; "
+				 "names such as %s need backend: docker", judge_shown(image, out));
 	return 0;
 }
 

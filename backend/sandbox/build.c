@@ -10,7 +10,7 @@
 #define DEADLINE_S 3600
 #define QUIT_MS 5000
 
-int build_open(struct build *b, struct sandbox *sandbox, const char *path, const char *id, const char *image,
+int build_open(struct build *b, struct sandbox *sandbox, const char *path, const char *id, const struct image *image,
 	       struct error *err)
 {
 	*b = (struct build){ .uplink = UPLINK };

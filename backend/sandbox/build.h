@@ -9,6 +9,8 @@
 #include "backend/sandbox/plan.h"
 #include "base/error.h"
 
+struct image;
+
 struct build {
 	struct commands commands;    /* for whom, and what runs in it */
 	struct box box;
@@ -20,7 +22,7 @@ struct build {
 
 /* Names a box at `path` with container id `id`, removes what an earlier build there left, and
  * makes it anew above an image (NULL: none; image.h). Then the plan can be added to. */
-int build_open(struct build *build, struct sandbox *sandbox, const char *path, const char *id, const char *image,
+int build_open(struct build *build, struct sandbox *sandbox, const char *path, const char *id, const struct image *image,
 	       struct error *err);
 
 /* Starts the box. */

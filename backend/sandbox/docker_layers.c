@@ -17,20 +17,6 @@
 #define TEXT_MAX (2u << 20)
 #define PACKAGES_MAX 1024
 
-/* By whichever of the package managers the image has. */
-static const char install_system[] =
-	"if command -v apt-get >/dev/null; then\n"
-	"  apt-get update\n"
-	"  apt-get install --yes --no-install-recommends -- \"$@\"\n"
-	"  apt-get clean\n"
-	"  rm -rf /var/lib/apt/lists/*\n"
-	"elif command -v apk >/dev/null; then apk add --no-cache \"$@\"\n"
-	"elif command -v dnf >/dev/null; then dnf install -y \"$@\"\n"
-	"elif command -v microdnf >/dev/null; then microdnf install -y \"$@\"\n"
-	"elif command -v zypper >/dev/null; then zypper --non-interactive install \"$@\"\n"
-	"else echo 'error: the image has none of apt-get, apk, dnf, microdnf, zypper' >&2; exit 1\n"
-	"fi\n";
-
 static const char find_pip[] =
 	"command -v python3 >/dev/null || { echo 'error: the image has no python3' >&2; exit 1; }\n"
 	"python3 -m pip --version >/dev/null 2>&1 || python3 -m ensurepip --default-pip >/dev/null 2>&1 ||\n"
@@ -79,7 +65,7 @@ static int fill_system(struct sandbox *s, struct commands *c, struct error *err)
 {
 	const cJSON *packages = sandbox_field(s, "system_packages");
 
-	if (cJSON_GetArraySize(packages) && run_script(c, install_system, packages, "system_packages", err))
+	if (cJSON_GetArraySize(packages) && run_script(c, image_install_script, packages, "system_packages", err))
 		return -1;
 	return image_set_up(c, sandbox_field(s, "setup"), err);
 }

@@ -17,6 +17,20 @@
 
 #define TEXT_MAX (2u << 20)
 #define PACKAGES_MAX 1024
+#define RECORD "image" /* in the sandbox's ctl */
+
+const char image_install_script[] =
+	"if command -v apt-get >/dev/null; then\n"
+	"  apt-get update\n"
+	"  apt-get install --yes --no-install-recommends -- \"$@\"\n"
+	"  apt-get clean\n"
+	"  rm -rf /var/lib/apt/lists/*\n"
+	"elif command -v apk >/dev/null; then apk add --no-cache \"$@\"\n"
+	"elif command -v dnf >/dev/null; then dnf install -y \"$@\"\n"
+	"elif command -v microdnf >/dev/null; then microdnf install -y \"$@\"\n"
+	"elif command -v zypper >/dev/null; then zypper --non-interactive install \"$@\"\n"
+	"else echo 'error: the image has none of apt-get, apk, dnf, microdnf, zypper' >&2; exit 1\n"
+	"fi\n";
 
 /* The host's system as an image stands on it: another release, or other packages, make other images. */
 static int append_host(struct buffer *out, struct error *err)
@@ -42,8 +56,8 @@ static int append_list(struct buffer *out, const char *name, const cJSON *list, 
 }
 
 /* asked: the hash of what the config asks for; m->hash also of the host that it is made on. */
-static int name_it(const cJSON *packages, const cJSON *setup, struct making *m, char asked[MAKING_HASH_SIZE],
-		   struct error *err)
+static int name_it(const cJSON *packages, const cJSON *setup, const struct image *image, struct making *m,
+		   char asked[MAKING_HASH_SIZE], struct error *err)
 {
 	cleanup_buffer struct buffer text = BUFFER(TEXT_MAX);
 
@@ -51,39 +65,31 @@ static int name_it(const cJSON *packages, const cJSON *setup, struct making *m, 
 		return error_memory(err);
 	if (append_list(&text, "packages", packages, err) || append_list(&text, "setup", setup, err))
 		return -1;
+	if (image->base && buffer_format(&text, "base %s\n", image->base_hash))
+		return error_memory(err);
 	making_hash(text.data, text.length, asked);
-	if (append_host(&text, err))
+	if (!image->base && append_host(&text, err))
 		return -1;
 	making_hash(text.data, text.length, m->hash);
 	return 0;
 }
 
-/* The file `image` of a sandbox: "ASKED HASH". */
-static void use_kept(int kept, const char *images, const char *asked, struct making *m)
-{
-	cleanup_buffer struct buffer text = BUFFER(256);
-	cleanup_free char *path = NULL;
-	struct error ignored;
-	size_t n = MAKING_HASH_SIZE - 1;
-
-	if (file_read(kept, "image", &text, &ignored) || text.length != 2 * n + 2 || strncmp(text.data, asked, n))
-		return;
-	if (strspn(text.data + n + 1, "0123456789abcdef") != n ||
-	    asprintf(&path, "%s/%.*s", images, (int)n, text.data + n + 1) < 0)
-		return;
-	if (!access(path, F_OK))
-		memcpy(m->hash, text.data + n + 1, n);
-}
-
-static int keep(int kept, const char *asked, const struct making *m, struct error *err)
-{
-	char text[2 * MAKING_HASH_SIZE + 2];
-	int n = snprintf(text, sizeof text, "%s %s\n", asked, m->hash);
-
-	return file_replace(kept, "image", text, (size_t)n, 0600, false, err);
-}
-
 /* ---- the commands ---- */
+
+/* Of a system of the config's own, by what it has. */
+static int install_any(struct build *b, const cJSON *packages, struct error *err)
+{
+	const char *argv[PACKAGES_MAX + 8] = { "/bin/sh", "-ec", image_install_script, "install" };
+	const cJSON *item;
+	size_t n = 4;
+
+	if (cJSON_GetArraySize(packages) > PACKAGES_MAX)
+		return error_set(err, E2BIG, "system_packages: there are more than %d", PACKAGES_MAX);
+	cJSON_ArrayForEach(item, packages)
+		argv[n++] = item->valuestring;
+	argv[n] = NULL;
+	return n > 4 ? commands_must(&b->commands, argv, "system_packages", err) : 0;
+}
 
 static int install(struct build *b, const cJSON *packages, struct error *err)
 {
@@ -122,9 +128,9 @@ static int fill(struct build *b, const cJSON *packages, const cJSON *setup, stru
 {
 	static const char *const clean[] = { "/bin/sh", "-c", "apt-get clean && rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/*", NULL };
 
-	if (install(b, packages, err) || image_set_up(&b->commands, setup, err))
+	if ((b->plan.base ? install_any : install)(b, packages, err) || image_set_up(&b->commands, setup, err))
 		return -1;
-	return cJSON_GetArraySize(packages) ? commands_must(&b->commands, clean, "system_packages", err) : 0;
+	return cJSON_GetArraySize(packages) && !b->plan.base ? commands_must(&b->commands, clean, "system_packages", err) : 0;
 }
 
 /* ---- what the box left ---- */
@@ -150,19 +156,27 @@ static int gather(const struct build *b, const char *into, struct error *err)
 	return to < 0 ? -1 : 0;
 }
 
-static int make(struct sandbox *s, const char *runtime, const cJSON *packages, const cJSON *setup,
+/* apt fetches as a user of its own, whom a namespace with one id does not have. */
+static int make_apt_root(struct build *b, struct error *err)
+{
+	static const char text[] = "APT::Sandbox::User \"root\";\n";
+
+	return geteuid() ? box_put(&b->box, "/etc/apt/apt.conf.d/99interpfs", text, strlen(text), 0644, err) : 0;
+}
+
+static int make(struct sandbox *s, const char *runtime, const cJSON *packages, const cJSON *setup, const struct image *image,
 		const struct making *m, struct error *err)
 {
 	cleanup_free char *made = NULL;
 	struct build b;
-	int result = making_open(m, &b, s, NULL, err);
+	int result = making_open(m, &b, s, image, err);
 
 	if (!result && asprintf(&made, "%s/made", b.box.path) < 0) {
 		made = NULL;
 		result = error_memory(err);
 	}
 	if (!result)
-		result = build_start(&b, runtime, err);
+		result = make_apt_root(&b, err) || build_start(&b, runtime, err) ? -1 : 0;
 	failpoint("image-building");
 	if (!result)
 		result = fill(&b, packages, setup, err) || build_stop(&b, err) || gather(&b, made, err) ||
@@ -179,23 +193,23 @@ int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *pa
 	cleanup_free char *folder = NULL, *layers = NULL;
 	int result;
 
-	*image = (struct image){ .path = NULL };
+	image->path = NULL;
 	if (!cJSON_GetArraySize(packages) && !cJSON_GetArraySize(setup))
 		return 0;
-	if (geteuid())
-		return error_set(err, EPERM, "system_packages and setup need root on this backend: mount as root, or use "
-				 "backend: docker");
+	if (geteuid() && !image->base)
+		return error_set(err, EPERM, "system_packages and setup need root on this backend: mount as root, name an image, or "
+				 "use backend: docker");
 	if (asprintf(&folder, "%s/images", s->state->path) < 0 || asprintf(&layers, "%s/layers", s->state->path) < 0)
 		return error_memory(err);
 	if (file_make_folder(AT_FDCWD, folder, 0700, err) || file_make_folder(AT_FDCWD, layers, 0700, err) ||
-	    name_it(packages, setup, &m, asked, err))
+	    name_it(packages, setup, image, &m, asked, err))
 		return -1;
-	use_kept(kept, folder, asked, &m);
+	(void)making_recall(&m, kept, RECORD, folder, asked);
 	result = making_claim(&m, s, folder, err);
 	if (result > 0)
-		result = make(s, runtime, packages, setup, &m, err);
+		result = make(s, runtime, packages, setup, image, &m, err);
 	if (!result)
-		result = keep(kept, asked, &m, err);
+		result = making_remember(&m, kept, RECORD, asked, err);
 	if (!result) {
 		memcpy(image->hash, m.hash, sizeof m.hash);
 		image->path = steal_pointer(&m.final);
@@ -207,5 +221,6 @@ int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *pa
 void image_free(struct image *image)
 {
 	free(image->path);
+	free(image->base);
 	*image = (struct image){ .path = NULL };
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backend/sandbox/build.h"
+#include "backend/sandbox/image.h"
 #include "backend/sandbox/jupyter.h"
 #include "backend/sandbox/making.h"
 #include "base/buffer.h"
@@ -61,6 +62,8 @@ int layer_hash(const char *kind, const struct python *python, const char *below,
 	if (buffer_format(&text, "%s\n%s\n%s\n%s\n%lld\n%s\n", kind, python->exe, python->version, python->soabi,
 			  python->mtime_ns, below))
 		return error_memory(err);
+	if (python->system && buffer_format(&text, "in %s\n", python->system))
+		return error_memory(err);
 	if (append_sorted(&text, packages, err))
 		return -1;
 	making_hash(text.data, text.length, out);
@@ -107,7 +110,7 @@ static int make_base(struct build *b, const struct python *python, bool uv, stru
 		return error_set(err, ENOSPC, "there is no room for a Python environment on the disk of %s",
 				 b->commands.sandbox->state->path);
 	if (status) {
-		static const char text[] = "pip is not available inside: install python3-venv or python3-pip on this machine\n";
+		static const char text[] = "pip is not available inside: install python3-venv or python3-pip on this machine (or into the image, by system_packages)\n";
 
 		commands_log(&b->commands, text);
 	}
@@ -119,8 +122,8 @@ int layers_bind_uv(struct build *b, bool *uv, struct error *err)
 {
 	cleanup_free char *program = program_find("uv"), *real = program ? realpath(program, NULL) : NULL;
 
-	*uv = real != NULL;
-	return real ? plan_bind(&b->plan, real, UV_INSIDE, false, err) : 0;
+	*uv = real && !b->plan.base; /* another system may not be able to run it */
+	return *uv ? plan_bind(&b->plan, real, UV_INSIDE, false, err) : 0;
 }
 
 /* "[uv pip|python -m pip --python P] install [--target T] PACKAGES" */
@@ -166,7 +169,7 @@ int layers_install(struct build *b, bool uv, const cJSON *arguments, struct erro
 }
 
 /* One layer of /opt/interpfs above `below` (NULL: the first). */
-static int make_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *image,
+static int make_layer(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
 		      const char *below, const cJSON *packages, const struct making *m, struct error *err)
 {
 	struct build b;
@@ -200,7 +203,7 @@ static int make_layer(struct sandbox *s, const char *runtime, const struct pytho
 	return result;
 }
 
-static int ensure_layer(struct sandbox *s, const char *runtime, const struct python *python, const char *image,
+static int ensure_layer(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
 			const char *kind, const char *below_hash, const char *below, const cJSON *packages, char **path,
 			char hash[LAYER_HASH_SIZE], struct error *err)
 {
@@ -233,7 +236,7 @@ int layers_find(struct sandbox *s, const char *runtime, const struct python *pyt
 	char *first = NULL;
 
 	*chain = (struct layer_chain){ { NULL } };
-	if (ensure_layer(s, runtime, python, NULL, "base 1", "", NULL, NULL, &first, base, err))
+	if (ensure_layer(s, runtime, python, image->base ? image : NULL, "base 1", "", NULL, NULL, &first, base, err))
 		return -1;
 	chain->paths[0] = first;
 	if (!cJSON_GetArraySize(packages))
@@ -242,7 +245,7 @@ int layers_find(struct sandbox *s, const char *runtime, const struct python *pyt
 	chain->paths[0] = NULL;
 	/* What is compiled while it is installed finds what the image has. */
 	(void)snprintf(below, sizeof below, "%s%s", base, image->hash);
-	if (!ensure_layer(s, runtime, python, image->path, "packages 1", below, first, packages, &chain->paths[0], top, err))
+	if (!ensure_layer(s, runtime, python, image, "packages 1", below, first, packages, &chain->paths[0], top, err))
 		return 0;
 	chain->paths[0] = first;
 	chain->paths[1] = NULL;
@@ -318,7 +321,7 @@ static int fill_jupyter(struct build *b, bool uv, const struct python *python, c
 	return result;
 }
 
-static int make_jupyter(struct sandbox *s, const char *runtime, const struct python *python,
+static int make_jupyter(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
 			const struct layer_chain *chain, const cJSON *packages, const struct making *m,
 			const char *inside, struct error *err)
 {
@@ -326,7 +329,7 @@ static int make_jupyter(struct sandbox *s, const char *runtime, const struct pyt
 	cleanup_free char *made = NULL;
 	const char *const lowers[] = { chain->paths[1] ? chain->paths[1] : chain->paths[0], NULL }; /* the base */
 	bool uv = false;
-	int result = making_open(m, &b, s, NULL, err);
+	int result = making_open(m, &b, s, image->base ? image : NULL, err);
 
 	if (!result && asprintf(&made, "%s/jupyter", b.box.path) < 0) {
 		made = NULL;
@@ -347,7 +350,7 @@ static int make_jupyter(struct sandbox *s, const char *runtime, const struct pyt
 	return result;
 }
 
-int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *python,
+int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
 		   const struct layer_chain *chain, const cJSON *packages, struct sandbox_jupyter *jupyter,
 		   struct error *err)
 {
@@ -364,7 +367,7 @@ int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *
 	}
 	result = making_claim(&m, s, folder, err);
 	if (result > 0)
-		result = make_jupyter(s, runtime, python, chain, packages, &m, inside, err);
+		result = make_jupyter(s, runtime, python, image, chain, packages, &m, inside, err);
 	making_done(&m);
 	if (result)
 		return -1;

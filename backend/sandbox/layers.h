@@ -39,7 +39,7 @@ void layers_free(struct layer_chain *chain);
 char *layers_jupyter_folder(const struct state *state, const struct python *python, struct error *err);
 
 /* Jupyter Server for that interpreter, made when it is not there yet. */
-int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *python,
+int layers_jupyter(struct sandbox *s, const char *runtime, const struct python *python, const struct image *image,
 		   const struct layer_chain *chain, const cJSON *packages, struct sandbox_jupyter *jupyter,
 		   struct error *err);
 

@@ -285,7 +285,7 @@ static int make(const struct libraries *l, const struct making *m, const cJSON *
 	cleanup_free char *made = NULL, *libraries = NULL;
 	cleanup_json cJSON *told = cJSON_CreateArray();
 	bool uv = false;
-	int result = making_open(m, &b, s, l->image->path, err);
+	int result = making_open(m, &b, s, l->image, err);
 
 	if (!result && (!told || asprintf(&made, "%s/up/opt-interpfs", b.box.path) < 0)) {
 		made = NULL;

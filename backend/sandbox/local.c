@@ -30,6 +30,8 @@
 #include "backend/sandbox/parts.h"
 #include "backend/sandbox/plan.h"
 #include "backend/sandbox/python.h"
+#include "backend/sandbox/python_inside.h"
+#include "backend/sandbox/rootfs.h"
 #include "backend/sandbox/runtime.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -152,8 +154,13 @@ static int find_python(struct sandbox *s, struct local *l, bool needed, struct e
 
 	if (asprintf(&cache, "%s/pythons.json", s->state->path) < 0)
 		return error_memory(err);
-	if (!python_find(version, cache, &l->python, &why))
+	if (l->image.base ? !python_find_inside(s, l->runtime, &l->image, version, &l->python, &why)
+			  : !python_find(version, cache, &l->python, &why))
 		return 0;
+	if (why.code == ECANCELED) {
+		*err = why;
+		return -1;
+	}
 	if (!needed && !version) {
 		char line[ERROR_TEXT_SIZE + 64];
 		int n = snprintf(line, sizeof line, "no Python inside: %s\n", why.text);
@@ -268,6 +275,18 @@ static int stand_on_parts(struct sandbox *s, struct local *l, struct error *err)
 	return l->parts.count ? parts_furnish(&l->parts, &l->box, false, err) : 0;
 }
 
+/* Before anything is put into it. */
+static int stand_on_image(struct local *l, struct error *err)
+{
+	cleanup_free char *root = NULL;
+
+	if (asprintf(&root, "%s/root", l->image.base) < 0) {
+		root = NULL;
+		return error_memory(err);
+	}
+	return box_stand_on(&l->box, root, err);
+}
+
 static int local_prepare(struct sandbox *s, struct error *err)
 {
 	struct local *l = own(s);
@@ -281,8 +300,10 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	l->runtime = runtime_find(s->state, NULL, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
-	if (box_make(&l->box, err) || stand_on_parts(s, l, err) || image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"),
-						 sandbox_field(s, "setup"), &l->image, err))
+	if (box_make(&l->box, err) || stand_on_parts(s, l, err) || rootfs_find(s, l->box.ctl, &l->image, err) ||
+	    image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"), sandbox_field(s, "setup"), &l->image, err))
+		return -1;
+	if (l->image.base && stand_on_image(l, err))
 		return -1;
 	if ((l->image.path || l->parts.count) && box_make_uppers(&l->box, false, err))
 		return -1;
@@ -361,7 +382,7 @@ static int add_edits(struct plan *plan, const cJSON *edits, struct error *err)
 		const char *host = text_in(item, "hostPath"), *inside = text_in(item, "containerPath");
 
 		/* What is below /usr of the host's is inside already. */
-		if (!host || !inside || *inside != '/' || (!strcmp(host, inside) && !strncmp(inside, "/usr/", 5)))
+		if (!host || !inside || *inside != '/' || (!plan->base && !strcmp(host, inside) && !strncmp(inside, "/usr/", 5)))
 			continue;
 		if (plan_bind(plan, host, inside, false, err))
 			return -1;
@@ -486,7 +507,7 @@ static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, stru
 
 	plan->parts = l->parts.paths;
 	sandbox_hostname(s->name, hostname);
-	if (plan_system(plan, s->state, &l->box, l->image.path, hostname, &l->uplink, err))
+	if (plan_system(plan, s->state, &l->box, &l->image, hostname, &l->uplink, err))
 		return -1;
 	if (l->layers.paths[0] && plan_layers(plan, (const char *const *)l->layers.paths, err))
 		return -1;
@@ -650,20 +671,6 @@ static int local_describe(struct sandbox *s, cJSON *info, struct error *err)
 	return describe_limits(s, l, info) ? error_memory(err) : 0;
 }
 
-static int local_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err)
-{
-	struct local *l = own(s);
-
-	if (!l->runtime) {
-		l->runtime = runtime_find(s->state, NULL, err);
-		if (!l->runtime)
-			return -1;
-	}
-	if (!l->layers.paths[0] && find_layers(s, l, NULL, true, err))
-		return -1;
-	return layers_jupyter(s, l->runtime, &l->python, &l->layers, sandbox_field(s, "notebook_packages"), jupyter, err);
-}
-
 /* A sandbox that was adopted has not been prepared. */
 static int find_again(struct sandbox *s, struct local *l, struct error *err)
 {
@@ -671,9 +678,19 @@ static int find_again(struct sandbox *s, struct local *l, struct error *err)
 		return -1;
 	if (l->layers.paths[0])
 		return 0;
-	if (image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"), sandbox_field(s, "setup"), &l->image, err))
+	if (rootfs_find(s, l->box.ctl, &l->image, err) ||
+	    image_find(s, l->runtime, l->box.ctl, sandbox_field(s, "system_packages"), sandbox_field(s, "setup"), &l->image, err))
 		return -1;
 	return find_layers(s, l, sandbox_field(s, "python_packages"), true, err);
+}
+
+static int local_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err)
+{
+	struct local *l = own(s);
+
+	if (find_again(s, l, err))
+		return -1;
+	return layers_jupyter(s, l->runtime, &l->python, &l->image, &l->layers, sandbox_field(s, "notebook_packages"), jupyter, err);
 }
 
 static int local_libraries(struct sandbox *s, cJSON **result, struct error *err)

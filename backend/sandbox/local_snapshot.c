@@ -20,7 +20,9 @@
 #include "base/file.h"
 
 #define AGAIN_MS 20
-#define IMAGE "image"   /* in BOX/ctl and in the snapshot's folder: image.c's record of what it was made of */
+/* In BOX/ctl and in the snapshot's folder: records of what it was made of, rootfs.c's and image.c's. */
+#define ROOT "root"
+#define IMAGE "image"
 #define RECORD_MAX 4096
 
 static int open_box(struct sandbox *s, struct box *box, struct error *err)
@@ -77,7 +79,8 @@ static int name_part(struct sandbox *s, struct box *box, struct sandbox_snapshot
 		return -1;
 	if ((!below->count || below->serials[0] != snapshot->serial) && parts_add(below, snapshot->serial, err))
 		return -1;
-	return parts_write(below, snapshot->folder, err) || copy_record(box->ctl, snapshot->folder, IMAGE, err) ? -1 : 0;
+	return parts_write(below, snapshot->folder, err) || copy_record(box->ctl, snapshot->folder, ROOT, err) ||
+	       copy_record(box->ctl, snapshot->folder, IMAGE, err) ? -1 : 0;
 }
 
 /* What the sandbox has written becomes the part, and it goes on above that. Each step may be the last: until
@@ -231,7 +234,8 @@ int local_begin_from(struct sandbox *s, struct box *box, uint64_t serial, struct
 	if (!parts.count || !parts.paths[0])
 		return error_set(err, ENOENT, "the snapshot has no files for this backend");
 	/* The last step: until then all of it is done again. */
-	return parts_furnish(&parts, box, true, err) || copy_record(folder, box->ctl, IMAGE, err) ||
+	return parts_furnish(&parts, box, true, err) || copy_record(folder, box->ctl, ROOT, err) ||
+	       copy_record(folder, box->ctl, IMAGE, err) ||
 	       keep_filled(s, box, err) || parts_write(&parts, box->folder, err) ? -1 : 0;
 }
 

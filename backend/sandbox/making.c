@@ -67,7 +67,33 @@ int making_claim(struct making *m, struct sandbox *s, const char *folder, struct
 	return access(m->final, F_OK) ? 1 : 0;
 }
 
-int making_open(const struct making *m, struct build *b, struct sandbox *s, const char *image, struct error *err)
+bool making_recall(struct making *m, int kept, const char *record, const char *folder, const char *asked)
+{
+	cleanup_buffer struct buffer text = BUFFER(256);
+	cleanup_free char *path = NULL;
+	struct error ignored;
+	size_t n = MAKING_HASH_SIZE - 1;
+
+	if (file_read(kept, record, &text, &ignored) || text.length != 2 * n + 2 || strncmp(text.data, asked, n))
+		return false;
+	if (strspn(text.data + n + 1, "0123456789abcdef") != n || asprintf(&path, "%s/%.*s", folder, (int)n, text.data + n + 1) < 0)
+		return false;
+	if (access(path, F_OK))
+		return false;
+	memcpy(m->hash, text.data + n + 1, n);
+	m->hash[n] = '\0';
+	return true;
+}
+
+int making_remember(const struct making *m, int kept, const char *record, const char *asked, struct error *err)
+{
+	char text[2 * MAKING_HASH_SIZE + 2];
+	int n = snprintf(text, sizeof text, "%s %s\n", asked, m->hash);
+
+	return file_replace(kept, record, text, (size_t)n, 0600, false, err);
+}
+
+int making_open(const struct making *m, struct build *b, struct sandbox *s, const struct image *image, struct error *err)
 {
 	cleanup_free char *path = NULL;
 	char id[96];

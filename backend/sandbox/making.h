@@ -11,6 +11,8 @@
 #include "backend/sandbox/build.h"
 #include "base/error.h"
 
+struct image;
+
 #define MAKING_HASH_SIZE 33 /* 32 hex digits and a NUL */
 
 struct making {
@@ -33,8 +35,12 @@ void making_hash(const char *text, size_t n, char out[MAKING_HASH_SIZE]);
 /* folder/HASH, for m->hash. 0: it is there. 1: it is not, and it is this process's to make. -1
  * (ECANCELED: the sandbox is wanted otherwise). Living goes on meanwhile (sandbox_host). */
 int making_claim(struct making *m, struct sandbox *s, const char *folder, struct error *err);
+/* A file in a sandbox's own folder `kept`, "ASKED HASH": what it was made of when it asked for that before.
+ * Whether there is one of which folder/HASH is still there, which is m->hash then. */
+bool making_recall(struct making *m, int kept, const char *record, const char *folder, const char *asked);
+int making_remember(const struct making *m, int kept, const char *record, const char *asked, struct error *err);
 /* The box to make it in, above an image (NULL: none). The caller closes it, also after a failure. */
-int making_open(const struct making *m, struct build *build, struct sandbox *s, const char *image, struct error *err);
+int making_open(const struct making *m, struct build *build, struct sandbox *s, const struct image *image, struct error *err);
 /* Makes a finished folder the final one, durably. */
 int making_publish(const struct making *m, const char *from, struct error *err);
 void making_done(struct making *m);

@@ -12,6 +12,7 @@
 
 #include "backend/sandbox/cgroup.h"
 #include "backend/sandbox/etc.h"
+#include "backend/sandbox/image.h"
 #include "backend/sandbox/mask.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -19,6 +20,7 @@
 #include "base/program.h"
 
 #define ETC_FILE_MAX (1u << 20)
+#define CONFIG_MAX (4u << 20)
 #define NAMED "named" /* in BOX/ctl: its files of /etc were written; they may lie in a part by now */
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -160,6 +162,39 @@ static int find_in_image(const struct plan *plan, const char *part, const char *
 	return 0;
 }
 
+/* A folder of the / below that is the config's own, kept; NULL without. A link there would lead into the
+ * host's files. */
+static int find_in_base(struct plan *plan, const char *name, const char **path, struct error *err)
+{
+	struct stat st;
+
+	*path = NULL;
+	if (!plan->base)
+		return 0;
+	if (find_below(plan, plan->base, name, path, err))
+		return -1;
+	if (*path && (lstat(*path, &st) || !S_ISDIR(st.st_mode)))
+		*path = NULL;
+	return 0;
+}
+
+/* /usr, /etc or /opt of a system of the config's own. */
+static int add_base_folder(struct plan *plan, const char *name, const char *empty, struct error *err)
+{
+	cleanup_free char *image = NULL;
+	const char *lowers[3] = { NULL }, *base, *inside = kept_format(plan, "/%s", name);
+	size_t n = 0;
+
+	if (!inside)
+		return error_memory(err);
+	if (find_in_image(plan, "up", name, &image, err) || find_in_base(plan, name, &base, err))
+		return -1;
+	if (image)
+		lowers[n++] = image;
+	lowers[n] = base ? base : empty;
+	return plan_overlay(plan, inside, name, lowers, err);
+}
+
 /* One of the host's folders below its mask, and below what an image changes of it. */
 static int add_host_folder(struct plan *plan, int i, struct error *err)
 {
@@ -191,16 +226,23 @@ static int add_host_folder(struct plan *plan, int i, struct error *err)
 static int add_own_folder(struct plan *plan, const char *name, bool in_image, const char *empty, struct error *err)
 {
 	cleanup_free char *image = NULL, *inside = NULL;
-	const char *lowers[2] = { NULL };
+	const char *lowers[3] = { NULL }, *base;
 	char upper[BOX_UPPER_SIZE];
+	size_t n = 0;
 
 	if (!box_has_upper(plan->box, name) || !box_upper(name, upper))
 		return 0;
 	if (asprintf(&inside, "/%s", name) < 0)
 		return error_memory(err);
-	if (in_image && find_in_image(plan, "root", name, &image, err))
+	if (plan->base ? find_in_image(plan, "up", upper, &image, err)
+		       : in_image && find_in_image(plan, "root", name, &image, err))
 		return -1;
-	lowers[0] = image ? image : empty;
+	if (find_in_base(plan, name, &base, err))
+		return -1;
+	if (image)
+		lowers[n++] = image;
+	if (base || !n)
+		lowers[n] = base ? base : empty;
 	return plan_overlay(plan, inside, upper, lowers, err);
 }
 
@@ -250,7 +292,7 @@ static int put_etc(struct plan *plan, const char *hostname, const struct network
 		return -1;
 	if (!fstatat(plan->box->folder, "up/etc/hosts", &st, AT_SYMLINK_NOFOLLOW) || !fstatat(plan->box->ctl, NAMED, &st, 0))
 		return 0; /* an earlier start's, perhaps changed inside since */
-	for (size_t i = 0; !begun && geteuid() && i < sizeof copied / sizeof *copied; i++) {
+	for (size_t i = 0; !begun && !plan->base && geteuid() && i < sizeof copied / sizeof *copied; i++) {
 		cleanup_buffer struct buffer text = BUFFER(ETC_FILE_MAX);
 
 		if (file_read(AT_FDCWD, copied[i], &text, err) ||
@@ -275,6 +317,8 @@ static int add_records(struct plan *plan, struct error *err)
 	const char *const *folders = geteuid() ? of_user : of_root, *lowers[3] = { host };
 	cleanup_free char *image = NULL;
 
+	if (plan->base)
+		return 0; /* it has its own */
 	for (; *folders; folders++)
 		if (box_folder(plan->box, *folders, err))
 			return -1;
@@ -289,7 +333,61 @@ static int add_records(struct plan *plan, struct error *err)
 	return plan_overlay(plan, host, "var-lib-dpkg", lowers, err);
 }
 
-int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
+/* The system below: the host's, or the config's own. */
+static int add_folders(struct plan *plan, const struct state *state, struct box *box, struct error *err)
+{
+	cleanup_free char *empty = NULL;
+
+	if (!plan->base) {
+		for (int i = 0; i < MASKS; i++)
+			if (add_host_folder(plan, i, err))
+				return -1;
+		return plan->image ? box_make_uppers(box, false, err) : 0;
+	}
+	if (asprintf(&empty, "%s/empty", state->path) < 0) {
+		empty = NULL;
+		return error_memory(err);
+	}
+	if (file_make_folder(AT_FDCWD, empty, 0755, err) || box_stand_on(box, plan->base, err))
+		return -1;
+	for (int i = 0; i < MASKS; i++)
+		if (add_base_folder(plan, masks_folders[i], empty, err))
+			return -1;
+	return 0;
+}
+
+/* What an OCI image says of variables; PATH and HOME among them. */
+static int add_image_env(struct plan *plan, const struct image *image, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(CONFIG_MAX);
+	cleanup_free char *path = NULL;
+	const cJSON *item;
+	cJSON *config;
+	int result = 0;
+
+	if (asprintf(&path, "%s/config.json", image->base) < 0) {
+		path = NULL;
+		return error_memory(err);
+	}
+	if (file_read(AT_FDCWD, path, &text, err))
+		return err->code == ENOENT ? 0 : -1;
+	config = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(config, "env")) {
+		cleanup_free char *name = cJSON_IsString(item) ? strdup(item->valuestring) : NULL;
+		char *value = name ? strchr(name, '=') : NULL;
+
+		if (!value || value == name)
+			continue;
+		*value++ = '\0';
+		result = result ? result : plan_env(plan, name, value, err);
+		if (!result && !strcmp(name, "PATH") && !(plan->path = kept_format(plan, "%s", value)))
+			result = error_memory(err);
+	}
+	cJSON_Delete(config);
+	return result;
+}
+
+int plan_system(struct plan *plan, const struct state *state, struct box *box, const struct image *image,
 		const char *hostname, const struct uplink *uplink, struct error *err)
 {
 	static const char *const env[][2] = {
@@ -298,17 +396,18 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 	char *guest_program = keep(plan, program_guest());
 
 	plan->box = box;
-	plan->image = image;
-	if (!guest_program)
+	plan->image = image ? image->path : NULL;
+	plan->base = image && image->base ? kept_format(plan, "%s/root", image->base) : NULL;
+	plan->path = SYSTEM_PATH;
+	if (!guest_program || (image && image->base && !plan->base))
 		return error_memory(err);
-	for (int i = 0; i < MASKS; i++)
-		if (add_host_folder(plan, i, err))
-			return -1;
-	if ((image && box_make_uppers(box, false, err)) || add_own_folders(plan, state, err))
+	if (add_folders(plan, state, box, err) || add_own_folders(plan, state, err))
 		return -1;
 	for (size_t i = 0; i < sizeof env / sizeof *env; i++)
 		if (plan_env(plan, env[i][0], env[i][1], err))
 			return -1;
+	if (plan->base && add_image_env(plan, image, err))
+		return -1;
 	plan->bundle = (struct bundle){
 		.box = box->path,
 		.guest = guest_program,
@@ -327,10 +426,14 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 
 int plan_layers(struct plan *plan, const char *const *layers, struct error *err)
 {
+	const char *path = kept_format(plan, PLAN_VENV "/bin:" PLAN_PACKAGES "/bin:%s", plan->path);
+
+	if (!path)
+		return error_memory(err);
 	/* As a user /opt itself is the host's root's: the mount point is made from outside. */
 	if (box_folder(plan->box, PLAN_LAYERS, err) ||
 	    plan_overlay(plan, PLAN_LAYERS, "opt-interpfs", layers, err) ||
-	    plan_env(plan, "PATH", PLAN_VENV "/bin:" PLAN_PACKAGES "/bin:" SYSTEM_PATH, err))
+	    plan_env(plan, "PATH", path, err))
 		return -1;
 	return plan_env(plan, "VIRTUAL_ENV", PLAN_VENV, err);
 }

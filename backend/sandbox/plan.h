@@ -18,9 +18,13 @@
 #define PLAN_PACKAGES "/workspace/.packages"   /* what the workspace has pip install (libraries.h) */
 #define PLAN_JUPYTER "/run/interpfs/jupyter"
 
+struct image;
+
 struct plan {
 	struct box *box;
-	const char *image;          /* image.h: a folder between the host's system and the box; NULL without. Borrowed */
+	const char *image;          /* image.h: a folder between the system below and the box; NULL without. Borrowed */
+	const char *base;           /* the / below, in place of the host's; NULL: the host's. Kept */
+	const char *path;           /* PATH, but for what is before it */
 	char *const *parts;         /* parts.h: folders between that and the box, topmost first; NULL without. Borrowed */
 	struct masks *masks;        /* begun; needed by plan_system. Borrowed */
 	struct bundle bundle;       /* complete after plan_finish; points into what follows */
@@ -33,7 +37,7 @@ struct plan {
 
 /* The system: /usr, /etc, /opt (and what apt needs) with fresh masks, the network's files, the
  * environment that every sandbox has. The box is made. */
-int plan_system(struct plan *plan, const struct state *state, struct box *box, const char *image,
+int plan_system(struct plan *plan, const struct state *state, struct box *box, const struct image *image,
 		const char *hostname, const struct uplink *uplink, struct error *err);
 
 /* Layers, topmost first, NULL-terminated host folders; and the venv in them first on the PATH. */

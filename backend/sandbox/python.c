@@ -24,7 +24,7 @@
 #define CACHE_MAX 65536
 
 /* Said by the interpreter itself: a shim of pyenv, a link or a venv all lead to the real one. */
-static const char question[] =
+const char python_question[] =
 	"import json, os, sys, sysconfig\n"
 	"print(json.dumps(dict(version='%d.%d.%d' % sys.version_info[:3],\n"
 	" exe=os.path.realpath(getattr(sys, '_base_executable', sys.executable)),\n"
@@ -46,6 +46,7 @@ void python_free(struct python *p)
 	free(p->soabi);
 	free(p->prefix);
 	free(p->exec_prefix);
+	free(p->system);
 	*p = (struct python){ .exe = NULL };
 }
 
@@ -108,7 +109,7 @@ static const cJSON *ask(struct search *s, const char *candidate)
 {
 	cleanup_buffer struct buffer out = BUFFER(CACHE_MAX);
 	cleanup_free char *real = realpath(candidate, NULL), *stamp = NULL;
-	char *argv[] = { (char *)(uintptr_t)candidate, "-I", "-c", (char *)(uintptr_t)question, NULL };
+	char *argv[] = { (char *)(uintptr_t)candidate, "-I", "-c", (char *)(uintptr_t)python_question, NULL };
 	cJSON *known = cJSON_GetObjectItemCaseSensitive(s->cache, candidate), *answer;
 	struct error ignored;
 	struct stat st;

@@ -17,7 +17,11 @@ struct python {
 	char *prefix;       /* bound when not NULL */
 	char *exec_prefix;  /* the same; NULL when it is prefix */
 	long long mtime_ns; /* of exe */
+	char *system;       /* the hash of the system that it is in; NULL: the host's */
 };
+
+/* What an interpreter is asked: it answers with a line of JSON. */
+extern const char python_question[];
 
 /* version may be NULL. What interpreters said is kept in the file `cache` (absolute; NULL: nowhere)
  * while their files do not change. ENOENT: there is none, with what would help; it is then zeroed. */

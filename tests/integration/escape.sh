@@ -21,9 +21,15 @@ EOF
 chmod 755 "$T/runtime"
 TEST_TOKEN=$token mount_it -o "runtime=$T/runtime"
 warm_up
+image=
+if [ -n "${IMAGE:-}" ]; then
+	. tests/root.sh
+	image="image: $(root_tar)"
+fi
 for n in lab other net; do
 	mkdir "$M/sandboxes/$n"
 	case $n in net) echo 'network: full' ;; *) echo 'network: none' ;; esac >"$T/config"
+	[ -z "$image" ] || echo "$image" >>"$T/config"
 	if [ "$n" = lab ]; then printf 'secrets: [TEST_TOKEN]\nenv: {VARIABLE: %s}\n' "$variable" >>"$T/config"; fi
 	cp "$T/config" "$M/sandboxes/$n/config"
 done
@@ -117,9 +123,11 @@ timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyt
 
 # What it leaves for its next start, where the host makes folders and files of its own in it.
 mkdir "$T/victim"
+change="mv /var /var~ && ln -s '$T/victim' /var"
+[ -z "$image" ] || change="rm /sbin && ln -s '$T/victim' /sbin && ln -s '$T/victim' /added" # an image's folders are mounts
 for n in lab net; do
 	tried=$((tried + 1))
-	"$INTERPFS" exec "$M/sandboxes/$n" -- sh -c "mv /var /var~ && ln -s '$T/victim' /var &&
+	"$INTERPFS" exec "$M/sandboxes/$n" -- sh -c "$change &&
 		for f in hosts hostname resolv.conf passwd group; do mkfifo /etc/.\$f~ || exit; done" || fail "$n: nothing was left"
 	timeout 120 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
 	same "the host's folder after $n was started again" "" "$(ls "$T/victim")"
