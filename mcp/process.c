@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -116,23 +117,34 @@ int process_start(struct process *p, const char *const *argv, const char *const 
 	return 0;
 }
 
-/* Whether the process has ended and is reaped, waiting for it at most ms. */
-static int ended(const struct process *p, int ms)
+/* Whether the process has ended, waiting for it at most ms. It is not reaped: its number is its group's. */
+static bool ended(const struct process *p, int ms)
 {
 	long until = clock_ms() + ms;
 
 	for (;;) {
 		struct pollfd end = { .fd = p->pidfd, .events = POLLIN };
-		pid_t got = waitpid(p->pid, NULL, WNOHANG);
+		siginfo_t info = { .si_pid = 0 };
+		int got = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT);
 		long left = until - clock_ms();
 
-		if (got == p->pid || (got < 0 && errno == ECHILD))
-			return 1; /* or somebody else has reaped it */
+		if ((got == 0 && info.si_pid == p->pid) || (got < 0 && errno == ECHILD))
+			return true; /* or somebody else has reaped it */
 		if (left <= 0)
-			return 0;
+			return false;
 		/* Without a pidfd this is a wait of 10 ms. */
 		(void)poll(&end, 1, p->pidfd >= 0 ? (int)left : left < 10 ? (int)left : 10);
 	}
+}
+
+/* Whoever the process has left in its group goes with it. After it is reaped, its number may be another's. */
+static void end_group(const struct process *p)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+		(void)kill(-p->pid, SIGKILL);
+	(void)waitpid(p->pid, NULL, WNOHANG);
 }
 
 static void close_one(int *fd)
@@ -144,12 +156,15 @@ static void close_one(int *fd)
 void process_end(struct process *p, int grace_ms)
 {
 	close_one(&p->in);
-	if (p->pid > 0 && !ended(p, grace_ms)) {
-		(void)kill(-p->pid, SIGTERM);
+	if (p->pid > 0) {
 		if (!ended(p, grace_ms)) {
-			(void)kill(-p->pid, SIGKILL);
-			(void)ended(p, 5000); /* a process in an uninterruptible wait is left behind */
+			(void)kill(-p->pid, SIGTERM);
+			if (!ended(p, grace_ms)) {
+				(void)kill(-p->pid, SIGKILL);
+				(void)ended(p, 5000); /* a process in an uninterruptible wait is left behind */
+			}
 		}
+		end_group(p);
 	}
 	close_one(&p->out);
 	close_one(&p->err);

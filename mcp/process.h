@@ -20,7 +20,7 @@ int process_start(struct process *p, const char *const *argv, const char *const 
 		  struct error *err);
 
 /* Closes its stdin, waits at most grace_ms, sends TERM to its group, waits as long again, sends
- * KILL; reaps it and closes everything. */
+ * KILL; reaps it and closes everything. Nobody stays in its group, however it ended. */
 void process_end(struct process *p, int grace_ms);
 
 #endif

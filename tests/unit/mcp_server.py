@@ -1,10 +1,11 @@
 """A small MCP server over stdio for the client's unit test. The argument is a list of habits:
 pages (a tool a page), endless (pages without end), modern (2026-07-28 alone), old (answers 2024-11-05),
 unknown (answers a version nobody knows), chatty (prints lines that are no JSON), dies (exits at the
-first call), deaf (ignores TERM and the end of its input), silent (answers nothing)."""
+first call), parent (has a child, which it forgets), deaf (ignores TERM and the end of its input), silent (answers nothing)."""
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -29,6 +30,8 @@ def call(message):
     name, arguments = params["name"], params["arguments"]
     if name == "echo":
         result = {"content": [{"type": "text", "text": json.dumps(arguments)}], "isError": False}
+    elif name == "environment" and "parent" in habits:
+        result = {"content": [{"type": "text", "text": str(subprocess.Popen(["sleep", "1000"]).pid)}]}
     elif name == "environment":
         result = {"content": [{"type": "text", "text": ",".join(sorted(os.environ))}]}
     elif name == "progress":

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -86,6 +88,22 @@ static void call(struct client *c, const char *tool, const cJSON *arguments, str
 	ck_assert_uint_ne(client_call(c, tool, arguments, &callbacks, seen, &err), 0);
 	while (seen->done == before)
 		ck_assert_msg(step(c, &err) == 0, "%s", err.text);
+}
+
+/* One that has ended may wait for a while until its new parent takes note of that. */
+static bool is_running(pid_t pid)
+{
+	char path[64], state = 'Z';
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 'Z';
+	fclose(file);
+	return state != 'Z' && state != 'X';
 }
 
 START_TEST(calls)
@@ -277,6 +295,24 @@ START_TEST(deaf)
 }
 END_TEST
 
+/* Whom a server leaves behind goes with it, also when it ends by itself. */
+START_TEST(forgotten_child)
+{
+	struct client *c = ready("parent");
+	struct seen seen = { 0 };
+	pid_t child;
+
+	call(c, "environment", NULL, &seen);
+	child = (pid_t)strtol(seen.text, NULL, 10);
+	free(seen.text);
+	ck_assert_int_gt(child, 1);
+	ck_assert_int_eq(kill(child, 0), 0);
+	client_close(c, 5000);
+	while (is_running(child))
+		(void)poll(NULL, 0, 5);
+}
+END_TEST
+
 START_TEST(no_such_program)
 {
 	const char *argv[] = { "/nowhere/server", NULL };
@@ -329,6 +365,7 @@ int main(void)
 	tcase_add_test(t, killed);
 	tcase_add_test(t, chatty);
 	tcase_add_test(t, deaf);
+	tcase_add_test(t, forgotten_child);
 	tcase_add_test(t, no_such_program);
 	tcase_add_test(t, environment);
 	suite_add_tcase(s, t);
