@@ -91,13 +91,14 @@ static void check_device(struct finding *f)
 static void check_helper(struct finding *f)
 {
 	cleanup_free char *path = program_find("fusermount3");
+	char mend[400];
 	struct stat st;
 
+	(void)snprintf(mend, sizeof mend, "sudo chown root '%.150s' && sudo chmod u+s '%.150s'", path ? path : "", path ? path : "");
 	if (!path)
 		find(f, MISSING, "sudo apt-get install -y fuse3", "fusermount3 is missing: ordinary users can neither mount nor unmount");
 	else if (geteuid() && (stat(path, &st) < 0 || !(st.st_mode & S_ISUID) || st.st_uid))
-		find(f, MISSING, "sudo chown root /usr/bin/fusermount3 && sudo chmod u+s /usr/bin/fusermount3",
-		     "%s is not setuid root: ordinary users cannot mount", path);
+		find(f, MISSING, mend, "%s is not setuid root: ordinary users cannot mount", path);
 	else if (geteuid() && !getpwuid(geteuid()))
 		find(f, MISSING, "sudo useradd --uid \"$(id -u)\" NAME",
 		     "user %u has no name on this machine, without which %s does nothing", (unsigned)geteuid(), path);

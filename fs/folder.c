@@ -380,7 +380,7 @@ static void rename_object(fuse_req_t request, const struct node *directory, cons
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
-	if (flags & ~1u /* RENAME_NOREPLACE */ ) {
+	if (flags & ~(unsigned)RENAME_NOREPLACE) {
 		fuse_reply_err(request, EINVAL);
 		return;
 	}
@@ -453,7 +453,7 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 		rename_object(request, &directory, name, to, flags);
 		return;
 	}
-	if (flags & ~1u) {
+	if (flags & ~(unsigned)RENAME_NOREPLACE) {
 		fuse_reply_err(request, EINVAL);
 		return;
 	}
@@ -462,7 +462,7 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 	over = named_find(&directory, to);
 	if (named && !named->listed) {
 		if (!tree_find(&directory, to, &target)) {
-			if (flags & 1u && !document_hidden(&target))
+			if (flags & RENAME_NOREPLACE && !document_hidden(&target))
 				fuse_reply_err(request, EEXIST);
 			else if (row_takes_text(target.row))
 				rename_to_document(request, named, &target, parent, to);

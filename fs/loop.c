@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -234,7 +235,7 @@ int loop_run(struct fuse_session *session, void (*stopped)(void), struct error *
 	}
 	loop_unwatch(&loop.fuse_watch);
 	if (loop.failure)
-		return error_set(err, loop.failure, "/dev/fuse: error %d", loop.failure);
+		return error_set(err, loop.failure, "/dev/fuse: %s", strerror(loop.failure));
 	return 0;
 }
 
