@@ -52,7 +52,7 @@ static const struct command *find_command(const struct command *commands, const 
 
 static int refused(struct run *run, struct error *err)
 {
-	refuse(run->object, err);
+	refuse_node(&run->handle->node, err);
 	return err->code;
 }
 
@@ -265,7 +265,7 @@ static int begin(struct run *run, char *line)
 
 	if (!c)
 		return unknown(run, line);
-	accept_again(object); /* what it leads to is told by `error` now */
+	accept_node(node); /* what it leads to is told by `error` now */
 	switch (c->how) {
 	case COMMAND_RUNNER:
 		return command(run, line);

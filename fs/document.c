@@ -136,9 +136,9 @@ static int decide(struct document *d, const char *text, size_t n)
 		d->verdict.code = ENOMEM;
 	d->judged = true;
 	if (d->verdict.code)
-		refuse(d->node.object, &d->verdict.error);
+		refuse_node(&d->node, &d->verdict.error);
 	else
-		accept_again(d->node.object);
+		accept_node(&d->node);
 	return d->verdict.code;
 }
 
@@ -222,7 +222,7 @@ static void judge_written(struct handle *h, struct document *d, fuse_req_t reque
 		(void)error_set(&d->verdict.error, EINTR, "%s: its writer was killed before it had closed it",
 				h->node.row->name);
 		d->judged = true;
-		refuse(h->node.object, &d->verdict.error);
+		refuse_node(&h->node, &d->verdict.error);
 	} else {
 		w->code = decide(d, h->text.data, h->text.length);
 	}

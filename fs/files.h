@@ -168,6 +168,9 @@ fuse_req_t unpark(struct parked *parked);
 /* Refusals: the sentence goes into the object's (or the root's) `error`, the errno to the caller. */
 void refuse(struct object *object, const struct error *err);
 void accept_again(struct object *object);             /* the refusal is no more */
+/* The same where the row may have a place of its own for it. */
+void refuse_node(const struct node *node, const struct error *err);
+void accept_node(const struct node *node);
 /* The sentence that a full disk did not take, with its newline; NULL when there is none. */
 const char *refusal_unstored(const struct object *object);
 

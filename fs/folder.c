@@ -439,6 +439,7 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 {
 	struct node directory, other, from, target;
 	struct named *named, *over;
+	struct error err;
 
 	if (directory_of(request, parent, &directory) < 0 || directory_of(request, new_parent, &other) < 0)
 		return;
@@ -455,6 +456,13 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 	}
 	if (flags & ~(unsigned)RENAME_NOREPLACE) {
 		fuse_reply_err(request, EINVAL);
+		return;
+	}
+	if (directory.row->listing == LIST_NAMED && directory.object && !tree_find(&directory, name, &from) && from.row == directory.row->child) {
+		if (check_name(&directory, to, &err) < 0)
+			refuse_change(request, "mv to", &directory, to, &err);
+		else
+			numbered_rename(request, &directory, name, to);
 		return;
 	}
 	if (kept_rename(request, &directory, name, to))

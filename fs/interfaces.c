@@ -5,6 +5,7 @@
  *      functions/FN                 a call each: JSON arguments in, the result out
  *      schema.json library/IF.py skill/SKILL.md prompt.md mcp.json      the functions, for others
  *      calls.jsonl                  who called what */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,22 @@ static int show_interface_state(const struct node *node, struct buffer *out, str
 	return buffer_text(out, state) < 0 ? error_memory(err) : 0;
 }
 
+static int show_interface_error(const struct node *node, struct buffer *out, struct error *err)
+{
+	static const char *const files[] = { "refusal", "failure" };
+	int folder = object_folder_fd(node->object);
+	size_t before = out->length;
+
+	for (size_t i = 0; folder >= 0 && out->length == before && i < 2; i++) {
+		char path[128];
+
+		(void)snprintf(path, sizeof path, "interfaces/%u/%s", node->index, files[i]);
+		if (file_read(folder, path, out, err) < 0 && err->code != ENOENT)
+			return -1;
+	}
+	return 0;
+}
+
 static const struct command interface_commands[] = {
 	{ "wait", "[SECONDS]", "returns when it is ready; fails if it failed", COMMAND_RUNNER, NULL },
 	{ "restart", "", "serves it by a new process, and returns when it is ready", COMMAND_RUNNER, NULL },
@@ -63,13 +80,13 @@ static struct row module_row = {
 };
 
 static struct row interface_rows[] = {
-	{ .name = "interface.py", .kind = FILE_DOCUMENT, .file = "interfaces/#/interface.py",
+	{ .name = "interface.py", .kind = FILE_DOCUMENT, .file = "interfaces/#/interface.py", .refusals = "interfaces/#/refusal",
 	  .help = "Python with @expose functions; closing it serves them" },
 	{ .name = "state", .kind = FILE_VALUE, .file = "interfaces/#/state", .render = show_interface_state,
 	  .help = "draft loading ready failed stopped" },
-	{ .name = "error", .kind = FILE_VALUE, .file = "interfaces/#/failure", .help = "why it failed" },
+	{ .name = "error", .kind = FILE_VALUE, .render = show_interface_error, .help = "why the last write was refused, or why it failed" },
 	{ .name = "log", .kind = FILE_LOG, .file = "interfaces/#/log", .help = "what was done for it, and what its functions print" },
-	{ .name = "ctl", .kind = FILE_CTL, .call = "interface", .commands = interface_commands,
+	{ .name = "ctl", .kind = FILE_CTL, .call = "interface", .refusals = "interfaces/#/refusal", .commands = interface_commands,
 	  .help = "takes commands; reading lists them" },
 	{ .name = "functions", .kind = FILE_DIRECTORY, .file = "interfaces/#/functions", .listing = LIST_FILES,
 	  .child = &function_row, .help = "a call a function" },

@@ -95,7 +95,7 @@ struct numbering {
 	struct node directory; /* its object is pinned */
 	int folder;            /* the object's, owned */
 	char path[256];        /* of the directory in it */
-	char *name;
+	char *name, *to;       /* to: of a renaming */
 	uint32_t number;
 };
 
@@ -173,6 +173,21 @@ static void remove_dropped(struct pool_job *job)
 	free(d);
 }
 
+static int move(void *data, struct error *err)
+{
+	struct numbering *n = data;
+	char path[PATH_MAX];
+	cleanup_close int names = -1;
+
+	(void)snprintf(path, sizeof path, "%s/names", n->path);
+	names = file_open_folder(n->folder, path, err);
+	if (names < 0)
+		return -1;
+	if (renameat(names, n->name, names, n->to) < 0)
+		return error_errno(err, "%s", n->name);
+	return file_sync_folder(names, ".", err);
+}
+
 static void finish(struct numbering *n)
 {
 	struct object *object = n->directory.object;
@@ -183,6 +198,7 @@ static void finish(struct numbering *n)
 	object_unpin(object);
 	(void)close(n->folder);
 	free(n->name);
+	free(n->to);
 	free(n);
 }
 
@@ -207,7 +223,7 @@ static void made(void *data, int result, const struct error *error)
 	finish(n);
 }
 
-static void forgotten(void *data, int result, const struct error *error)
+static void changed(void *data, int result, const struct error *error)
 {
 	struct numbering *n = data;
 
@@ -227,10 +243,10 @@ static void dropped(void *data, int result, const struct error *error)
 		*d = (struct dropping){ .job.run = remove_dropped, .folder = openat(n->folder, n->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
 		pool_submit(&file_pool, &d->job);
 	}
-	forgotten(data, result, error);
+	changed(data, result, error);
 }
 
-static void submit(fuse_req_t request, const struct node *directory, const char *name,
+static void submit(fuse_req_t request, const struct node *directory, const char *name, const char *to,
 		   int (*work)(void *data, struct error *err),
 		   void (*done)(void *data, int result, const struct error *error))
 {
@@ -238,10 +254,10 @@ static void submit(fuse_req_t request, const struct node *directory, const char 
 	int folder = tree_folder(directory);
 
 	if (n)
-		*n = (struct numbering){ .request = request, .directory = *directory, .name = strdup(name),
+		*n = (struct numbering){ .request = request, .directory = *directory, .name = strdup(name), .to = strdup(to),
 					 .number = numbered_find(directory, name),
 					 .folder = folder < 0 ? -1 : fcntl(folder, F_DUPFD_CLOEXEC, 0) };
-	if (n && n->name && n->folder >= 0 && !tree_path(directory, n->path, sizeof n->path)) {
+	if (n && n->name && n->to && n->folder >= 0 && !tree_path(directory, n->path, sizeof n->path)) {
 		object_pin(directory->object);
 		if (!in_storage(work, done, n))
 			return;
@@ -249,23 +265,30 @@ static void submit(fuse_req_t request, const struct node *directory, const char 
 	}
 	if (n && n->folder >= 0)
 		(void)close(n->folder);
-	if (n)
+	if (n) {
 		free(n->name);
+		free(n->to);
+	}
 	free(n);
 	fuse_reply_err(request, ENOMEM);
 }
 
 void numbered_make(fuse_req_t request, const struct node *directory, const char *name)
 {
-	submit(request, directory, name, make, made);
+	submit(request, directory, name, "", make, made);
 }
 
 void numbered_remove(fuse_req_t request, const struct node *directory, const char *name)
 {
-	submit(request, directory, name, forget, forgotten);
+	submit(request, directory, name, "", forget, changed);
+}
+
+void numbered_rename(fuse_req_t request, const struct node *directory, const char *name, const char *to)
+{
+	submit(request, directory, name, to, move, changed);
 }
 
 void numbered_drop(fuse_req_t request, const struct node *directory, const char *name)
 {
-	submit(request, directory, name, drop, dropped);
+	submit(request, directory, name, "", drop, dropped);
 }

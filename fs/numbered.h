@@ -16,11 +16,12 @@ int numbered_list(const struct node *directory, int (*visit)(void *context, cons
 /* The name that a node below such a folder has it by; -1 without one. */
 int numbered_name(const struct node *node, const char *folder, char name[256]);
 
-/* mkdir and rmdir: in the storage thread, then they reply; the object's runner is told. What was in a
+/* mkdir, rmdir and mv: in the storage thread, then they reply; the object's runner is told. What was in a
  * removed one the runner deletes. */
 void numbered_make(fuse_req_t request, const struct node *directory, const char *name);
 /* rmdir where no runner is told: it and all that is in it goes. */
 void numbered_drop(fuse_req_t request, const struct node *directory, const char *name);
 void numbered_remove(fuse_req_t request, const struct node *directory, const char *name);
+void numbered_rename(fuse_req_t request, const struct node *directory, const char *name, const char *to);
 
 #endif

@@ -55,3 +55,36 @@ void accept_again(struct object *object)
 		(void)clock_gettime(CLOCK_REALTIME, &object->told);
 	tree_changed(object, path);
 }
+
+static int place_of(const struct node *node, char *path, size_t size)
+{
+	const struct row place = { .file = node->row->refusals, .name = "" };
+	const struct node there = { .row = &place, .object = node->object, .index = node->index };
+
+	return tree_path(&there, path, size);
+}
+
+void refuse_node(const struct node *node, const struct error *refusal)
+{
+	int folder = node->object ? object_folder_fd(node->object) : -1;
+	char path[128], line[ERROR_TEXT_SIZE + 2];
+	struct error err;
+	int n = snprintf(line, sizeof line, "%s\n", refusal->text);
+
+	if (!node->row->refusals || folder < 0 || n <= 0 || place_of(node, path, sizeof path) < 0 ||
+	    file_replace(folder, path, line, (size_t)n, 0600, false, &err) < 0)
+		refuse(node->object, refusal);
+	else
+		tree_changed(node->object, path);
+}
+
+void accept_node(const struct node *node)
+{
+	int folder = node->object ? object_folder_fd(node->object) : -1;
+	char path[128];
+
+	if (!node->row->refusals || folder < 0 || place_of(node, path, sizeof path) < 0)
+		accept_again(node->object);
+	else if (!unlinkat(folder, path, 0))
+		tree_changed(node->object, path);
+}

@@ -135,6 +135,7 @@ struct row {
 	bool exit_line;        /* call: a last line `[exit N]` when N is not 0 */
 
 	const struct command *commands;
+	const char *refusals;  /* document and ctl: where a refusal of them is kept, as `file`; NULL: the object's */
 
 	const char *unmade;    /* LIST_OBJECTS: why mkdir makes none; NULL: it does */
 	struct row *rows;      /* directory */

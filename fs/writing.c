@@ -67,10 +67,10 @@ void writing_write(struct handle *h, fuse_req_t request, const char *data, size_
 		(void)error_set(&err, code, "%s: %s", h->node.row->name, code == EFBIG ?
 				"a document holds at most 1 MiB" : strerror(code));
 		w->refused = code;
-		refuse(h->node.object, &err);
+		refuse_node(&h->node, &err);
 	} else if (!w->refused && judge_early(h, &err) < 0) {
 		w->refused = err.code ? err.code : EINVAL;
-		refuse(h->node.object, &err);
+		refuse_node(&h->node, &err);
 	}
 	if (w->refused) {
 		w->tail = code ? 0 : n;

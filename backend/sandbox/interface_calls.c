@@ -257,7 +257,11 @@ static void ended(struct function_call *f, int code, int status)
 		interfaces_drop(f);
 		server_described(server, told.data && whole ? told.data : "", whole ? told.length : 0);
 	} else {
-		interfaces_drop(f); /* a `quit` is answered by the end of the connection */
+		bool quits = f->kind == FUNCTION_QUIT;
+
+		interfaces_drop(f);
+		if (quits)
+			server_kill(server, "");
 	}
 }
 

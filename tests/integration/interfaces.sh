@@ -107,6 +107,11 @@ for i in 1 2 3; do call slow '{"seconds": 0.5}' >/dev/null & pids[i]=$!; done
 wait "${pids[@]}"
 [ $(($(date +%s%N) - begun)) -ge 1500000000 ] || fail "three calls of half a second each ran at once"
 fails "parallel 0" sh -c "echo parallel 0 >'$petri/ctl'"
+same "why" "parallel takes a number from 1 to 1024" "$(cat "$petri/error")"
+fails "an unknown command" sh -c "echo perish >'$petri/ctl'"
+same "why" "unknown command 'perish'; known: wait [SECONDS], restart, parallel COUNT, timeout SECONDS" "$(cat "$petri/error")"
+same "its size" "$(($(wc -c <"$petri/error")))" "$(stat -c %s "$petri/error")"
+same "the sandbox's own error" "" "$(cat "$lab/error")"
 echo "parallel 3" >"$petri/ctl" || fail "parallel"
 # Each ends only when all have begun.
 cat >"$petri/interface.py" <<'END'
@@ -160,6 +165,16 @@ call count >/dev/null
 kill -9 "$(runner_pids | head -n 1)"
 eventually 30 sh -c "echo wait >'$petri/ctl'"
 same "its state after the runner's death" 2 "$(call count)"
+
+# Another name: what is told of it has that, too.
+mv "$petri" "$lab/interfaces/other-name" || fail mv
+fails "mv over another" sh -c "mkdir '$petri' && mv -T '$petri' '$lab/interfaces/other-name'"
+same "interfaces" "other-name petri" "$(ls "$lab/interfaces" | xargs)"
+echo wait >"$lab/interfaces/other-name/ctl" || fail "wait after mv: $(cat "$lab/interfaces/other-name/error")"
+same "its library" other_name.py "$(ls "$lab/interfaces/other-name/library")"
+same "its state after mv" ready "$(cat "$lab/interfaces/other-name/state")"
+rmdir "$petri" && mv "$lab/interfaces/other-name" "$petri" || fail "mv back"
+echo wait >"$petri/ctl" || fail "wait after mv: $(cat "$petri/error")"
 
 echo stop >"$lab/ctl" || fail stop
 same "of a sandbox that is stopped" stopped "$(cat "$petri/state")"
