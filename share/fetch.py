@@ -44,7 +44,8 @@ NAMES = {"_name_or_path", "name_or_path", "base_model_name_or_path"}
 
 
 def say(line):
-    print(line, flush=True)
+    """Whole, whatever other threads say."""
+    os.write(1, (line + "\n").encode())
 
 
 def stop(sentence):
@@ -271,12 +272,13 @@ class Hiding:
             f.seek(8)
             f.write(made.ljust(n))
 
-    def weights(self, path, to):
+    def weights(self, path, to, pattern):
+        pattern = pattern and re.compile(pattern.pattern.encode(), re.I)
         with open(path, "rb") as f:
             tail = b""
             for piece in iter(lambda: f.read(1 << 22), b""):
-                if self.bytes.search(tail + piece):
-                    raise ValueError("it has the name in it, and is no safetensors")
+                if pattern and pattern.search(tail + piece):
+                    raise ValueError("it has the name in it, and is no text")
                 tail = piece[-200:]
         os.link(path, to)
 
@@ -296,9 +298,9 @@ class Hiding:
                 if name.endswith(".safetensors"):
                     self.tensors(path, to)
                 elif name.endswith(".bin"):
-                    self.weights(path, to)
+                    self.weights(path, to, self.any)
                 elif name.endswith(".model"):
-                    os.link(path, to)
+                    self.weights(path, to, self.whole)
                 else:
                     self.text(path, to, any(fnmatch.fnmatch(name, p) for p in TOKENS))
             except (ValueError, OSError) as e:

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/sandbox/gate.h"
@@ -178,7 +179,7 @@ static int fill_environment(struct environment *e, const struct sandbox *s, cons
 	/* Fixed: bytes are counted, and a download goes on where it was cut. */
 	static const char *const fixed[][2] = {
 		{ "HF_HUB_DISABLE_XET", "1" }, { "HF_HUB_DISABLE_TELEMETRY", "1" }, { "HF_HUB_DISABLE_PROGRESS_BARS", "1" },
-		{ "HF_HOME", "/tmp/hub" },
+		{ "HF_HUB_VERBOSITY", "error" }, { "HF_HOME", "/tmp/hub" },
 	};
 	static const char *const proxies[] = { "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy" };
 
@@ -247,13 +248,29 @@ static int write_values(const struct fetch *f, const char *made, struct error *e
 	return result;
 }
 
+/* What a box has left may be anything: a link would show what it leads to. */
+static int check_left(int from, struct error *err)
+{
+	static const struct { const char *name; mode_t kind; } parts[] = {
+		{ "files", S_IFDIR }, { "hidden", S_IFDIR }, { "info.json", S_IFREG },
+	};
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		struct stat st;
+
+		if (fstatat(from, parts[i].name, &st, AT_SYMLINK_NOFOLLOW) || (st.st_mode & S_IFMT) != parts[i].kind)
+			return error_set(err, EBADMSG, "the download has left no %s", parts[i].name);
+	}
+	return 0;
+}
+
 /* hidden/ first: what is there with files/ is whole. */
 static int publish(const struct fetch *f, const struct making *m, const char *made, struct error *err)
 {
 	cleanup_close int from = file_open_folder(AT_FDCWD, made, err), to = file_open_folder(AT_FDCWD, f->folder, err);
 	cleanup_free char *files = NULL;
 
-	if (from < 0 || to < 0 || write_values(f, made, err) || file_remove_tree(to, "hidden", err))
+	if (from < 0 || to < 0 || check_left(from, err) || write_values(f, made, err) || file_remove_tree(to, "hidden", err))
 		return -1;
 	if (renameat(from, "hidden", to, "hidden"))
 		return error_errno(err, "cannot keep a model");

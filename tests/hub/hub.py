@@ -2,11 +2,12 @@
 
 Serves FOLDER/ORG/NAME, each folder a repository with one commit, over the hub's HTTP: /api/models, resolve with
 HEAD and redirects, ETag, X-Repo-Commit, X-Linked-Etag and -Size, Range. Writes the port that it found to
-PORTFILE, and to LOG a line a request: METHOD PATH RANGE|- SENT TOKEN|-.
+PORTFILE, and to LOG a line a request when it was answered: METHOD PATH RANGE|- SENT TOKEN|-, and a line
+"begins PATH RANGE|-" when a file begins to be sent.
 
     FOLDER/cuts         lines "FILE OFFSET": an answer that would pass that byte of the file is cut there; each
                         line once, in their order
-    FOLDER/slow         bytes a second
+    FOLDER/stall        a line "FILE OFFSET": answers wait there for as long as it says so
     FOLDER/private      names of repositories that want the token `hf_test_token_0123456789`
     FOLDER/gated        the same, with another error
     FOLDER/damaged      names of files that are sent with one byte changed
@@ -61,6 +62,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def end_headers(self):
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        super().end_headers()
+
     def note(self, sent):
         token = self.headers.get("Authorization", "-").replace("Bearer ", "")
         with lock, open(logfile, "a") as f:
@@ -106,6 +112,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                         f.write("".join(l + "\n" for l in all_[:i] + all_[i + 1:]))
                     return int(offset)
 
+    def stall(self, name, at):
+        for line in lines("stall"):
+            file, offset = line.split(" ")
+            if file == os.path.basename(name) and at <= int(offset):
+                return int(offset)
+
     def send_file(self, path, size, name):
         start = 0
         given = self.headers.get("Range", "")
@@ -126,14 +138,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return self.note(0)
-        cut, sent, slow = self.cut(name, start, size), 0, lines("slow")
+        with lock, open(logfile, "a") as f:
+            f.write(f"begins {self.path} {given or '-'}\n")
+        cut, sent = self.cut(name, start, size), 0
         try:
             while start + sent < (cut or size):
-                piece = data[start + sent:min(start + sent + 65536, cut or size)]
+                stall = self.stall(name, start + sent)
+                piece = data[start + sent:min(start + sent + 65536, cut or size, stall or size)]
+                if not piece:
+                    time.sleep(0.05)
                 self.wfile.write(piece)
                 sent += len(piece)
-                if slow:
-                    time.sleep(len(piece) / float(slow[0]))
         except OSError:
             pass
         self.note(sent)

@@ -80,19 +80,25 @@ failed broken "models: model.safetensors is not what the hub says it is: its has
 rm "$H/damaged"
 echo start >"$M/sandboxes/broken/ctl"; ready broken
 
-# Stopped in the middle: what was fetched is kept, and the next start goes on from it.
+# Its runner killed, and stopped, in the middle: what was fetched is kept, and the next start goes on from it.
 cp -r "$H/someorg/verysecret-9b" "$H/someorg/slow"
-echo 1000000 >"$H/slow"
+echo model.safetensors 1000000 >"$H/stall"
 make slow <<<'models: [{name: someorg/slow, var_name: it}]'
-some() { [ "$(cut -d' ' -f1 "$M/sandboxes/slow/models/it/progress" 2>/dev/null || echo 0)" -gt "${1:-900000}" ]; }
-eventually 60 some
+some() { [ "$(cut -d' ' -f1 "$M/sandboxes/slow/models/it/progress" 2>/dev/null || echo 0)" -gt "$1" ]; }
+gone_on() { awk -v a="$1" -v b="$2" '/^begins .*slow\/model.safetensors bytes=/ {sub(/.*bytes=/, ""); if ($0 + 0 >= a && $0 + 0 <= b) n++} END {exit !n}' "$T/requests"; }
+eventually 60 some 1300000 # the others, too
 same "while it comes" downloading "$(cat "$M/sandboxes/slow/models/it/state")"
+echo model.safetensors 2000000 >"$H/stall.new"
+kill -9 "$(live_pid "$S/sandboxes/$(readlink "$S/sandboxes/names/slow" | cut -d/ -f2)/run/pid")"
+eventually 60 gone_on 900000 1000000
+mv "$H/stall.new" "$H/stall"
+eventually 60 some 2300000
 echo stop >"$M/sandboxes/slow/ctl"
 eventually 10 sh -c "! ls -d '$S'/layers/.build-* 2>/dev/null"
-echo 100000000 >"$H/slow"
+rm "$H/stall"
 echo start >"$M/sandboxes/slow/ctl"; ready slow
-grep -q '^GET /blobs/someorg/slow/model.safetensors bytes=[1-9][0-9]\{5,\}-' "$T/requests" || fail "not gone on: $(grep /slow/ "$T/requests")"
-inside slow cmp /models/it/config.json /models/it/config.json || fail "slow"
+gone_on 1900000 2000000 || fail "not gone on after a stop: $(grep /slow/ "$T/requests")"
+same "all of it" "$(sha256sum <"$H/someorg/slow/model.safetensors")" "$(inside slow cat /models/it/model.safetensors | sha256sum)"
 
 # A private one, with the token of the mount's env_file: it is in no file, no log, nothing inside.
 echo someorg/verysecret-lora >"$H/private"
