@@ -291,7 +291,7 @@ const struct field sandbox_fields[] = {
 	  .help = "the system inside; on docker a name, for example python:3.12 (absent is python:3.12-slim, or of python_version); "
 		  "on local a folder, a .tar or an OCI layout of this machine (absent is this machine's own)" },
 	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root" },
-	{ "gpu", FIELD_STRING, "null", .only = "local", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
+	{ "gpu", FIELD_STRING, "null", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
 	{ "gpu_count", FIELD_INTEGER, "1", .minimum = 1, .maximum = 64, .help = "how many GPUs" },
 	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
 	{ "memory", FIELD_SIZE, "null", .minimum = 16.0 * 1024 * 1024, .maximum = 65536 * GIB,

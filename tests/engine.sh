@@ -223,6 +223,45 @@ sys.exit(0 if good == [True] * 60 else 1)" "http://localhost:$plain/" || fail "s
 	unset LISTED_TOKEN SSL_CERT_FILE
 }
 
+# GPUs by a CDI specification of the test's own, with harmless devices: nodes, variables and files are inside and
+# the devices work, each has one owner, and what is not there is refused with what is.
+engine_gpus() {
+	mkdir -p "$T/cdi"
+	cat >"$T/cdi/test.yaml" <<-END
+		cdiVersion: "0.6.0"
+		kind: example.com/gpu
+		devices:
+		  - name: A100-0
+		    containerEdits: {deviceNodes: [{path: /dev/test-gpu0, hostPath: /dev/zero}]}
+		  - name: A100-1
+		    containerEdits: {deviceNodes: [{path: /dev/test-gpu1, hostPath: /dev/zero}]}
+		containerEdits:
+		  env: [TEST_GPU=yes]
+		  deviceNodes: [{path: /dev/test-gpuctl, hostPath: /dev/null}]
+		  mounts: [{hostPath: $T/cdi/test.yaml, containerPath: /opt/driver/spec.yaml, options: [ro, bind]}]
+	END
+	export INTERPFS_CDI=$T/cdi
+	unmount_it; mount_it
+	mkdir "$M/sandboxes/gpu1" "$M/sandboxes/gpu2"
+	write_config gpu1 "network: none" "gpu: A100" && write_config gpu2 "network: none" "gpu: A100" || fail "gpu: $(error gpu1) $(error gpu2)"
+	ctl gpu1 wait && ctl gpu2 wait || fail "gpu: $(error gpu1) $(error gpu2)"
+	same "their GPUs" "test-gpu0 test-gpu1" "$(for n in gpu1 gpu2; do inside $n sh -c 'ls /dev | grep "test-gpu[01]"'; done | sort | tr '\n' ' ' | sed 's/ $//')"
+	same "the device works" 4 "$(inside gpu1 sh -c 'head -c 4 /dev/test-gpu[01] | wc -c')"
+	same "the control device" ok "$(inside gpu1 sh -c 'echo x >/dev/test-gpuctl && echo ok')"
+	same "variables and files" "yes 1" "$(inside gpu1 sh -c 'echo $TEST_GPU $(grep -c cdiVersion /opt/driver/spec.yaml)')"
+	same "info.json" 1 "$(info gpu1 '.gpus | length')"
+	made gpu3 "network: none" "gpu: A100" 2>/dev/null && fail "a third of two"
+	case $(error gpu3) in *"gpu: 2 of 2 A100 are in use by other sandboxes") ;; *) fail "the third's error: $(error gpu3)" ;; esac
+	write_config gpu3 "network: none" "gpu: H100"; ctl gpu3 wait 2>/dev/null && fail "a GPU that is none"
+	case $(error gpu3) in *"gpu: this machine has "*A100-0*", not 1 H100") ;; *) fail "the error: $(error gpu3)" ;; esac
+	ctl gpu1 stop
+	write_config gpu3 "network: none" "gpu: any" && ctl gpu3 wait || fail "the one that was given back: $(error gpu3)"
+	ctl gpu2 restart || fail "restart: $(error gpu2)"
+	same "the device after a restart" 4 "$(inside gpu2 sh -c 'head -c 4 /dev/test-gpu[01] | wc -c')"
+	rmdir "$M/sandboxes/gpu1" "$M/sandboxes/gpu2" "$M/sandboxes/gpu3"
+	unset INTERPFS_CDI
+}
+
 # What listens inside is reached from here, whatever its network.
 engine_ports() {
 	local url
@@ -411,6 +450,7 @@ engine_tests() {
 	engine_files
 	engine_secrets
 	engine_listed
+	engine_gpus
 	engine_ports
 	engine_interfaces
 	engine_snapshots

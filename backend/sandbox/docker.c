@@ -80,6 +80,7 @@ static void docker_close(struct sandbox *s)
 	free(d->base);
 	free(d->image);
 	free(d->guest);
+	cJSON_Delete(d->gpus);
 	free(d);
 	s->own = NULL;
 }
@@ -204,6 +205,25 @@ static int configure(const struct sandbox *s, struct guest *guest, struct error 
 	return set_deadline(s, guest, err) || set_environment(s, guest, err) ? -1 : 0;
 }
 
+/* A command whose output stays in c; 127 as a shell says it where there is none of that name. */
+static int run_quietly(struct commands *c, struct sandbox *s, struct guest *guest, const char *const argv[], int *status,
+		       struct error *err)
+{
+	struct error why;
+
+	commands_open(c, s);
+	c->quiet = true;
+	if (commands_attach(c, guest, err))
+		return -1;
+	if (!commands_run(c, argv, status, &why))
+		return 0;
+	*status = 127;
+	if (why.code == ENOENT)
+		return 0;
+	*err = why;
+	return -1;
+}
+
 /* What an image has cannot be chosen. */
 static int check_python(struct sandbox *s, struct guest *guest, struct error *err)
 {
@@ -214,9 +234,7 @@ static int check_python(struct sandbox *s, struct guest *guest, struct error *er
 
 	if (!version || !image)
 		return 0;
-	commands_open(&c, s);
-	c.quiet = true;
-	result = commands_attach(&c, guest, err) || commands_run(&c, ask, &status, err) ? -1 : 0;
+	result = run_quietly(&c, s, guest, ask, &status, err);
 	while (c.printed.length && c.printed.data[c.printed.length - 1] == '\n')
 		c.printed.data[--c.printed.length] = '\0';
 	if (!result && (status || !python_version_fits(c.printed.data ? c.printed.data : "", version)))
@@ -227,12 +245,28 @@ static int check_python(struct sandbox *s, struct guest *guest, struct error *er
 	return result;
 }
 
+/* A driver's libraries that a CDI specification put in are found when the linker's cache names them; its hooks,
+ * which would see to that, are not run. */
+static int find_libraries(struct sandbox *s, struct guest *guest, struct error *err)
+{
+	static const char *const refresh[] = { "ldconfig", NULL };
+	struct commands c;
+	int result, status;
+
+	if (!docker_own(s)->gpus)
+		return 0;
+	result = run_quietly(&c, s, guest, refresh, &status, err); /* an image may have none */
+	commands_release(&c);
+	commands_close(&c);
+	return result;
+}
+
 static int docker_start(struct sandbox *s, struct guest **guest, struct error *err)
 {
 	*guest = NULL;
 	failpoint("sandbox-runtime");
 	if (!docker_run_guest(s, s->id, guest, err) && !configure(s, *guest, err) &&
-	    !check_python(s, *guest, err))
+	    !check_python(s, *guest, err) && !find_libraries(s, *guest, err))
 		return 0;
 	guest_detach(*guest);
 	*guest = NULL;

@@ -5,6 +5,7 @@
  *      docker_container.c  what a container is made of, and what the engine says of it
  *      docker_change.c     a container that is there already, and a config that has changed
  *      docker_files.c      the user's files that are copied in
+ *      docker_gpu.c        its GPUs
  *      docker_image.c      finding and fetching an image
  *      docker_build.c      a container in which something is made
  *      docker_layers.c     setup and packages as images above the config's
@@ -56,6 +57,7 @@ struct docker {
 	char *base;                   /* the id of the config's image; after docker_find_image */
 	char *image;                  /* the id of the image that it is made of; after docker_layers */
 	char *guest;                  /* the guest's program inside; after docker_fill_store */
+	cJSON *gpus;                  /* models of those that it has; NULL without; after docker_add_gpus */
 };
 
 struct docker *docker_own(const struct sandbox *s);
@@ -112,6 +114,10 @@ const cJSON *docker_member(const cJSON *object, const char *a, const char *b);
 /* A container with the guest as process 1, its rights, its mounts (taken) and its labels (taken): what every one
  * of ours has. NULL with err. */
 cJSON *docker_guest_body(const struct sandbox *s, cJSON *mounts, cJSON *labels, struct error *err);
+/* A folder or file of the engine's machine as a mount, read-only. NULL without memory. */
+cJSON *docker_bind_mount(const char *source, const char *target);
+/* docker_gpu.c: what the config's GPUs need, claimed for the sandbox. */
+int docker_add_gpus(cJSON *body, const struct sandbox *s, struct error *err);
 /* What a container for the config is made of, but its image; and the hash of what of that cannot change.
  * The store is there. Owned by the caller; NULL with err. */
 cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struct error *err);

@@ -65,7 +65,7 @@ cJSON *docker_labels(const struct sandbox *s, const char *kind)
 
 /* ---- what it is made of ---- */
 
-static cJSON *bind_mount(const char *source, const char *target)
+cJSON *docker_bind_mount(const char *source, const char *target)
 {
 	cJSON *mount = cJSON_CreateObject();
 
@@ -90,7 +90,7 @@ static cJSON *make_mounts(const struct sandbox *s, struct error *err)
 			cJSON_Delete(mounts);
 			return NULL;
 		}
-		good = !found || append(mounts, bind_mount(path, inside));
+		good = !found || append(mounts, docker_bind_mount(path, inside));
 	}
 	if (good)
 		return mounts;
@@ -183,7 +183,6 @@ cJSON *docker_guest_body(const struct sandbox *s, cJSON *mounts, cJSON *labels, 
 	return NULL;
 }
 
-/* A place for GPUs is here: HostConfig's DeviceRequests (Docker), or the devices of Podman's own create call. */
 static bool add_config(cJSON *body, const struct sandbox *s)
 {
 	cJSON *host = cJSON_GetObjectItemCaseSensitive(body, "HostConfig");
@@ -229,7 +228,7 @@ cJSON *docker_body(const struct sandbox *s, char config[MAKING_HASH_SIZE], struc
 		return NULL;
 	if (!add_config(body, s)) {
 		(void)error_memory(err);
-	} else if (!hash_body(s, body, config, err)) {
+	} else if (!docker_add_gpus(body, s, err) && !hash_body(s, body, config, err)) {
 		labels = docker_labels(s, "sandbox");
 		if (add_text(labels, DOCKER_CONFIG, config) && add_text(labels, DOCKER_IMAGE, docker_image_name(s)) &&
 		    add_text(labels, DOCKER_LAYERS, layers) && add_text(labels, DOCKER_NAME, s->name) &&
@@ -333,6 +332,8 @@ int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 	    !add_text(info, "container", s->id) || !add_text(info, "image", image ? image : "") ||
 	    !add_text(info, "network", gate_is_wanted(s) ? network_told(&listed) : network && !strcmp(network, "none") ? "none" : "bridge") ||
 	    !cJSON_AddItemToObject(info, "pid", cJSON_Duplicate(docker_member(found.json, "State", "Pid"), true)))
+		return error_memory(err);
+	if (docker_own(s)->gpus && !cJSON_AddItemReferenceToObject(info, "gpus", docker_own(s)->gpus))
 		return error_memory(err);
 	return describe_limit(info, "memory", sandbox_number(s, "memory", 0), host, "Memory", 1) ||
 			       describe_limit(info, "cpu", sandbox_number(s, "cpu", 0), host, "NanoCpus", 1e-9) ||

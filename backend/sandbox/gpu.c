@@ -65,6 +65,7 @@ static int add_nvidia(struct gpus *gpus, const char *text, struct error *err)
 
 	find_line(text, "Model", gpu->model, sizeof gpu->model);
 	find_line(text, "Device Minor", minor, sizeof minor);
+	find_line(text, "GPU UUID", gpu->uuid, sizeof gpu->uuid);
 	if (!*gpu->model || !*minor || minor[strspn(minor, "0123456789")])
 		return error_set(err, EINVAL, "the driver's description of a GPU is not understood");
 	(void)snprintf(gpu->id, sizeof gpu->id, "nvidia%s", minor);
@@ -183,14 +184,20 @@ static void read_specs(struct gpus *gpus, const char *folder, void (*log)(void *
 	}
 }
 
-void gpus_find(struct gpus *gpus, void (*log)(void *, const char *), void *context)
+bool gpus_driver(void)
+{
+	return !access(DRIVER, F_OK);
+}
+
+void gpus_find(struct gpus *gpus, bool specified, void (*log)(void *, const char *), void *context)
 {
 	const char *own = getenv("INTERPFS_CDI");
 	cleanup_free char *folders = strdup(own ? own : "/etc/cdi:/var/run/cdi");
 	char *rest = folders;
 
-	gpus->count = 0;
-	find_nvidia(gpus, log, context);
+	memset(gpus, 0, sizeof *gpus);
+	if (!specified)
+		find_nvidia(gpus, log, context);
 	/* Where the driver is here, NVIDIA's own specification says the same once more. */
 	if (gpus->count)
 		return;
@@ -321,7 +328,7 @@ int gpus_tell(cJSON *info)
 	struct gpus gpus;
 	bool good = list;
 
-	gpus_find(&gpus, NULL, NULL);
+	gpus_find(&gpus, false, NULL, NULL);
 	for (size_t i = 0; i < gpus.count && good; i++) {
 		cJSON *gpu = cJSON_CreateObject();
 

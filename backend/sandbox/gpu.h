@@ -11,6 +11,7 @@
 #define INTERPFS_BACKEND_SANDBOX_GPU_H
 
 #include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@
 struct gpu {
 	char id[128];    /* "nvidia0", "nvidia.com-gpu=0" */
 	char model[128]; /* "NVIDIA A100-SXM4-80GB"; CDI: the device's own name */
+	char uuid[64];   /* as NVIDIA's driver tells it; "": from a CDI specification */
 	cJSON *edits;    /* CDI's containerEdits: env, deviceNodes, mounts. Owned */
 };
 
@@ -30,8 +32,10 @@ struct gpus {
 	size_t count;
 };
 
-/* All that this machine has. What cannot be read is left out and told in `log` (may be NULL). */
-void gpus_find(struct gpus *gpus, void (*log)(void *context, const char *text), void *context);
+/* Whether NVIDIA's driver tells of GPUs here. */
+bool gpus_driver(void);
+/* All that this machine has; specified: only what CDI specifications say. What cannot be read is left out and told in `log` (may be NULL). */
+void gpus_find(struct gpus *gpus, bool specified, void (*log)(void *context, const char *text), void *context);
 void gpus_free(struct gpus *gpus);
 
 /* Takes `count` free ones whose model has `wanted` as a word ("A100", "a100-sxm4-80gb", "any") for the

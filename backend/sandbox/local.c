@@ -400,7 +400,7 @@ static int add_gpus(struct plan *plan, struct sandbox *s, struct local *l, struc
 	l->gpus = NULL;
 	if (!wanted)
 		return 0;
-	gpus_find(&gpus, tell, s);
+	gpus_find(&gpus, false, tell, s);
 	l->gpus = cJSON_CreateArray();
 	result = l->gpus ? gpus_claim(&gpus, wanted, (int)sandbox_number(s, "gpu_count", 1), s->state, s->serial, err)
 			 : error_memory(err);
