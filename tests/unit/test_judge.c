@@ -247,6 +247,18 @@ START_TEST(line_by_line)
 }
 END_TEST
 
+/* A sentence that ends in the fields that there are. */
+static const char *with_all_fields(const char *begin)
+{
+	static char text[ERROR_TEXT_SIZE];
+	size_t n = (size_t)snprintf(text, sizeof text, "%s", begin);
+
+	for (const struct field *f = sandbox_fields; f->name; f++)
+		if (!f->later)
+			n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", f == sandbox_fields ? "" : ", ", f->name);
+	return text;
+}
+
 START_TEST(ends)
 {
 	refused("python_packages: [numpy,\n", "line 1: the list that begins here is not closed");
@@ -254,10 +266,7 @@ START_TEST(ends)
 	refused("timeout: 60\ngqu\n", "line 2: a field is written as 'name: value'");
 	refused("{\"timeout\": 6\n", "line 1: the mapping that begins here is not closed");
 	refused("- a\n- b\n", "line 1: a list is no field; a field is written as 'name: value'");
-	refused("a: b\n---\nc: d\n", "line 1: unknown field 'a'; known are backend, image, setup, gpu, gpu_count, cpu, memory, timeout, "
-		"idle_timeout, execution_mode, "
-		"python_version, python_packages, system_packages, notebook_packages, models, secrets, env, local_files, local_dirs, workspace, "
-		"ports, network, from_snapshot");
+	refused("a: b\n---\nc: d\n", with_all_fields("line 1: unknown field 'a'; known are "));
 	refused("timeout: 6\n---\ntimeout: 7\n", "line 2: one document (---) is enough");
 	refused("timeout: !!int 6\n", "line 1: tags (!) are not taken; quote the text if it is one");
 	refused("? [a]\n: b\n", "line 1: the name of a field is a word, not a list or a mapping");
