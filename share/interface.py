@@ -84,7 +84,7 @@ def list_configured_models():
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array",
          tuple: "array", set: "array", frozenset: "array", type(None): "null"}
-UNIONS = (typing.Union, getattr(types, "UnionType", typing.Union))
+UNIONS = (typing.Union,) + ((types.UnionType,) if hasattr(types, "UnionType") else ())
 LITERALS = tuple(getattr(m, "Literal") for m in [typing] if hasattr(m, "Literal"))
 ARRAYS = (list, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection,
           collections.abc.Set, collections.abc.MutableSequence)
@@ -142,7 +142,8 @@ def taken_apart(hint):
             hint = hint.__origin__
         else:
             break
-    return hint, getattr(hint, "__origin__", None), getattr(hint, "__args__", ()) or (), description
+    origin = typing.Union if isinstance(hint, UNIONS[1:]) else getattr(hint, "__origin__", None)  # int | None has none
+    return hint, origin, getattr(hint, "__args__", ()) or (), description
 
 
 def members_of(hint):
@@ -375,11 +376,11 @@ PARAGRAPH = re.compile(r"^\s*(args|arguments|parameters|params|returns?|raises|y
 
 def parameter_texts(doc, names):
     """{parameter: description} out of a docstring: Google's, numpy's and Sphinx's ways."""
-    found, inside, name = {}, False, None
+    found, inside, name, indent = {}, False, None, 0
     for line in (doc or "").splitlines():
         sphinx = re.match(r"\s*:param\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)", line)
         if sphinx:
-            name = sphinx.group(1)
+            name, indent = sphinx.group(1), len(line) - len(line.lstrip())
             found[name] = sphinx.group(2).strip()
             continue
         if PARAGRAPH.match(line):
@@ -390,11 +391,15 @@ def parameter_texts(doc, names):
             name = None
             continue
         one = re.match(r"\s*\*{0,2}(\w+)\s*(\([^)]*\))?\s*:\s*(.*)", line) if inside else None
+        depth = len(line) - len(line.lstrip())
         if one and one.group(1) in names:
+            indent = depth
             # numpy writes "name : type" and the text in the lines that follow
             numpy = re.match(r"\s*\w+ :", line)
             name = one.group(1)
             found[name] = "" if numpy else one.group(3).strip()
+        elif name and line.strip() and depth <= indent:
+            name = None
         elif name and line.strip() and not re.match(r"\s*-+\s*$", line):
             found[name] = (found[name] + " " + line.strip()).strip()
         elif not line.strip():
@@ -760,4 +765,5 @@ def main():
     server.run(listener)
 
 
-main()
+if __name__ == "__main__":
+    main()
