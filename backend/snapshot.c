@@ -213,8 +213,8 @@ static int take(struct runner *r, struct error *err)
 		result = error_memory(err);
 	}
 	if (!result)
-		result = file_replace(runner_folder(r), BACKEND, line, strlen(line), 0600, true, err) ||
-			 t.backend->snapshot(&t.sandbox, &t.snapshot, err) || write_from(&t, err) || write_info(&t, err) ? -1 : 0;
+		result = file_replace(runner_folder(r), BACKEND, line, strlen(line), 0600, false, err) || write_from(&t, err) ||
+			 t.backend->snapshot(&t.sandbox, &t.snapshot, err) || write_info(&t, err) ? -1 : 0;
 	close_taking(&t);
 	failpoint("snapshot-taken");
 	return result;
@@ -263,11 +263,11 @@ static int make(struct runner *r, struct error *err)
 {
 	struct error why;
 
-	if (runner_set_state(r, "making", err))
+	if (runner_show_state(r, "making", err))
 		return -1;
 	if (take(r, &why))
 		return why.code == ECANCELED ? 0 : fail(r, &why, err);
-	if (runner_sync(r, "from", err) || runner_set_state(r, "ready", err))
+	if (runner_sync(r, BACKEND, err) || runner_sync(r, "from", err) || runner_set_state(r, "ready", err))
 		return -1;
 	failpoint("snapshot-ready");
 	count(r);

@@ -69,17 +69,18 @@ static int copy_record(int from, int to, const char *name, struct error *err)
 
 	if (file_read(from, name, &text, err))
 		return err->code == ENOENT ? 0 : -1;
-	return text.length ? file_replace(to, name, text.data, text.length, 0600, true, err) : 0;
+	return text.length ? file_replace(to, name, text.data, text.length, 0600, false, err) : 0;
 }
 
-/* The snapshot stands on the part that is to come, and on what the sandbox stands on. */
+/* The snapshot stands on the part that is to come, and on what the sandbox stands on. It is on the disk with the
+ * part: one that never gets its name is removed. */
 static int name_part(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, struct parts *below, struct error *err)
 {
 	if (parts_read(below, s->state->path, box->folder, err))
 		return -1;
 	if ((!below->count || below->serials[0] != snapshot->serial) && parts_add(below, snapshot->serial, err))
 		return -1;
-	return parts_write(below, snapshot->folder, err) || copy_record(box->ctl, snapshot->folder, ROOT, err) ||
+	return parts_write(below, snapshot->folder, false, err) || copy_record(box->ctl, snapshot->folder, ROOT, err) ||
 	       copy_record(box->ctl, snapshot->folder, IMAGE, err) ? -1 : 0;
 }
 
@@ -96,7 +97,7 @@ static int move(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	if (box_make_uppers(box, true, err))
 		return -1;
 	up = file_open_folder(box->folder, "up", err);
-	if (up < 0 || local_keep_files(box, up, err) || parts_write(&below, box->folder, err))
+	if (up < 0 || local_keep_files(box, up, err) || parts_write(&below, box->folder, true, err))
 		return -1;
 	failpoint("snapshot-moving");
 	if (renameat(box->folder, "up", AT_FDCWD, part))
@@ -236,7 +237,7 @@ int local_begin_from(struct sandbox *s, struct box *box, uint64_t serial, struct
 	/* The last step: until then all of it is done again. */
 	return parts_furnish(&parts, box, true, err) || copy_record(folder, box->ctl, ROOT, err) ||
 	       copy_record(folder, box->ctl, IMAGE, err) ||
-	       keep_filled(s, box, err) || parts_write(&parts, box->folder, err) ? -1 : 0;
+	       keep_filled(s, box, err) || parts_write(&parts, box->folder, true, err) ? -1 : 0;
 }
 
 int local_leave_parts(const struct sandbox *s, bool *parts, struct error *err)

@@ -88,14 +88,14 @@ int parts_add(struct parts *parts, uint64_t serial, struct error *err)
 	return 0;
 }
 
-int parts_write(const struct parts *parts, int folder, struct error *err)
+int parts_write(const struct parts *parts, int folder, bool durable, struct error *err)
 {
 	cleanup_buffer struct buffer text = BUFFER(BELOW_MAX);
 
 	for (size_t i = 0; i < parts->count; i++)
 		if (buffer_format(&text, "%" PRIu64 "%s", parts->serials[i], i + 1 < parts->count ? " " : "\n"))
 			return error_memory(err);
-	return parts->count ? file_replace(folder, PARTS_BELOW, text.data, text.length, 0600, true, err) : 0;
+	return parts->count ? file_replace(folder, PARTS_BELOW, text.data, text.length, 0600, durable, err) : 0;
 }
 
 int parts_lock(const char *state, struct error *err)

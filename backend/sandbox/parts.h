@@ -8,7 +8,7 @@
  *      BOX/below, snapshots/SERIAL/below    "12 7": on what it stands, topmost first
  *
  * A part is nobody's: whatever stands on it keeps it, and when nothing does it is swept. A serial whose
- * folder is not there (yet) stands for nothing, so a file `below` is written first and the part
+ * folder is not there (yet) stands for nothing, so the box's file `below` is on the disk first and the part
  * comes by one rename(2). */
 #ifndef INTERPFS_BACKEND_SANDBOX_PARTS_H
 #define INTERPFS_BACKEND_SANDBOX_PARTS_H
@@ -36,8 +36,7 @@ struct parts {
 int parts_read(struct parts *parts, const char *state, int folder, struct error *err);
 /* The same with one more on top. E2BIG when there are too many. */
 int parts_add(struct parts *parts, uint64_t serial, struct error *err);
-/* Durable. */
-int parts_write(const struct parts *parts, int folder, struct error *err);
+int parts_write(const struct parts *parts, int folder, bool durable, struct error *err);
 void parts_free(struct parts *parts);
 #define cleanup_parts __attribute__((cleanup(parts_free)))
 
