@@ -209,16 +209,25 @@ static int find(struct telling *t, const char *runtime, const char *name, const 
 	return 0;
 }
 
-static void tell_ready(const struct telling *t, const char *path)
+static void tell_ready(const struct telling *t, const char *path, bool hidden)
 {
 	cleanup_buffer struct buffer text = BUFFER(VALUE_MAX);
-	cleanup_free char *folder = strdup(path);
+	cleanup_free char *folder = strdup(path), *printed = NULL;
 	struct error ignored;
+	cJSON *info;
 
 	if (folder && strrchr(folder, '/'))
 		*strrchr(folder, '/') = '\0';
-	if (folder && !read_info(folder, &text, &ignored) && text.length)
-		tell(t, "info.json", "%s", text.data);
+	if (folder && !read_info(folder, &text, &ignored) && text.length) {
+		info = cJSON_ParseWithLength(text.data, text.length);
+		cJSON_DeleteItemFromObjectCaseSensitive(info, "not_hidden");
+		if (hidden)
+			cJSON_DeleteItemFromObjectCaseSensitive(info, "name");
+		printed = info ? cJSON_Print(info) : NULL;
+		cJSON_Delete(info);
+	}
+	if (printed)
+		tell(t, "info.json", "%s\n", printed);
 	tell(t, "state", "ready\n");
 }
 
@@ -263,7 +272,7 @@ static int find_one(struct telling *t, const char *runtime, const cJSON *entry, 
 		tell(t, "state", "failed\n");
 		return error_wrap(err, "models");
 	}
-	tell_ready(t, m->path);
+	tell_ready(t, m->path, hidden);
 	return 0;
 }
 

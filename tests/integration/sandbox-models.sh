@@ -138,6 +138,8 @@ same "again" ready "$(cat "$M/models/someorg--slow/state")"
 make hidden <<<$'network: none\nexecution_mode: cli\nmodels:\n- {name: someorg/verysecret-lora, var_name: subject, hidden: true, is_peft: true, base_model: someorg/verysecret-9b}'
 ready hidden
 fails "its name in the tree" cat "$M/sandboxes/hidden/models/subject/name"
+! grep -ri verysecret "$M/sandboxes/hidden/models" || fail "its name in the tree"
+same "its revision" 40 "$(jq -j .revision "$M/sandboxes/hidden/models/subject/info.json" | wc -c)"
 inside hidden grep -rilE 'someorg|verysecret' /models /workspace /root /etc/hosts /run /tmp && fail "the name is in a file inside"
 inside hidden sh -c 'env; cat /proc/*/environ /proc/*/cmdline /proc/self/mountinfo /proc/mounts; find /models; hostname' 2>/dev/null |
 	grep -aiE 'someorg|verysecret' && fail "the name can be seen inside"
