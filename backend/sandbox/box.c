@@ -138,8 +138,6 @@ int box_make(struct box *box, struct error *err)
 	return root < 0 || furnish(root, inside, err) ? -1 : make_links(root, err);
 }
 
-#define TOP "top-"
-
 const char *const box_own_folders[] = { "var", "root", "home", "srv", "mnt", "workspace", NULL };
 
 static bool is_listed(const char *const *list, const char *name)

@@ -103,3 +103,21 @@ int box_stand_on(struct box *box, const char *base, struct error *err)
 			return -1;
 	return box_make_uppers(box, false, err);
 }
+
+int box_stand_on_tops(struct box *box, const char *up, struct error *err)
+{
+	cleanup_close int root = file_open_folder(box->folder, "root", err);
+	int fd = root < 0 ? -1 : file_open_folder(AT_FDCWD, up, err);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir) {
+		if (fd >= 0)
+			(void)close(fd);
+		return fd < 0 ? -1 : error_errno(err, "%s", up);
+	}
+	while ((entry = readdir(dir)))
+		if (!strncmp(entry->d_name, TOP, sizeof TOP - 1) && put_folder(box, root, entry->d_name + sizeof TOP - 1, err))
+			return -1;
+	return 0;
+}

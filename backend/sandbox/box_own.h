@@ -31,4 +31,7 @@ uint64_t box_start_time(pid_t pid);
 /* A runtime's name: the last part of its program's path. Borrowed. */
 const char *box_runtime_name(const char *program);
 
+/* BOX/up/top-NAME: the upper folder of a /NAME that is neither the host's nor in box_own_folders. */
+#define TOP "top-"
+
 #endif

@@ -136,7 +136,7 @@ static int fill(struct build *b, const cJSON *packages, const cJSON *setup, stru
 /* ---- what the box left ---- */
 
 /* Moves it into one folder that is published whole. What each box has of its own is not part of it. */
-static int gather(const struct build *b, const char *into, struct error *err)
+static int gather(struct build *b, const char *into, struct error *err)
 {
 	static const char *const parts[] = { "up", "root" };
 	static const char *const own[] = { "up/etc/hosts", "up/etc/hostname", "up/etc/resolv.conf", "root/tmp", "root/run" };
@@ -147,6 +147,9 @@ static int gather(const struct build *b, const char *into, struct error *err)
 	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
 		if (file_remove_tree(box, own[i], err))
 			return -1;
+	/* Above a system of the config's own all folders lie in up/, also those that setup has made in /. */
+	if (b->plan.base && box_make_uppers(&b->box, true, err))
+		return -1;
 	if (file_make_folder(AT_FDCWD, into, 0700, err))
 		return -1;
 	to = file_open_folder(AT_FDCWD, into, err);
@@ -161,7 +164,10 @@ static int make_apt_root(struct build *b, struct error *err)
 {
 	static const char text[] = "APT::Sandbox::User \"root\";\n";
 
-	return geteuid() ? box_put(&b->box, "/etc/apt/apt.conf.d/99interpfs", text, strlen(text), 0644, err) : 0;
+	if (!geteuid())
+		return 0;
+	return box_folder(&b->box, "/etc/apt/apt.conf.d", err) ||
+	       box_put(&b->box, "/etc/apt/apt.conf.d/99interpfs", text, strlen(text), 0644, err) ? -1 : 0;
 }
 
 static int make(struct sandbox *s, const char *runtime, const cJSON *packages, const cJSON *setup, const struct image *image,

@@ -336,7 +336,7 @@ static int add_records(struct plan *plan, struct error *err)
 /* The system below: the host's, or the config's own. */
 static int add_folders(struct plan *plan, const struct state *state, struct box *box, struct error *err)
 {
-	cleanup_free char *empty = NULL;
+	cleanup_free char *empty = NULL, *up = NULL;
 
 	if (!plan->base) {
 		for (int i = 0; i < MASKS; i++)
@@ -349,6 +349,12 @@ static int add_folders(struct plan *plan, const struct state *state, struct box 
 		return error_memory(err);
 	}
 	if (file_make_folder(AT_FDCWD, empty, 0755, err) || box_stand_on(box, plan->base, err))
+		return -1;
+	if (plan->image && asprintf(&up, "%s/up", plan->image) < 0) {
+		up = NULL;
+		return error_memory(err);
+	}
+	if (up && box_stand_on_tops(box, up, err))
 		return -1;
 	for (int i = 0; i < MASKS; i++)
 		if (add_base_folder(plan, masks_folders[i], empty, err))
