@@ -90,3 +90,21 @@ describes '{"functions": [F], "doc": ""}'
 echo wait >"$bad/ctl" || fail "the next text: $(cat "$bad/error")"
 same "the next text" 1 "$(call f)"
 same "the runner lives" "$runner" "$(runner_pids)"
+
+# One that holds the interpreter for ever answers nothing any more: it is ended, and what waited runs on the next.
+cat >"$bad/interface.py" <<'END'
+import ctypes
+
+@expose
+def holds():
+    ctypes.PyDLL(None).pause()
+
+@expose
+def fine():
+    return "fine"
+END
+echo wait >"$bad/ctl" && echo 'timeout 1' >"$bad/ctl" || fail "$(cat "$bad/error")"
+call holds | jq -e '.error.type == "TimeoutError"' >/dev/null || fail "one that holds the interpreter"
+echo 'timeout 0' >"$bad/ctl" || fail timeout
+same "what comes after it" '"fine"' "$(call fine)"
+grep -q 'did not answer any more and was killed' "$bad/log" || fail "log: $(cat "$bad/log")"
