@@ -2,7 +2,7 @@
  * `ready` or `failed WHY` on its standard output; what functions print comes by its standard error
  * and goes into the interface's log.
  *
- * One that dies is started again, unless it does so for the third time within a minute. */
+ * One that dies is started again, unless it does so for the fourth time within a minute. */
 #include "backend/sandbox/interfaces_own.h"
 
 #include <errno.h>

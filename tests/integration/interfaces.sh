@@ -45,7 +45,7 @@ same "removed" "" "$(ls "$lab/interfaces")"
 # As experiments write them: what takes long is loaded at the top, modules lie beside it.
 mkdir "$lab/interfaces/petri" || fail mkdir
 cp tests/interfaces/petri.py "$petri/interface.py" || fail "cp interface.py"
-eventually 30 grep -q failed "$petri/state"
+eventually 60 grep -q failed "$petri/state"
 same "without its module" "ModuleNotFoundError: No module named 'helpers' (interface.py, line 7)" "$(cat "$petri/error")"
 fails "wait on a failure" sh -c "echo wait >'$petri/ctl'"
 cp tests/interfaces/helpers.py "$petri/" || fail "cp helpers.py"
@@ -92,8 +92,8 @@ grep -qx "name: petri" "$petri/skill/SKILL.md" || fail SKILL.md
 echo "timeout 1" >"$petri/ctl" || fail "timeout"
 says never '' '.error.type == "TimeoutError"'
 says never '' '.error.type == "TimeoutError"'
-says send_message '{"message": "still there"}' '.turns == 3'
 echo "timeout 0" >"$petri/ctl" || fail "timeout"
+says send_message '{"message": "still there"}' '.turns == 3'
 says dies '' '.error.type == "ConnectionError"'
 echo wait >"$petri/ctl" || fail "after a death: $(cat "$petri/error")"
 says send_message '{"message": "anew"}' '.turns == 1'
@@ -142,7 +142,7 @@ same "three calls at once" 3 "$(cat "$T"/met.* | grep -c '"met"')"
 
 # A call that is under way ends on the old text, what comes later runs on the new.
 call hold '{"path": "/tmp/held"}' >"$T/held" & held=$!
-eventually 30 test -e "$lab/fs/tmp/held"
+eventually 60 test -e "$lab/fs/tmp/held"
 printf '@expose\ndef version():\n    return 2\n' >"$petri/interface.py" || fail "another text"
 echo wait >"$petri/ctl" || fail "$(cat "$petri/error")"
 same "the new text" 2 "$(call version)"
@@ -163,7 +163,7 @@ END
 echo wait >"$petri/ctl" || fail "$(cat "$petri/error")"
 call count >/dev/null
 kill -9 "$(runner_pids | head -n 1)"
-eventually 30 sh -c "echo wait >'$petri/ctl'"
+eventually 60 sh -c "echo wait >'$petri/ctl'"
 same "its state after the runner's death" 2 "$(call count)"
 
 # Another name: what is told of it has that, too.
