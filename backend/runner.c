@@ -323,16 +323,21 @@ static int run_story(struct runner *r, struct error *err)
 		return 0;
 	for (;;) {
 		uint64_t asked = r->want.generation;
+		bool told;
 
 		if (story(r, err) < 0)
 			return -1;
+		told = r->want.what == WANT_REMOVED;
 		runner_drain(r, DRAIN_MS);
 		if (r->removed)
 			return 0;
 		if (read_again(r, err) < 0)
 			return -1;
-		if (r->want.what == WANT_REMOVED)
+		if (r->want.what == WANT_REMOVED && told)
 			return runner_remove_folder(r, err);
+		/* Wanted since it returned: it has to let go of what is outside of the folder. */
+		if (r->want.what == WANT_REMOVED)
+			continue;
 		r->poked = false;
 		if (r->want.generation == r->status.generation || !status_resting(r->kind, r->status.state))
 			return 0;

@@ -134,7 +134,8 @@ static int stop_all(pid_t first, struct error *err)
 	return result;
 }
 
-/* One that was stopped before goes on, too: who stopped it cannot be told. */
+/* One that was stopped before goes on, too: who stopped it cannot be told. And one that does not stand yet, but
+ * would once the kernel lets go of it. */
 static void continue_all(pid_t first)
 {
 	struct processes list = { .all = NULL };
@@ -143,7 +144,7 @@ static void continue_all(pid_t first)
 	if (!list_processes(&list, &ignored)) {
 		mark(&list, first);
 		for (size_t i = 0; i < list.count; i++)
-			if (list.all[i].inside && list.all[i].state == 'T')
+			if (list.all[i].inside)
 				(void)kill(list.all[i].pid, SIGCONT);
 	}
 	free(list.all);
@@ -171,14 +172,16 @@ static int hold(const char *id, pid_t first, struct error *err)
 	return -1;
 }
 
-/* Its parent's descriptors would outlive the parent in it. */
-static void guard(int released, const char *id, pid_t first)
+/* Its parent's descriptors would outlive the parent in it: only the lock shall, so that nobody holds the sandbox
+ * before this one has let it go. */
+static void guard(int released, int lock, const char *id, pid_t first)
 {
+	int kept = fcntl(lock, F_DUPFD, 5), end = fcntl(released, F_DUPFD, 5);
 	char byte;
 
-	if (released != 3)
-		(void)dup2(released, 3);
-	(void)close_range(4, ~0u, 0);
+	(void)dup2(end, 3);
+	(void)dup2(kept, 4);
+	(void)close_range(5, ~0u, 0);
 	(void)setsid();
 	while (read(3, &byte, 1) < 0 && errno == EINTR)
 		;
@@ -186,7 +189,7 @@ static void guard(int released, const char *id, pid_t first)
 	_exit(0);
 }
 
-int freeze_begin(struct freeze *freeze, const char *id, pid_t first, struct error *err)
+int freeze_begin(struct freeze *freeze, const char *id, pid_t first, int lock, struct error *err)
 {
 	int ends[2];
 
@@ -196,7 +199,7 @@ int freeze_begin(struct freeze *freeze, const char *id, pid_t first, struct erro
 	freeze->guard = fork();
 	if (!freeze->guard) {
 		(void)close(ends[1]);
-		guard(ends[0], id, first);
+		guard(ends[0], lock, id, first);
 	}
 	(void)close(ends[0]);
 	freeze->hold = ends[1];

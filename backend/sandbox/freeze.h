@@ -15,8 +15,9 @@ struct freeze {
 	pid_t first;
 };
 
-/* id: the box's; first: its first process as this machine sees it. When it returns 0, nothing inside runs. */
-int freeze_begin(struct freeze *freeze, const char *id, pid_t first, struct error *err);
+/* id: the box's; first: its first process as this machine sees it; lock: a descriptor that the guard keeps until
+ * it has let go. When it returns 0, nothing inside runs. */
+int freeze_begin(struct freeze *freeze, const char *id, pid_t first, int lock, struct error *err);
 void freeze_end(struct freeze *freeze);
 
 /* Lets go of what a holder has left of whom nothing lives, its guard included. */

@@ -47,6 +47,7 @@ struct copying {
 	struct sandbox_snapshot *snapshot;
 	struct top *tops;
 	bool still;      /* it stands still: what is to be heard is heard later */
+	int alone;       /* the lock */
 	int into;        /* the copy */
 	size_t changed;  /* in this pass */
 };
@@ -205,7 +206,7 @@ static int try_last(struct copying *c, struct error *err)
 	first = rest == LOCAL_RUNS ? box_recorded(c->box) : 0;
 	if (!first)
 		return 0;
-	if (freeze_begin(&freeze, c->box->id, first, err))
+	if (freeze_begin(&freeze, c->box->id, first, c->alone, err))
 		return -1;
 	/* What was held is what runs: its number belongs to it until it is waited for. */
 	result = box_recorded(c->box) == first ? last_pass(c, since, err) ? -1 : 1 : 0;
@@ -283,9 +284,10 @@ int local_forget_copy(const struct sandbox *s, const struct sandbox_snapshot *sn
 	return making ? file_remove_tree(AT_FDCWD, making, err) : error_memory(err);
 }
 
-int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct error *err)
+int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+	       struct error *err)
 {
-	struct copying c = { .sandbox = s, .box = box, .snapshot = snapshot, .into = -1 };
+	struct copying c = { .sandbox = s, .box = box, .snapshot = snapshot, .alone = alone, .into = -1 };
 	cleanup_free char *making = making_path(s, snapshot);
 	int result;
 

@@ -15,8 +15,10 @@ int local_hold_rest(struct sandbox *s, int *lock, enum local_rest *rest, struct 
 /* The files of / that are no folders, into a part. */
 int local_keep_files(const struct box *box, int into, struct error *err);
 
-/* Copies until the copy is the sandbox as it was at one moment; then it is the part. Works for one that rests, too. */
-int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct error *err);
+/* Copies until the copy is the sandbox as it was at one moment; then it is the part. Works for one that rests,
+ * too. alone: the lock of whoever takes a snapshot of it. */
+int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+	       struct error *err);
 
 /* What a copy that was given up has left. */
 int local_forget_copy(const struct sandbox *s, const struct sandbox_snapshot *snapshot, struct error *err);

@@ -107,18 +107,20 @@ static int move(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	return file_remove_tree(box->folder, "work", err) || file_sync_folder(AT_FDCWD, box->path, err) ? -1 : 0;
 }
 
-static int copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct error *err)
+static int copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+		struct error *err)
 {
 	cleanup_parts struct parts below = { .count = 0 };
 	int locked = parts_lock(s->state->path, err), result = locked < 0 || name_part(s, box, snapshot, &below, err) ? -1 : 0;
 
 	if (locked >= 0)
 		(void)close(locked);
-	return result || local_copy(s, box, snapshot, part, err) ? -1 : 0;
+	return result || local_copy(s, box, snapshot, part, alone, err) ? -1 : 0;
 }
 
 /* Renames are done at once, a copy goes on for as long as it takes. */
-static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct error *err)
+static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+		struct error *err)
 {
 	cleanup_parts struct parts below = { .count = 0 };
 	cleanup_close int lock = -1;
@@ -139,7 +141,7 @@ static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	}
 	if (lock >= 0)
 		(void)close(steal_fd(&lock));
-	return copy(s, box, snapshot, part, err);
+	return copy(s, box, snapshot, part, alone, err);
 }
 
 int local_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err)
@@ -155,7 +157,7 @@ int local_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct 
 		return -1;
 	result = be_alone(s, &box, snapshot, &alone, err);
 	if (!result && access(part, F_OK))
-		result = take(s, &box, snapshot, part, err);
+		result = take(s, &box, snapshot, part, alone, err);
 	box_free(&box);
 	return result;
 }

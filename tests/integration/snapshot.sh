@@ -108,6 +108,12 @@ for b in lab four; do
 	same "$b" "changed new new no no" "$(inside $b 'echo $(cat /root/t/file /data/new /new-top) $(test -e /data/empty || echo no) $(test -e /usr/local/t/pipe || echo no)')"
 done
 
+# One that is removed while its size is still counted.
+inside four 'mkdir /root/many; for i in $(seq 60); do mkdir /root/many/$i; (cd /root/many/$i; touch $(seq 100)); done' || fail "many files"
+had=$(parts)
+for i in 1 2 3 4; do ctl four 'snapshot quick' && rmdir "$M/snapshots/quick" || fail "quick: $(error four)"; done
+eventually 60 sh -c "[ \$(find '$S/parts' -mindepth 1 -maxdepth 1 -type d | wc -l) = $had ]"
+
 # Refusals say why.
 refused() { # ERRNO-TEXT SENTENCE NAME COMMAND
 	local said
