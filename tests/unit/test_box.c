@@ -51,6 +51,21 @@ static void plant(const char *name)
 	good(symlink(victim, path));
 }
 
+/* Above a link that was put in a folder's place an overlay would write where it leads on this machine. */
+START_TEST(a_link_is_no_upper_folder)
+{
+	char target[128];
+
+	(void)snprintf(target, sizeof target, "%s/victim", place);
+	good(rmdir(in("box/root/srv")));
+	good(symlink(target, in("box/root/srv")));
+	good(box_make(&box, &err));
+	good(box_make_uppers(&box, true, &err));
+	ck_assert(!box_has_upper(&box, "srv") && access(in("box/up/srv"), F_OK) < 0);
+	ck_assert(box_has_upper(&box, "root") && box_has_upper(&box, "tmp") && !access(in("box/root/tmp"), F_OK));
+}
+END_TEST
+
 START_TEST(made_once)
 {
 	struct stat st;
@@ -123,6 +138,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, made_once);
+	tcase_add_test(t, a_link_is_no_upper_folder);
 	tcase_add_test(t, links_lead_nowhere_on_the_host);
 	tcase_add_test(t, links_lead_where_they_do_inside);
 	tcase_add_test(t, what_lies_where_a_file_is_written);
