@@ -4,7 +4,7 @@
 # goes on, and when there is room it is taken. That of a stopped one needs none.
 . "$(dirname "$0")/../functions.sh"
 mkdir "$S" && mount -t tmpfs -o size=200m,mode=0700 tmpfs "$S" || fail "tmpfs"
-on_exit 'fusermount3 -u "$M"; for i in $(seq 500); do umount "$S" 2>/dev/null && break; sleep 0.1; done'
+on_exit 'end_objects; fusermount3 -u "$M"; for i in $(seq 500); do umount "$S" 2>/dev/null && break; sleep 0.1; done'
 mount_it
 inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 ctl() { echo "$2" 2>/dev/null >"$M/sandboxes/$1/ctl"; }
@@ -27,3 +27,6 @@ ctl lab start && ctl lab wait && inside lab 'rm /root/big' || fail "start: $(cat
 ctl lab 'snapshot running' || fail "one with room: $(cat "$M/sandboxes/lab/error")"
 mkdir "$M/sandboxes/copy" && echo 'from_snapshot: running' >"$M/sandboxes/copy/config" && ctl copy wait || fail "copy: $(cat "$M/sandboxes/copy/error")"
 same "what it has" "200 no" "$(inside copy 'echo $(ls /root/many | wc -l) $(test -e /root/big || echo no)')"
+rmdir "$M/sandboxes/lab" "$M/sandboxes/copy" || fail "rmdir: $(cat "$M/error")"
+for s in running stopped; do eventually 60 rmdir "$M/snapshots/$s"; done
+eventually 60 sh -c "[ \"\$(ls '$S/sandboxes')\" = names ] && [ \"\$(ls '$S/snapshots')\" = names ] && [ -z \"\$(find '$S/parts' -mindepth 1 -maxdepth 1 -type d)\" ]"
