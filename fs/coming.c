@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "fs/backends.h"
+#include "fs/show.h"
 
 struct held {
 	fuse_req_t request;
@@ -66,11 +67,17 @@ static bool awaits_text(const struct node *node)
 	       (node->index || node->row->listing == LIST_NUMBERS || node->row->assemble || node->row->own);
 }
 
+/* What shows the config in force, while another is written down. */
+static bool awaits_config(const struct node *node)
+{
+	return node->object && node->object->deciding && node->row->render == show_info;
+}
+
 bool coming_holds(const struct node *node, fuse_req_t request, fuse_ino_t inode, const char *name,
 		  const struct fuse_file_info *fi,
 		  void (*again)(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi))
 {
-	bool waits = (node->row->sampled && backends_come(node)) || awaits_text(node);
+	bool waits = (node->row->sampled && backends_come(node)) || awaits_text(node) || awaits_config(node);
 	struct held *held;
 
 	for (int kind = 0; kind < OBJECT_KINDS; kind++)

@@ -16,6 +16,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "fs/coming.h"
 #include "fs/files.h"
 #include "fs/mount.h"
 #include "fs/supervise.h"
@@ -261,6 +262,8 @@ static void step_finish(void *data, int result, const struct error *error)
 		supervise_poke(mount_supervisor(), object->kind, object->serial);
 	if (s->finish)
 		s->finish(s->data, result, error);
+	if (!--object->deciding)
+		coming_arrived();
 	step_free(s);
 }
 
@@ -284,6 +287,7 @@ static int submit(struct object *object, char *spec, char *message, char *kept, 
 		step_free(s);
 		return -1;
 	}
+	object->deciding++;
 	supervise_expect(mount_supervisor(), object->kind, object->serial);
 	if (what != WANT_NOTHING) {
 		object->want.generation++;

@@ -20,6 +20,7 @@ struct object {
 	enum object_kind kind;
 	bool removed;           /* rmdir was accepted: it has no name any more and goes away */
 	uint32_t pins;          /* descriptors, parked requests and storage jobs that point here */
+	uint32_t deciding;      /* of its configs, on their way to the disk: info.json waits for them */
 	uint32_t texts;         /* of inboxes, on their way to its runner: a wait waits for them too */
 	uint64_t serial;
 	char *name;             /* owned; the last name when removed */

@@ -9,6 +9,7 @@ mkdir "$M/sandboxes/a" "$M/sandboxes/idle"
 echo 'timeout: 600' >"$M/sandboxes/a/config"
 echo wait >"$M/sandboxes/a/ctl" || fail wait
 count() { cat "$S"/sandboxes/[0-9]*/want "$S"/sandboxes/[0-9]*/status | sort; runner_pids; ls "$S"/*/; }
+cat "$M"/backends/*/info.json >/dev/null || fail backends # a probe of a runtime leaves a folder
 before=$(count)
 
 cd / || exit 2

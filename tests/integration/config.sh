@@ -159,6 +159,12 @@ same "six numbers" 6 "$(cat "$T"/n? | sort -u | wc -l)"
 same "the newest" "$(cat "$T"/n? | sort -n | tail -n1)" "$(readlink "$M/sessions/latest")"
 n=$(cat "$T/n1")
 same "a session's state" draft "$(cat "$M/sessions/$n/state")"
+# A config that was taken is in force, however busy the disk is: twelve are on their way to it.
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+	bash -c "exec 3<>$M/sessions/new; printf 'limits: {turns: $i}\n' >&3; read -r n <&3; jq .config.limits.turns $M/sessions/\$n/info.json >$T/f$i; rmdir $M/sessions/\$n" &
+done
+wait
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do same "config $i in force" "$i" "$(cat "$T/f$i")"; done
 same "its config in force" 1 "$(jq .config.limits.turns "$M/sessions/$n/info.json")"
 same "its kind" session "$(jq -r .kind "$M/sessions/$n/info.json")"
 echo 'Be brief.' >"$M/sessions/$n/prompt" || fail "prompt"
@@ -168,9 +174,9 @@ same "links" ../../workspaces/default "$(readlink "$M/sessions/$n/workspace")"
 # everything has its place in README and status, and walkers start nothing
 grep -q '^session '"$n"' draft ' "$M/status" || fail "status: $(cat "$M/status")"
 grep -q 'sandboxes/NAME/ctl' "$M/README" || fail "README"
-before=$(cat "$S"/*/[0-9]*/want | sha256sum)
+before=$(cat "$S"/*/names/*/want | sha256sum) # of what has a name: what was removed goes on its own
 grep -rq nothing-like-it "$M"; find "$M" -ls >/dev/null; tar -C "$M" -cf /dev/null . 2>/dev/null; cp -r "$M/sandboxes" "$T/walked" || fail "cp -r of the tree"
-same "walking starts nothing" "$before" "$(cat "$S"/*/[0-9]*/want | sha256sum)"
+same "walking starts nothing" "$before" "$(cat "$S"/*/names/*/want | sha256sum)"
 same "sizes are true" "" "$(cd "$M" && find . -type f -readable -size -100k | while read -r f; do a=$(stat -c %s "$f"); b=$(wc -c <"$f"); [ "$a" = "$b" ] || echo "$f $a $b"; done)"
 fails "fs of what does not run" ls "$L/fs/"
 

@@ -71,7 +71,7 @@ done
 # A field that only another backend serves is refused by name.
 mkdir "$M/sandboxes/local"
 echo 'image: python:3.12' >"$M/sandboxes/local/config" 2>/dev/null
-said local "line 1: image: the backend local does not have it; docker does"
+said local "line 1: image: on the backend local it is the path of a folder, a .tar or an OCI layout; names such as python:3.12 need backend: docker"
 rmdir "$M/sandboxes/local"
 
 # Ended, stopped or removed by somebody else: told, and its files are there as long as its container is.
