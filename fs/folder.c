@@ -480,7 +480,7 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 		}
 		if (over && over != named)
 			named_unlink(over);
-		fuse_reply_err(request, named_rename(named, to) < 0 ? ENOMEM : 0);
+		fuse_reply_err(request, named_rename(named, to, false) < 0 ? ENOMEM : 0);
 		return;
 	}
 	if (tree_find(&directory, name, &from) < 0 || document_hidden(&from))

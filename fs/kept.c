@@ -181,11 +181,10 @@ static void keep(fuse_req_t request, const struct node *directory, struct named 
 
 	if (over && over != named)
 		named_unlink(over);
-	if (named_rename(named, to) < 0) {
+	if (named_rename(named, to, true) < 0) {
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	named->listed = true;
 	submit(request, 0, directory, to, NULL, &named->text);
 	buffer_free(&named->text);
 }
@@ -209,11 +208,10 @@ static void let_go(fuse_req_t request, const struct node *directory, const char 
 	}
 	if (over)
 		named_unlink(over);
-	if (named_rename(named, to) < 0) {
+	if (named_rename(named, to, false) < 0) {
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	named->listed = false;
 	submit(request, 0, directory, name, NULL, NULL);
 }
 
@@ -236,7 +234,7 @@ bool kept_rename(fuse_req_t request, const struct node *directory, const char *n
 		over = named_find(directory, to);
 		if (over)
 			named_unlink(over);
-		if (named && named_rename(named, to) < 0)
+		if (named && named_rename(named, to, true) < 0)
 			fuse_reply_err(request, ENOMEM);
 		else
 			submit(request, 0, directory, name, to, NULL);

@@ -193,13 +193,14 @@ static void settle(struct named *named)
 	free(named);
 }
 
-int named_rename(struct named *named, const char *name)
+int named_rename(struct named *named, const char *name, bool listed)
 {
 	char *copy = strdup(name);
 
 	if (!copy)
 		return -1;
 	name_out(named);
+	named->listed = listed;
 	name_in(named, copy);
 	return 0;
 }

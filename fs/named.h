@@ -22,7 +22,7 @@ struct named {
 	uint64_t inode;
 	struct node directory;  /* its object is pinned; for an alias: the document itself */
 	char *name;             /* NULL: it has none any more */
-	bool listed;            /* a file of the backing folder, else scratch */
+	bool listed;            /* a file of the backing folder, else scratch; named_rename changes it */
 	bool alias;
 	uint64_t lookups;       /* the kernel's */
 	uint32_t opens;
@@ -37,7 +37,8 @@ struct named *named_by_inode(uint64_t inode);
 struct named *named_find(const struct node *directory, const char *name);
 /* A new one; NULL with errno: ENOSPC when the folder has too many. */
 struct named *named_make(const struct node *directory, const char *name, bool listed);
-int named_rename(struct named *named, const char *name); /* in its folder */
+/* In its folder; to a name under which it is a file of the backing folder, or a scratch file. */
+int named_rename(struct named *named, const char *name, bool listed);
 void named_unlink(struct named *named);                  /* may free it */
 void named_become(struct named *named, const struct node *document);
 void named_looked_up(struct named *named);

@@ -50,6 +50,12 @@ same "without its module" "ModuleNotFoundError: No module named 'helpers' (inter
 fails "wait on a failure" sh -c "echo wait >'$petri/ctl'"
 cp tests/interfaces/helpers.py "$petri/" || fail "cp helpers.py"
 cmp "$petri/helpers.py" tests/interfaces/helpers.py || fail "helpers.py is not what was copied"
+# As editors save: the old one becomes a backup, the new one gets its name, the backup goes.
+mv "$petri/helpers.py" "$petri/helpers.py~" || fail "a backup"
+cp "$petri/helpers.py~" "$petri/.helpers.py.new" && mv "$petri/.helpers.py.new" "$petri/helpers.py" || fail "saved by renaming"
+rm "$petri/helpers.py~" || fail "the backup"
+same "what is left" helpers.py "$(ls -A "$petri" | grep helpers)"
+cmp "$petri/helpers.py" tests/interfaces/helpers.py || fail "helpers.py after it was saved by renaming"
 echo wait >"$petri/ctl" || fail "wait: $(cat "$petri/error")"
 same "its functions" "big dies fails never no_json not_finite score send_message slow start steer transcript" "$(ls "$petri/functions" | xargs)"
 

@@ -28,7 +28,7 @@ START_TEST(names_are_private_to_their_folder)
 	ck_assert_ptr_eq(named_find(&cell_7, "x"), c);
 	ck_assert_ptr_null(named_find(&folder_a, "y"));
 	ck_assert_ptr_eq(named_by_inode(a->inode), a);
-	ck_assert_int_eq(named_rename(a, "y"), 0);
+	ck_assert_int_eq(named_rename(a, "y", false), 0);
 	ck_assert_ptr_null(named_find(&folder_a, "x"));
 	ck_assert_ptr_eq(named_find(&folder_a, "y"), a);
 	named_unlink(a);
@@ -102,6 +102,29 @@ START_TEST(scratch_files_are_listed_and_few)
 }
 END_TEST
 
+/* An editor's backup of a kept file, and a text that is saved by renaming. */
+START_TEST(a_file_becomes_a_scratch_file_and_the_reverse)
+{
+	struct named *kept = make(&folder_a, "kept.py", true), *text = make(&folder_a, "text~", false);
+	char seen[64] = "";
+
+	named_looked_up(kept);
+	ck_assert_int_eq(named_rename(kept, "kept.py~", false), 0);
+	ck_assert_int_eq(named_rename(text, "kept.py", true), 0);
+	ck_assert(!kept->listed && text->listed);
+	ck_assert_ptr_eq(named_find(&folder_a, "kept.py"), text);
+	ck_assert_int_eq(named_each(&folder_a, note, seen), 0);
+	ck_assert_str_eq(seen, "kept.py~");
+	named_forget(kept->inode, 1);
+	ck_assert_ptr_eq(named_find(&folder_a, "kept.py~"), kept);
+	named_unlink(text);
+	named_unlink(kept);
+	seen[0] = '\0';
+	ck_assert_int_eq(named_each(&folder_a, note, seen), 0);
+	ck_assert_str_eq(seen, "");
+}
+END_TEST
+
 /* Seconds of this process to look for each of n pictures that the kernel knows. */
 static double find_all(int n)
 {
@@ -146,6 +169,7 @@ int main(void)
 	tcase_add_test(cases, an_inode_is_never_used_again);
 	tcase_add_test(cases, an_alias_has_no_name);
 	tcase_add_test(cases, scratch_files_are_listed_and_few);
+	tcase_add_test(cases, a_file_becomes_a_scratch_file_and_the_reverse);
 	tcase_add_test(cases, a_name_costs_the_same_among_many);
 	suite_add_tcase(suite, cases);
 	runner = srunner_create(suite);
