@@ -7,7 +7,10 @@
 
 #include "base/clock.h"
 #include "fs/backends.h"
+#include "fs/loop.h"
 #include "fs/show.h"
+
+#define PATIENCE_MS 1000 /* with a runner that takes no text */
 
 struct held {
 	fuse_req_t request;
@@ -21,6 +24,7 @@ struct held {
 static struct {
 	unsigned count[OBJECT_KINDS];
 	struct held *held, **last; /* of all kinds, in the order in which they came */
+	struct loop_timer patience; /* ends for the first of those that wait for texts */
 } coming;
 
 void coming_begin(enum object_kind kind)
@@ -49,6 +53,24 @@ void coming_end(enum object_kind kind)
 		coming_arrived();
 }
 
+static void look_again(struct loop_timer *timer)
+{
+	(void)timer;
+	coming_arrived();
+}
+
+void coming_text(struct object *object)
+{
+	if (!object->texts++)
+		object->texts_until = clock_ms() + PATIENCE_MS;
+}
+
+void coming_text_taken(struct object *object)
+{
+	object->texts--;
+	object->texts_until = clock_ms() + PATIENCE_MS; /* its runner is not stuck */
+}
+
 /* What shows objects: their folder, and the root's status. */
 static bool shows(const struct node *node, enum object_kind kind)
 {
@@ -58,7 +80,7 @@ static bool shows(const struct node *node, enum object_kind kind)
 }
 
 /* What a text may change that is on its way to its object's runner: what is numbered, what is put together of
- * that, and what the object says of itself. Not for long: a runner may be stuck. */
+ * that, and what the object says of itself. */
 static bool awaits_text(const struct node *node)
 {
 	const struct object *object = node->object;
@@ -77,7 +99,7 @@ bool coming_holds(const struct node *node, fuse_req_t request, fuse_ino_t inode,
 		  const struct fuse_file_info *fi,
 		  void (*again)(fuse_req_t request, fuse_ino_t inode, const char *name, struct fuse_file_info *fi))
 {
-	bool waits = (node->row->sampled && backends_come(node)) || awaits_text(node) || awaits_config(node);
+	bool text = awaits_text(node), waits = text || awaits_config(node) || (node->row->sampled && backends_come(node));
 	struct held *held;
 
 	for (int kind = 0; kind < OBJECT_KINDS; kind++)
@@ -99,5 +121,9 @@ bool coming_holds(const struct node *node, fuse_req_t request, fuse_ino_t inode,
 		coming.last = &coming.held;
 	*coming.last = held;
 	coming.last = &held->next;
+	if (text && (!coming.patience.armed || coming.patience.at > node->object->texts_until)) {
+		coming.patience.fire = look_again;
+		loop_set_timer(&coming.patience, node->object->texts_until - clock_ms());
+	}
 	return true;
 }

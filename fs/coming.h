@@ -17,6 +17,11 @@ void coming_end(enum object_kind kind);
 /* What was held back for something else looks again. */
 void coming_arrived(void);
 
+/* Brackets a text on its way to an object's runner; call coming_arrived after it. Who looks at what it may
+ * change waits for it, as long as the runner takes one a second: it may be stuck, however many more are sent. */
+void coming_text(struct object *object);
+void coming_text_taken(struct object *object);
+
 /* Whether the request has to wait: `again` is called with the same arguments when it need not any
  * more. Also true when it was answered for want of memory. name and fi may be NULL. */
 bool coming_holds(const struct node *directory, fuse_req_t request, fuse_ino_t inode, const char *name,

@@ -13,13 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/content.h"
 #include "base/file.h"
 #include "base/talk.h"
 #include "fs/coming.h"
 #include "fs/config.h"
-#include "fs/loop.h"
 #include "fs/mount.h"
 #include "fs/supervise.h"
 #include "fs/writing.h"
@@ -37,24 +35,6 @@ static int inbox_open(struct handle *h, struct error *err)
 	return h->node.row->file ? file_kinds[FILE_VALUE]->open(h, err) : 0;
 }
 
-#define PATIENCE_MS 1000 /* for a runner that takes no text */
-
-static void patience_ended(struct loop_timer *timer)
-{
-	(void)timer;
-	coming_arrived();
-}
-
-/* Who looks at what the text changes waits until its call has ended. */
-static void expect(struct object *object)
-{
-	static struct loop_timer patience = { .fire = patience_ended };
-
-	object->texts++;
-	object->texts_until = clock_ms() + PATIENCE_MS;
-	loop_set_timer(&patience, PATIENCE_MS + 1);
-}
-
 static void call_ended(void *context, int code, int exit, const char *text, int passed)
 {
 	struct object *object = context;
@@ -67,7 +47,7 @@ static void call_ended(void *context, int code, int exit, const char *text, int 
 		(void)error_set(&err, code, "%s", text && *text ? text : strerror(code));
 		refuse(object, &err);
 	}
-	object->texts--;
+	coming_text_taken(object);
 	files_object_changed(object);
 	coming_arrived();
 	object_unpin(object);
@@ -87,7 +67,7 @@ static int call(const struct node *node, const char *text, size_t n)
 		(void)snprintf(name, sizeof name, "%s", node->row->call);
 	object_pin(object);
 	if (supervise_call(mount_supervisor(), object->kind, object->serial, name, text, n, &callbacks, object)) {
-		expect(object);
+		coming_text(object);
 		return 0;
 	}
 	object_unpin(object);

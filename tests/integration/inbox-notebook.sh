@@ -40,12 +40,17 @@ same "it is refused while it runs" "cell 42 runs; interrupt it first" "$(sed 's/
 echo wait >"$N/ctl" || fail "$(cat "$N/error")"
 same "a wait waits for the end" late "$(cat "$N/cells/42/output")"
 
-# A runner that takes nothing is not waited for long.
+# A runner that takes nothing is not waited for long, however often it is sent more.
 pid=$(live_pid "$S"/notebooks/*/run/pid)
 kill -STOP "$pid"
 on_exit "kill -CONT $pid 2>/dev/null"
 echo stuck >"$N/markdown" || fail "close"
 same "not yet" 42 "$(timeout 60 ls "$N/cells" | wc -l)"
+( for _ in $(seq 200); do echo more >"$N/markdown"; sleep 0.3; done ) & writer=$!
+on_exit "kill $writer 2>/dev/null"
+same "not yet, with more on the way" 42 "$(timeout 60 ls "$N/cells" | wc -l)"
+kill -0 $writer 2>/dev/null || fail "it was waited for as long as more was sent"
+kill $writer
 ( echo interrupt >"$N/ctl" ) & caller=$!
 kill -CONT "$pid"
 wait $caller || fail "a command after it"
