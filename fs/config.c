@@ -243,6 +243,8 @@ static void step_finish(void *data, int result, const struct error *error)
 	struct step *s = data;
 	struct object *object = s->object;
 
+	if (s->spec)
+		object->workspace = 0;
 	if (result) {
 		refuse(object, error);
 		if (s->spec) { /* what is in force is on the disk */

@@ -33,6 +33,7 @@ struct object {
 	bool call_refused;      /* its refusal is of a call: the next one that ends well takes it back */
 	char *unstored;         /* a refusal that the disk did not take; NULL without one */
 	char *sha;              /* of the text in force, 64 digits; NULL while it was not asked for */
+	uint64_t workspace;     /* whose number its spec.json names (workspaces.c); 0 while it was not asked for */
 	int folder;             /* -1 while not open: use object_folder_fd() */
 	struct timespec made;   /* when mkdir made it; 0: not asked for yet */
 	struct timespec wanted; /* when a run of it was last decided */

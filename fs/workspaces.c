@@ -123,9 +123,31 @@ static int reload(const struct node *node, const char *arguments, struct error *
 struct users {
 	struct object *workspace;
 	struct buffer *out;
+	bool dated;             /* whether newest is wanted, which costs a stat each */
 	struct timespec newest; /* when a config of theirs came into force */
 	int failed;
 };
+
+#define NO_WORKSPACE UINT64_MAX
+
+/* The workspace of something that may use one; NULL without. Its config is read once: of sessions there are
+ * thousands, and each stat of `used-by` asks for them all. */
+static struct object *workspace_of(struct object *user)
+{
+	struct object *workspace;
+
+	if (!user->workspace) {
+		cJSON *spec = object_spec(user);
+		const cJSON *references = cJSON_GetObjectItemCaseSensitive(spec, "references");
+		const cJSON *serial = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(references, "workspace"), "serial");
+
+		if (spec)
+			user->workspace = cJSON_IsNumber(serial) && serial->valuedouble >= 1 ? (uint64_t)serial->valuedouble : NO_WORKSPACE;
+		cJSON_Delete(spec);
+	}
+	workspace = user->workspace && user->workspace != NO_WORKSPACE ? objects_by_serial(user->workspace) : NULL;
+	return workspace && !workspace->removed ? workspace : NULL;
+}
 
 static struct timespec later(struct timespec a, struct timespec b)
 {
@@ -135,16 +157,14 @@ static struct timespec later(struct timespec a, struct timespec b)
 static int put_user(void *context, struct object *object)
 {
 	struct users *users = context;
-	cJSON *spec = object_spec(object);
 	struct stat st;
 
-	if (show_reference(spec, "workspace") == users->workspace) {
-		if (buffer_format(users->out, "%s/%s\n", object_folder[object->kind], object->name) < 0)
-			users->failed = -1;
-		if (fstatat(object_folder_fd(object), "spec.json", &st, AT_SYMLINK_NOFOLLOW) == 0)
-			users->newest = later(users->newest, st.st_mtim);
-	}
-	cJSON_Delete(spec);
+	if (workspace_of(object) != users->workspace)
+		return users->failed;
+	if (buffer_format(users->out, "%s/%s\n", object_folder[object->kind], object->name) < 0)
+		users->failed = -1;
+	if (users->dated && fstatat(object_folder_fd(object), "spec.json", &st, AT_SYMLINK_NOFOLLOW) == 0)
+		users->newest = later(users->newest, st.st_mtim);
 	return users->failed;
 }
 
@@ -204,10 +224,14 @@ static struct said *said_of(const struct object *workspace)
 static void measure_users(const struct node *node, struct stat *st)
 {
 	cleanup_buffer struct buffer text = BUFFER(64u << 20);
-	struct users users = { .workspace = node->object, .out = &text, .newest = object_made(node->object) };
-	struct said *said = find_users(&users) ? NULL : said_of(node->object);
-	const char *now = text.data ? text.data : "";
+	struct said *said = said_of(node->object);
+	struct users users = { .workspace = node->object, .out = &text, .dated = !said || !said->text,
+			       .newest = object_made(node->object) };
+	const char *now;
 
+	if (find_users(&users))
+		said = NULL;
+	now = text.data ? text.data : "";
 	st->st_size = (off_t)text.length;
 	st->st_mtim = users.newest;
 	if (!said)
@@ -218,16 +242,6 @@ static void measure_users(const struct node *node, struct stat *st)
 		said->text = strdup(now);
 	}
 	st->st_mtim = said->since;
-}
-
-/* The workspace of something that uses one; NULL without. */
-static struct object *workspace_of(struct object *user)
-{
-	cJSON *spec = object_spec(user);
-	struct object *workspace = spec ? show_reference(spec, "workspace") : NULL;
-
-	cJSON_Delete(spec);
-	return workspace;
 }
 
 void workspace_user_rests(struct object *sandbox)

@@ -74,5 +74,14 @@ kept "mkdir" "$W/used-by" "$used"
 a=$(now); echo 'timeout: 60' >"$M/sandboxes/second/config" && echo wait >"$M/sandboxes/second/ctl" || fail "second"; b=$(now)
 grep -q sandboxes/second "$W/used-by" || fail "used-by: $(cat "$W/used-by")"
 between "another user" "$W/used-by" "$a" "$b"
+# Who uses it is read once, not at each look: there are as many as there were sessions.
+for i in $(seq 20); do mkdir "$M/sandboxes/u$i" && echo 'timeout: 60' >"$M/sandboxes/u$i/config" || fail "u$i"; done
+for i in $(seq 20); do echo wait >"$M/sandboxes/u$i/ctl" && echo stop >"$M/sandboxes/u$i/ctl" || fail "u$i"; done
+reads() { awk '/^syscr/ { print $2 }' "/proc/$(cut -d' ' -f1 "$S/lock")/io"; }
+time_of "$W/used-by" >/dev/null
+before=$(reads)
+for i in $(seq 10); do time_of "$W/used-by" >/dev/null; done
+[ $(($(reads) - before)) -lt 150 ] || fail "ten looks at used-by took $(($(reads) - before)) reads"
+for i in $(seq 20); do rmdir "$M/sandboxes/u$i" || fail "rmdir u$i"; done
 a=$(now); rmdir "$M/sandboxes/second"; b=$(now)
 between "one user less" "$W/used-by" "$a" "$b"
