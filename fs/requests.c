@@ -127,7 +127,12 @@ struct parked *park(fuse_req_t request, struct handle *h, size_t size, void (*wh
 	p->link = last;
 	*last = p;
 	p->timer = (struct loop_timer){ .fire = look_again, .data = p };
-	fuse_req_interrupt_func(request, interrupted, p); /* calls at once when it is */
+	/* libfuse would call at once for one that is interrupted already, under the request's lock, and free
+	 * the lock with the request if that is answered. The kernel tells no more of such a one. */
+	if (fuse_req_interrupted(request))
+		interrupted(request, p);
+	else
+		fuse_req_interrupt_func(request, interrupted, p);
 	if (gone)
 		return NULL;
 	p->gone = NULL;
