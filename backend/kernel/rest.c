@@ -1,7 +1,11 @@
 /* HTTP/1.0 (RFC 1945) as a client that sends one request a connection. A server sends such a client no
  * pieces and nothing in between (RFC 9110 15.2, RFC 9112 6.1), so an answer is a head and the bytes up
  * to the length that it names, or up to the connection's end. What answers may be anything that runs in
- * the sandbox. */
+ * the sandbox.
+ *
+ * libwebsockets, which carries the kernel's messages (socket.c), has an HTTP client as well. It would take
+ * a context of its own beside that connection's, and callbacks for the head, the body and each piece of
+ * the answer around this same buffer, its bounds and the deadline: no fewer lines, and more memory. */
 #include "backend/kernel/rest.h"
 
 #include <errno.h>
