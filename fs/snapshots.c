@@ -37,6 +37,8 @@ struct taking {
 
 static struct taking *takings;
 
+static void due_taken(void *data, int result, const struct error *error);
+
 static void end(struct taking *t, int result, const struct error *error)
 {
 	struct taking **at = &takings;
@@ -45,6 +47,9 @@ static void end(struct taking *t, int result, const struct error *error)
 		at = &(*at)->next;
 	*at = t->next;
 	t->finish(t->data, result, error);
+	/* One that became due meanwhile, and would else be of what a later run leaves. */
+	if (t->finish != due_taken && !strcmp(t->sandbox->status.state, "stopped"))
+		snapshot_due(t->sandbox);
 	object_unpin(t->sandbox);
 	free(t->name);
 	free(t->spec);
