@@ -250,6 +250,8 @@ static int render_input(const struct served *s, struct buffer *input, size_t *pr
 
 	if (!config)
 		return -1;
+	/* It may be another text than the one that was looked at: a place for the process was waited for. */
+	interface_hash(config, it->sha);
 	(void)snprintf(folder, sizeof folder, INTERFACE_INSIDE "/%u-%u", it->number, s->generation);
 	if (path && cJSON_AddStringToObject(config, "socket", s->socket) && cJSON_AddStringToObject(config, "folder", folder) &&
 	    !add_models(config, runner_fields(it->all->runner)))

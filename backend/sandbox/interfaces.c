@@ -132,6 +132,15 @@ cJSON *interface_read(const struct interface *it, struct error *err)
 	return NULL;
 }
 
+void interface_hash(const cJSON *source, char sha[SHA256_HEX_SIZE])
+{
+	cleanup_free char *text = source ? cJSON_PrintUnformatted(source) : NULL;
+
+	sha[0] = '\0';
+	if (text)
+		sha256_hex(text, strlen(text), sha, SHA256_HEX_SIZE);
+}
+
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
 	return (hash ^ value) * UINT64_C(0x100000001b3);
@@ -180,18 +189,15 @@ static void look(struct interface *it)
 {
 	uint64_t now = stamp(it);
 	cJSON *source;
-	char sha[SHA256_HEX_SIZE] = "", *text;
+	char sha[SHA256_HEX_SIZE];
 	struct error err;
 
 	if (now == it->stamp || !it->all->guest)
 		return;
 	it->stamp = now;
 	source = is_draft(it) ? NULL : interface_read(it, &err);
-	text = source ? cJSON_PrintUnformatted(source) : NULL;
+	interface_hash(source, sha);
 	cJSON_Delete(source);
-	if (text)
-		sha256_hex(text, strlen(text), sha, sizeof sha);
-	free(text);
 	/* The same text does nothing, unless it failed. */
 	if (*sha && !strcmp(sha, it->sha) && it->state != INTERFACE_FAILED)
 		return;

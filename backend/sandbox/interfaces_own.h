@@ -88,6 +88,7 @@ void interface_log(const struct interface *it, const char *format, ...) __attrib
 void interface_set_state(struct interface *it, enum interface_state state, const char *why);
 /* What is served from now on is what lies there: {"files":{…}} for the process; NULL with err. */
 cJSON *interface_read(const struct interface *it, struct error *err);
+void interface_hash(const cJSON *source, char sha[SHA256_HEX_SIZE]); /* by which it is known; "" without memory */
 
 /* interface_server.c */
 void interface_serve(struct interface *it);        /* loads what `sha` stands for, or nothing */
