@@ -102,14 +102,23 @@ int plan_device(struct plan *plan, const char *source, const char *destination, 
 	return 0;
 }
 
-/* path/name, kept; NULL when it is not there. */
+/* Whether it is a folder itself. Whoever was root in the box that it comes from may have put a link there,
+ * which an overlay would follow into the host's files. */
+static bool is_folder(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* The folder path/name, kept; NULL when there is none. */
 static int find_below(struct plan *plan, const char *path, const char *name, const char **found, struct error *err)
 {
 	char *below = kept_format(plan, "%s/%s", path, name);
 
 	if (!below)
 		return error_memory(err);
-	*found = access(below, F_OK) ? NULL : below;
+	*found = is_folder(below) ? below : NULL;
 	return 0;
 }
 
@@ -155,27 +164,18 @@ static int find_in_image(const struct plan *plan, const char *part, const char *
 		*path = NULL;
 		return error_memory(err);
 	}
-	if (access(*path, F_OK)) {
+	if (!is_folder(*path)) {
 		free(*path);
 		*path = NULL;
 	}
 	return 0;
 }
 
-/* A folder of the / below that is the config's own, kept; NULL without. A link there would lead into the
- * host's files. */
+/* A folder of the / below that is the config's own, kept; NULL without. */
 static int find_in_base(struct plan *plan, const char *name, const char **path, struct error *err)
 {
-	struct stat st;
-
 	*path = NULL;
-	if (!plan->base)
-		return 0;
-	if (find_below(plan, plan->base, name, path, err))
-		return -1;
-	if (*path && (lstat(*path, &st) || !S_ISDIR(st.st_mode)))
-		*path = NULL;
-	return 0;
+	return plan->base ? find_below(plan, plan->base, name, path, err) : 0;
 }
 
 /* /usr, /etc or /opt of a system of the config's own. */

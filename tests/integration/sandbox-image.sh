@@ -40,6 +40,11 @@ same "what was there, and the image" "mine mine a" "$(inside three 'echo $(cat /
 echo stop >"$M/sandboxes/three/ctl" && made three 'network: none\n' || fail "three: $(cat "$M/sandboxes/three/error")"
 same "without the image" "mine mine" "$(inside three 'echo $(cat /workspace/mine /var/lib/mine /workspace/a 2>/dev/null)')"
 
+# A link that setup puts in a folder's place leads nowhere on this machine.
+mkdir "$T/outside" && echo secret >"$T/outside/secret"
+made linked "network: none\nsetup: [\"rmdir /srv && ln -s $T/outside /srv\"]\n" || fail "linked: $(cat "$M/sandboxes/linked/error")"
+same "below a link of setup's" "" "$(inside linked 'ls -A /srv/')"
+
 # Refusals and failures.
 made none 'network: none\nsystem_packages: [interpfs-no-such-package]\n' 2>/dev/null && fail "a package that is none"
 same "apt's sentence" "system_packages: E: Unable to locate package interpfs-no-such-package" "$(cat "$M/sandboxes/none/error")"
@@ -51,4 +56,4 @@ for wrong in '--help' 'a b' '$(x)'; do
 	grep -q 'is no package of apt' "$M/sandboxes/wrong/error" || fail "$wrong: $(cat "$M/sandboxes/wrong/error")"
 done
 same "what a failed build leaves" "" "$(ls -d "$S"/layers/.build-* 2>/dev/null)"
-same "images of failures" 1 "$(ls -d "$S"/images/[0-9a-f]* | wc -l)"
+same "images of failures" 2 "$(ls -d "$S"/images/[0-9a-f]* | wc -l)"
