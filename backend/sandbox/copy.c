@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/inside.h"
 
 #define PIECE (16u << 20)  /* between two signs of life */
 #define PIECES 256         /* entries between two */
@@ -36,6 +37,7 @@ struct record {
 	off_t size;
 	mode_t mode;
 	unsigned seen;            /* the pass in which it was last there */
+	unsigned listed;          /* the pass of next_link */
 	bool unsure;              /* may have been written since without a later time */
 	char path[];
 };
@@ -312,6 +314,17 @@ static int make_link(int from, int to, const char *name, struct error *err)
 	return symlinkat(target, to, name) ? error_errno(err, "%s", name) : 0;
 }
 
+/* One more name of a file that was copied in this pass. Who writes in the tree can have one name listed twice,
+ * first as a folder and then as a link: none is followed. */
+static int make_name(struct copy *c, const char *path, int to, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+	cleanup_free char *above = slash ? strndup(path, (size_t)(slash - path)) : strdup("/");
+	cleanup_close int folder = above ? inside_open(c->top, above, O_PATH | O_DIRECTORY, 0, INSIDE_NO_LINKS) : -1;
+
+	return folder < 0 ? -1 : linkat(folder, slash ? slash + 1 : path, to, name, 0);
+}
+
 /* Anew, in place of what is there. 1: it is gone meanwhile. */
 static int make(struct copy *c, int from, int to, const char *name, struct record *r, struct stat *st, struct error *err)
 {
@@ -320,11 +333,9 @@ static int make(struct copy *c, int from, int to, const char *name, struct recor
 
 	if (file_remove_tree(to, name, err))
 		return -1;
-	if (other && other != r) {
-		if (linkat(c->top, other->path, to, name, 0))
-			return error_errno(err, "%s", name);
+	/* Where that cannot be, it becomes a file of its own. */
+	if (other && other != r && !make_name(c, other->path, to, name))
 		return 0;
-	}
 	if (S_ISREG(st->st_mode))
 		result = make_file(c, from, to, name, st, err);
 	else if (S_ISLNK(st->st_mode))
@@ -395,7 +406,8 @@ static int copy_entry(struct copy *c, const char *path, int from, int to, const 
 		note(c, r, &st);
 		c->changed++;
 	}
-	if (st.st_nlink > 1 && S_ISREG(st.st_mode) && !find_link(c, st.st_ino)) {
+	if (st.st_nlink > 1 && S_ISREG(st.st_mode) && r->listed != c->pass && !find_link(c, st.st_ino)) {
+		r->listed = c->pass;
 		r->next_link = *link_slot(c, st.st_ino);
 		*link_slot(c, st.st_ino) = r;
 	}
@@ -489,6 +501,8 @@ int copy_pass(struct copy *c, int above, const char *as, int into, const char *n
 	cleanup_close int from = openat(above, as, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), to = -1;
 	struct stat st;
 
+	if (from < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+		return 1;
 	if (from < 0 || fstat(from, &st))
 		return error_errno(err, "%s", as);
 	if (!c->pass && file_make_folder(into, name, 0700, err))

@@ -20,7 +20,7 @@ int copy_open(struct copy **copy, copy_living *living, void *context, struct err
 void copy_close(struct copy *copy);
 
 /* One pass over the folder `as` in `above`: the folder `name` in `into`, which is made by the first, becomes
- * the same. *changed is raised by how many of its files were another. */
+ * the same. *changed is raised by how many of its files were another. 1: it is no folder (any more). */
 int copy_pass(struct copy *copy, int above, const char *as, int into, const char *name, size_t *changed,
 	      struct error *err);
 

@@ -120,13 +120,15 @@ static struct top *find_top(struct copying *c, const char *name, struct error *e
 static int copy_top(struct copying *c, int above, const char *as, const char *name, struct error *err)
 {
 	struct top *t = find_top(c, name, err);
+	int result;
 
 	if (!t)
 		return -1;
-	t->seen = true;
 	if (c->still)
 		copy_stands_still(t->copy);
-	return copy_pass(t->copy, above, as, c->into, name, &c->changed, err);
+	result = copy_pass(t->copy, above, as, c->into, name, &c->changed, err);
+	t->seen = !result; /* else it was removed since it was listed */
+	return result < 0 ? -1 : 0;
 }
 
 /* What lies in BOX/up, or in BOX/root where it has no upper there. */
