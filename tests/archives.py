@@ -4,6 +4,7 @@ layout   an OCI layout (a folder) of two layers, gzip and plain, above the tar: 
          empties /data/full and brings /data/second; its variables are in its configuration
 saved    the same as `docker save` wrote it before it wrote layouts (a tar)
 lay-tar  the layout as one tar
+spread   a layout of two layers of which the first is small, and the second unpacks to 70 MB
 KIND of a bad one (a tar): dots, absolute, hardlink, through, device, bomb, cut, checksum, sparse, empty"""
 import gzip
 import hashlib
@@ -55,7 +56,17 @@ def put(layout, path=None, text=None):
     return {"digest": "sha256:" + digest, "size": len(data)}
 
 
-def layout(tar, out):
+def spread(tar, folder):
+    first, second = folder + "/first", folder + "/second"
+    write(first, [entry("data/first", b"of the first\n")], "w:gz")
+    with tarfile.open(tar) as source, tarfile.open(second, "w:gz", compresslevel=1) as archive:
+        for member in source:
+            archive.addfile(member, source.extractfile(member) if member.isreg() else None)
+        archive.addfile(*entry("data/zeros", bytes(70 << 20)))
+    return first, second
+
+
+def layout(tar, out, layers=layers):
     os.makedirs(out + "/blobs/sha256")
     with tempfile.TemporaryDirectory() as folder:
         first, second = layers(tar, folder)
@@ -114,6 +125,8 @@ def bad(kind, target, out):
 kind, source, out = sys.argv[1:4]
 if kind == "layout":
     layout(source, out)
+elif kind == "spread":
+    layout(source, out, spread)
 elif kind == "saved":
     saved(source, out)
 elif kind == "lay-tar":

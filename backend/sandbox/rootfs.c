@@ -360,7 +360,7 @@ static int unpack_file(struct unpacking *u, const char *name, bool whiteouts, in
 	cleanup_close int pidfd = -1, output = -1;
 	struct error ignored;
 	struct stat st;
-	uint64_t most;
+	uint64_t most, kept;
 	int status, result;
 	pid_t pid;
 
@@ -370,14 +370,15 @@ static int unpack_file(struct unpacking *u, const char *name, bool whiteouts, in
 		return error_set(err, ENOENT, "image: it is packed with %s, which is not on this machine: install it", packed);
 	if (fstat(fd, &st))
 		return error_errno(err, "image");
-	/* What unpacks to thousands of times its size is made to fill a disk. */
+	/* What unpacks to thousands of times its size is made to fill a disk. A small layer is no bound of the next. */
 	most = (uint64_t)st.st_size * BLOW_UP + BLOW_UP_FREE;
-	if (u->room > most)
-		u->room = most;
+	kept = u->room > most ? u->room - most : 0;
 	pid = run("exec \"$0\" -dc <&3 2>/dev/null", program, NULL, fd, -1, &output, &pidfd, err);
 	if (pid < 0)
 		return -1;
+	u->room -= kept;
 	result = unpack_into(u, name, whiteouts, output, err);
+	u->room += kept;
 	(void)close(steal_fd(&output));
 	if (spawn_wait(pid, pidfd, result ? 0 : WAIT_MS, &status, &ignored) && !result)
 		result = error_set(err, EIO, "image: %s did not end", packed);

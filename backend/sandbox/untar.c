@@ -18,6 +18,7 @@
 #define BLOCK 512u
 #define PIECE (128u * BLOCK)
 #define TEXT_MAX (1u << 20)      /* of a pax header */
+#define DISK_BLOCK 4096u         /* what the smallest file or folder takes of a disk, about */
 #define PROGRESS_EVERY (8u << 20)
 #define OPAQUE ".wh..wh..opq"
 
@@ -234,6 +235,22 @@ static int read_pax(const struct buffer *text, struct entry *e, struct error *er
 	return 0;
 }
 
+/* ---- what it costs ---- */
+
+/* One more file, folder or link, of so many bytes. */
+static int charge(struct reader *r, uint64_t size, struct error *err)
+{
+	uint64_t cost = (size / DISK_BLOCK + 1) * DISK_BLOCK;
+
+	if (!r->u->entries)
+		return error_set(err, EFBIG, "the archive has more entries than there is room for");
+	if (cost > r->u->room)
+		return error_set(err, EFBIG, "the archive unpacks to more than there is room for");
+	r->u->entries--;
+	r->u->room -= cost;
+	return 0;
+}
+
 /* ---- where it goes ---- */
 
 /* The path without what is empty or `.`; refused with `..`. "" for the folder itself. */
@@ -262,6 +279,7 @@ static int clean(char path[PATH_MAX], struct error *err)
 	return 0;
 }
 
+/* Those that the archive does not name: a few bytes of it could stand for thousands. */
 static int make_folders(struct reader *r, const char *path, struct error *err)
 {
 	for (const char *slash = strchr(path, '/');; slash = strchr(slash + 1, '/')) {
@@ -274,8 +292,14 @@ static int make_folders(struct reader *r, const char *path, struct error *err)
 		if (last)
 			*last = '\0';
 		above = inside_open(r->u->root, last ? part : "/", O_PATH | O_DIRECTORY, 0, INSIDE_LINKS);
-		if (above < 0 || (mkdirat(above, last ? last + 1 : part, 0755) && errno != EEXIST))
+		if (above < 0)
 			return error_errno(err, "%s", path);
+		if (!mkdirat(above, last ? last + 1 : part, 0755)) {
+			if (charge(r, 0, err))
+				return -1;
+		} else if (errno != EEXIST) {
+			return error_errno(err, "%s", path);
+		}
 		if (!slash)
 			return 0;
 	}
@@ -294,8 +318,11 @@ static int open_parent(struct reader *r, const char *path, const char **name, st
 	if (r->parent_fd >= 0)
 		(void)close(r->parent_fd);
 	r->parent_fd = inside_open(r->u->root, *parent ? parent : "/", O_PATH | O_DIRECTORY, 0, INSIDE_LINKS);
-	if (r->parent_fd < 0 && errno == ENOENT && !make_folders(r, parent, err))
+	if (r->parent_fd < 0 && errno == ENOENT) {
+		if (make_folders(r, parent, err))
+			return -1;
 		r->parent_fd = inside_open(r->u->root, parent, O_PATH | O_DIRECTORY, 0, INSIDE_LINKS);
+	}
 	if (r->parent_fd < 0)
 		return error_errno(err, "%s", parent);
 	memcpy(r->parent, parent, sizeof parent);
@@ -345,9 +372,6 @@ static int make_file(struct reader *r, int parent, const char *name, const struc
 {
 	cleanup_close int fd = -1;
 
-	if (e->size > r->u->room)
-		return error_set(err, EFBIG, "the archive unpacks to more than there is room for");
-	r->u->room -= e->size;
 	if (clear(parent, name, false, err) < 0)
 		return -1;
 	fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -504,10 +528,7 @@ static int read_entries(struct reader *r, struct entry *e, struct error *err)
 			return -1;
 		if (more)
 			continue;
-		if (!r->u->entries)
-			return error_set(err, EFBIG, "the archive has more entries than there is room for");
-		r->u->entries--;
-		if (tell(r, BLOCK * 8, err) || make_entry(r, e, err))
+		if (tell(r, BLOCK * 8, err) || charge(r, strchr("07", e->type) ? e->size : 0, err) || make_entry(r, e, err))
 			return -1;
 		e->long_name = e->long_link = e->long_size = false;
 	}

@@ -14,8 +14,8 @@ struct untar {
 	int root;              /* the folder */
 	bool owners;           /* ids are kept; else everything is the caller's, and the caller's to read */
 	bool whiteouts;
-	uint64_t room;         /* bytes that may still be unpacked: EFBIG past it; counted down */
-	uint64_t entries;      /* so many more of them */
+	uint64_t room;         /* bytes of the disk that may still be taken: EFBIG past it; counted down */
+	uint64_t entries;      /* so many more of them, folders that are not named included */
 	unsigned left_out;     /* counts what is no file, folder or link */
 	/* Called now and then; -1 ends it. May be NULL. */
 	int (*progress)(void *context, struct error *err);

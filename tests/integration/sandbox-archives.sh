@@ -31,6 +31,10 @@ for i in layout saved.tar lay.tar; do
 	same "$i: what was emptied" c "$(inside "of-${i%.tar}" ls /data/full)"
 	inside "of-${i%.tar}" sh -c 'case $PATH in */tools:*) ;; *) exit 1; esac' || fail "$i: PATH"
 done
+archive spread "$tar" "$T/spread"
+made spread "{image: $T/spread, network: none}" || fail "a small layer below a large one: $(error spread)"
+same "a small layer below a large one" $((70 << 20)) "$(inside spread stat -c %s /data/zeros)"
+rmdir "$M/sandboxes/spread"
 # Whose bytes are not what the manifest says.
 cp -r "$T/layout" "$T/damaged"
 big=$(ls -S "$T/damaged/blobs/sha256" | head -n 1)
