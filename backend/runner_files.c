@@ -277,13 +277,14 @@ static struct open_log *open_log(struct runner *r, const char *path, struct erro
 int runner_append(struct runner *r, const char *path, const void *data, size_t n, struct error *err)
 {
 	cleanup_buffer struct buffer clean = BUFFER(SIZE_MAX / 2);
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
 	struct open_log *log;
 	struct stat st;
 	ssize_t done;
 
 	if (may_write(r, path, err) < 0)
 		return -1;
-	if (r->secrets && (!strcmp(path, "log") || runner_ends_with(path, ".log"))) {
+	if (r->secrets && (!strcmp(name, "log") || runner_ends_with(name, ".log"))) {
 		if (buffer_append(&clean, data, n) < 0)
 			return error_memory(err);
 		runner_scrub(r, &clean);

@@ -357,13 +357,17 @@ static bool answers(const struct interface *it, struct call *call)
 void interface_set_state(struct interface *it, enum interface_state state, const char *why)
 {
 	struct runner *r = it->all->runner;
-	char path[INTERFACE_PATH], line[ERROR_TEXT_SIZE + 2];
+	cleanup_buffer struct buffer failure = BUFFER(2 * ERROR_TEXT_SIZE);
+	char path[INTERFACE_PATH], line[32];
 	struct error ignored;
 
 	it->state = state;
-	(void)snprintf(it->failure, sizeof it->failure, "%s", why);
-	(void)snprintf(line, sizeof line, "%s%s", why, *why ? "\n" : "");
-	(void)runner_set_text(r, interface_path(it, "failure", path), line, &ignored);
+	if (!buffer_text(&failure, why))
+		runner_scrub(r, &failure); /* the process's own words */
+	(void)snprintf(it->failure, sizeof it->failure, "%s", failure.data ? failure.data : "");
+	if (*it->failure)
+		(void)buffer_text(&failure, "\n");
+	(void)runner_set_text(r, interface_path(it, "failure", path), failure.data ? failure.data : "", &ignored);
 	(void)snprintf(line, sizeof line, "%s\n", state_words[state]);
 	(void)runner_set_text(r, interface_path(it, "state", path), line, &ignored);
 	if (state == INTERFACE_FAILED || state == INTERFACE_DRAFT) {

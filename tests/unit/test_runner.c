@@ -65,6 +65,10 @@ static int story_call(struct runner *r, struct runner_event *e, struct error *er
 		    runner_sync(r, "events.jsonl", error) < 0)
 			return -1;
 		conversation_end(c, 0, 0, NULL);
+	} else if (!strcmp(e->text, "tell")) {
+		if (runner_append(r, "interfaces/1/log", e->request, e->length, error) < 0)
+			return -1;
+		conversation_end(c, 0, 0, NULL);
 	} else if (!strcmp(e->text, "forgive")) {
 		errno = ENOENT; /* as whatever came before may have left it */
 		if (runner_set_failure(r, "", error) < 0)
@@ -398,7 +402,8 @@ START_TEST(secrets_by_watch)
 {
 	struct talk watch;
 	struct talk_message m;
-	static const char secrets[] = "{\"secrets\":{\"KEY\":\"value\",\"OTHER\":\"\"}}";
+	static const char secrets[] = "{\"secrets\":{\"KEY\":\"value\",\"OTHER\":\"\",\"A_TOKEN\":\"hush-0123456789\"}}";
+	static const char told[] = "it is hush-0123456789.\n";
 
 	bad(talk_call(folder, "secret", "2000", 5, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
 	ck_assert_ptr_nonnull(strstr(err.text, "KEY"));
@@ -409,6 +414,9 @@ START_TEST(secrets_by_watch)
 	bad(talk_call(folder, "secret", "600000", 7, 20000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
 	good(talk_send(&watch, TALK_WATCH, secrets, sizeof secrets - 1, &err));
 	good(talk_call(folder, "secret", "2000", 5, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	/* No log has one, wherever it lies. */
+	good(talk_call(folder, "tell", told, sizeof told - 1, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	text_is("interfaces/1/log", "it is A_TOKEN.\n");
 	talk_close(&watch);
 }
 END_TEST
