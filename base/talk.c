@@ -196,7 +196,7 @@ static int read_message(struct talk_message *message, const struct frame *frame,
 	}
 }
 
-int talk_take(struct talk *talk, struct talk_message *message, struct error *err)
+static int take(struct talk *talk, bool more, struct talk_message *message, struct error *err)
 {
 	if (talk->fd < 0)
 		return error_set(err, ECONNRESET, "the conversation is over");
@@ -218,10 +218,20 @@ int talk_take(struct talk *talk, struct talk_message *message, struct error *err
 		talk->taken = 0;
 		if (!talk->in.length)
 			buffer_free(&talk->in);
-		got = receive(talk, err);
+		got = more ? receive(talk, err) : 0;
 		if (got <= 0)
 			return got;
 	}
+}
+
+int talk_take(struct talk *talk, struct talk_message *message, struct error *err)
+{
+	return take(talk, true, message, err);
+}
+
+int talk_take_kept(struct talk *talk, struct talk_message *message, struct error *err)
+{
+	return take(talk, false, message, err);
 }
 
 int talk_wait(struct talk *talk, int timeout_ms, struct talk_message *message, struct error *err)

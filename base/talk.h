@@ -73,8 +73,10 @@ int talk_ask(struct talk *talk, const char *name, const void *request, size_t n,
 int talk_flush(struct talk *talk, struct error *err); /* 1: all sent, 0: more later, -1 */
 
 /* Takes the next message that has come. 1: *message is filled in; 0: none yet; -1: the peer is
- * gone (ECONNRESET) or sent nonsense (EPROTO). */
+ * gone (ECONNRESET) or sent nonsense (EPROTO). A peer that sends faster than its messages are taken keeps
+ * whoever takes all of them for ever: talk_take_kept() takes what was received already, and receives nothing. */
 int talk_take(struct talk *talk, struct talk_message *message, struct error *err);
+int talk_take_kept(struct talk *talk, struct talk_message *message, struct error *err);
 
 /* For clients that may block: waits at most timeout_ms (-1: for ever; ETIMEDOUT). 1 or -1. */
 int talk_wait(struct talk *talk, int timeout_ms, struct talk_message *message, struct error *err);

@@ -24,6 +24,7 @@
 #define DESCRIBED_MAX (4u << 20)
 #define AGAIN 0.02              /* seconds between two tries to connect */
 #define TRIES 250               /* to connect to a process that does not listen */
+#define MESSAGES 256            /* of one process that are taken before others have their turn */
 #define LOST_MAX 5              /* processes that are lost before they begin a call */
 #define PATIENCE 10.0           /* within which a process answers what is not a function */
 #define ADOPTED 30.0            /* the same, for one that an earlier runner started */
@@ -334,7 +335,7 @@ static void step(struct function_call *f)
 	/* A process that refuses the rest of a request may have said why: what it said is read. */
 	if (f->talk.out.length && talk_flush(&f->talk, &err) < 0)
 		buffer_clear(&f->talk.out);
-	while (!f->full && (got = talk_take(&f->talk, &m, &err)) > 0) {
+	for (int n = 0; !f->full && (got = (n < MESSAGES ? talk_take : talk_take_kept)(&f->talk, &m, &err)) > 0; n++) {
 		if (m.type == TALK_END) {
 			ended(f, m.code, m.exit);
 			return;
@@ -471,13 +472,17 @@ double interfaces_due(const struct interfaces *all)
 {
 	double due = 0;
 
-	for (const struct interface *it = all->list; it; it = it->next)
-		for (const struct function_call *f = it->functions; f; f = f->next) {
-			double own = f->again ? calls_now() + AGAIN : f->due;
+	for (const struct interface *it = all->list; it; it = it->next) {
+		double own = servers_due(it);
 
+		if (own > 0 && (!due || own < due))
+			due = own;
+		for (const struct function_call *f = it->functions; f; f = f->next) {
+			own = f->again ? calls_now() + AGAIN : f->due;
 			if (own > 0 && (!due || own < due))
 				due = own;
 		}
+	}
 	return due;
 }
 
@@ -524,4 +529,6 @@ void interfaces_timer(struct interfaces *all)
 	/* Bounded: those that connect again do so once a tick. */
 	for (int i = 0; i < 64 && each(all, is_due); i++)
 		;
+	for (struct interface *it = all->list; it; it = it->next)
+		servers_timer(it);
 }

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 
 #define FUNCTIONS_MAX 1000
+#define PARAMETERS_MAX 255  /* each is compared with each */
 #define WORD_MAX INTERFACE_WORD
 #define ANNOTATION_MAX 1000u
 #define TEXT_MAX (4u << 20)
@@ -100,7 +101,8 @@ static bool is_function(const cJSON *function)
 	const char *name = text_of(function, "name");
 	int last = 0;
 
-	if (!is_word(name) || *name == '_' || is_keyword(name) || !cJSON_IsObject(member(function, "schema")) || !cJSON_IsArray(parameters))
+	if (!is_word(name) || *name == '_' || is_keyword(name) || !cJSON_IsObject(member(function, "schema")) || !cJSON_IsArray(parameters) ||
+	    cJSON_GetArraySize(parameters) > PARAMETERS_MAX)
 		return false;
 	cJSON_ArrayForEach(one, parameters) {
 		const char *word = text_of(one, "name");

@@ -69,6 +69,26 @@ python3 -B - "$bad/library/bad.py" <<-'END' || fail "the library: $(cat "$bad/li
 END
 same "it is served all the same" 1 "$(call f)"
 
+# One that never ends to tell, in as many messages as there can be: its runner has time for others.
+cat >"$bad/interface.py" <<'END'
+import struct, sys
+main = sys.modules["__main__"]
+
+def run(self, listener):
+    connection, _ = listener.accept()
+    while True:
+        connection.sendall((struct.pack("<IIBBH", 1, 0, ord("D"), 0, 0) + b"\x01") * 20000)
+
+main.Server.run = run
+
+@expose
+def f():
+    return 1
+END
+timeout 60 "$INTERPFS" exec "$lab" -- true || fail "a command while it tells"
+fails "one that tells for ever" timeout 100 sh -c "echo wait >'$bad/ctl'"
+same "one that tells for ever" "its process does not tell what it serves" "$(cat "$bad/error")"
+
 # One that says ready and does not listen; one that never says anything; one that dies at once, again and again.
 cat >"$bad/interface.py" <<'END'
 import os
@@ -90,6 +110,21 @@ describes '{"functions": [F], "doc": ""}'
 echo wait >"$bad/ctl" || fail "the next text: $(cat "$bad/error")"
 same "the next text" 1 "$(call f)"
 same "the runner lives" "$runner" "$(runner_pids)"
+
+# One that does not end when it is told to: the next text is served all the same.
+cat >"$bad/interface.py" <<'END'
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+@expose
+def f():
+    return "first"
+END
+echo wait >"$bad/ctl" || fail "one that ignores signals: $(cat "$bad/error")"
+same "one that ignores signals" '"first"' "$(call f)"
+printf '@expose\ndef f():\n    return "second"\n' >"$bad/interface.py"
+timeout 100 sh -c "echo wait >'$bad/ctl'" || fail "the text after it: $(cat "$bad/state" "$bad/error")"
+same "the text after it" '"second"' "$(call f)"
 
 # One that holds the interpreter for ever answers nothing any more: it is ended, and what waited runs on the next.
 cat >"$bad/interface.py" <<'END'

@@ -8,6 +8,8 @@
 
 #include "backend/sandbox/callers.h"
 #include "backend/sandbox/interface_texts.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
 
 static struct interface_texts texts;
 
@@ -105,6 +107,25 @@ START_TEST(refused)
 }
 END_TEST
 
+/* As many as Python had; more would be compared with each other for minutes. */
+START_TEST(too_many_parameters)
+{
+	struct error err;
+
+	for (int count = 255; count < 257; count++) {
+		cleanup_buffer struct buffer text = BUFFER(1 << 20);
+
+		ck_assert_int_eq(buffer_text(&text, "{\"functions\":[{\"name\":\"f\",\"schema\":{},\"parameters\":["), 0);
+		for (int i = 0; i < count; i++)
+			ck_assert_int_eq(buffer_format(&text, "%s{\"name\":\"a%d\",\"kind\":\"keyword_only\"}", i ? "," : "", i), 0);
+		ck_assert_int_eq(buffer_text(&text, "]}]}"), 0);
+		ck_assert_int_eq(make(text.data, &err), count > 255 ? -1 : 0);
+		interface_texts_free(&texts);
+	}
+	ck_assert_int_eq(err.code, EPROTO);
+}
+END_TEST
+
 START_TEST(modules)
 {
 	static const char *const names[][2] = {
@@ -154,6 +175,7 @@ int main(void)
 	tcase_add_test(all, signatures);
 	tcase_add_test(all, annotations);
 	tcase_add_test(all, refused);
+	tcase_add_test(all, too_many_parameters);
 	tcase_add_test(all, modules);
 	tcase_add_test(all, callers);
 	suite_add_tcase(suite, all);

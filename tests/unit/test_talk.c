@@ -67,6 +67,27 @@ START_TEST(messages)
 }
 END_TEST
 
+/* What was received is taken, and nothing is received: whoever sends without an end is left there. */
+START_TEST(what_is_kept)
+{
+	struct talk_message m;
+
+	ck_assert_int_eq(talk_take_kept(&talk, &m, &err), 0);
+	for (int i = 0; i < 3; i++)
+		say(TALK_DATA, "\1x", 2);
+	ck_assert_int_eq(talk_take_kept(&talk, &m, &err), 0);
+	ck_assert_int_eq(talk_take(&talk, &m, &err), 1);
+	say(TALK_DATA, "\1late", 5);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(talk_take_kept(&talk, &m, &err), 1);
+		ck_assert_uint_eq(m.length, 1);
+	}
+	ck_assert_int_eq(talk_take_kept(&talk, &m, &err), 0);
+	ck_assert_int_eq(talk_take(&talk, &m, &err), 1);
+	ck_assert_uint_eq(m.length, 4);
+}
+END_TEST
+
 START_TEST(a_byte_at_a_time)
 {
 	struct buffer b = BUFFER(1 << 20);
@@ -186,6 +207,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, messages);
+	tcase_add_test(t, what_is_kept);
 	tcase_add_test(t, a_byte_at_a_time);
 	tcase_add_loop_test(t, nonsense_ends_it, 0, sizeof nonsense / sizeof *nonsense);
 	tcase_add_test(t, sent_in_frames);
