@@ -76,6 +76,21 @@ class File:
             stop(f"the hub has a file of the name {self.name!r}")
 
 
+class Bounded:
+    """A file that takes no more than the hub said there is: an answer may have no end."""
+
+    def __init__(self, f, file):
+        self.f, self.file = f, file
+
+    def write(self, data):
+        if self.f.tell() + len(data) > self.file.size:
+            stop(f"{self.file.name}: the hub sends more than it said there is")
+        return self.f.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.f, name)
+
+
 class Download:
     def __init__(self, repository, revision, folder):
         self.repository, self.revision, self.folder = repository, revision, folder
@@ -160,7 +175,7 @@ class Download:
                 headers.pop("authorization", None)  # another host's addresses are signed
             if have:
                 say(f"{file.name}: resumed at {have} of {file.size} bytes")
-            http_get(meta.location, f, resume_size=have, headers=headers, expected_size=file.size)
+            http_get(meta.location, Bounded(f, file), resume_size=have, headers=headers, expected_size=file.size)
 
     def watch(self, ended):
         last = -1

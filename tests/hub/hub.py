@@ -10,6 +10,7 @@ PORTFILE, and to LOG a line a request when it was answered: METHOD PATH RANGE|- 
     FOLDER/stall        a line "FILE OFFSET": answers wait there for as long as it says so
     FOLDER/private      names of repositories that want the token `hf_test_token_0123456789`
     FOLDER/gated        the same, with another error
+    FOLDER/longer       names of files of which more is sent than there is
     FOLDER/damaged      names of files that are sent with one byte changed
 """
 import hashlib
@@ -127,6 +128,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             data = bytearray(f.read())
         if os.path.basename(name) in lines("damaged"):
             data[size // 2] ^= 1
+        if os.path.basename(name) in lines("longer"):
+            data += bytes(1 << 20)
+            size = len(data)
         if start >= size:
             return self.answer(416)
         self.send_response(206 if start else 200)

@@ -79,6 +79,10 @@ echo model.safetensors >"$H/damaged"
 failed broken "models: model.safetensors is not what the hub says it is: its hash is another" <<<'models: [someorg/broken]'
 rm "$H/damaged"
 echo start >"$M/sandboxes/broken/ctl"; ready broken
+cp -r "$H/someorg/verysecret-9b" "$H/someorg/longer"
+echo model.safetensors >"$H/longer"
+failed longer "models: model.safetensors: the hub sends more than it said there is" <<<'models: [someorg/longer]'
+rm "$H/longer"
 
 # Its runner killed, and stopped, in the middle: what was fetched is kept, and the next start goes on from it.
 cp -r "$H/someorg/verysecret-9b" "$H/someorg/slow"
@@ -116,7 +120,7 @@ same "its base" "$(stat -c %s "$H/someorg/verysecret-9b/config.json")" "$(inside
 
 # models/: what was downloaded, who uses it; rmdir drops what nobody does.
 D=$M/models/someorg--verysecret-9b
-same "what there is" "someorg--broken someorg--nothing someorg--slow someorg--verysecret-9b someorg--verysecret-9b@v9 someorg--verysecret-lora" \
+same "what there is" "someorg--broken someorg--longer someorg--nothing someorg--slow someorg--verysecret-9b someorg--verysecret-9b@v9 someorg--verysecret-lora" \
 	"$(ls "$M/models" | xargs)"
 same "states" "ready partial" "$(cat "$D/state" "$M/models/someorg--nothing/state" | xargs)"
 same "its size" "$(find "$H/someorg/verysecret-9b" -type f ! -name '*.bin' -printf '%s\n' | awk '{n += $1} END {print n}')" "$(cat "$D/size")"
