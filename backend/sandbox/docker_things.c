@@ -196,12 +196,17 @@ static bool is_made(const struct state *state, const char *hash)
 	return held;
 }
 
-static void judge_build(const struct state *state, struct thing *thing)
+/* "interpfs-STATE-build-HASH", "interpfs-STATE-store", or what somebody has renamed it to. */
+static bool is_in_use(const struct state *state, const struct thing *thing)
 {
 	const char *hash = strrchr(thing->id, '-');
 
-	/* "interpfs-STATE-build-HASH", "interpfs-STATE-store" */
-	if (hash && is_made(state, hash + 1))
+	return hash && is_made(state, hash + 1);
+}
+
+static void judge_build(const struct state *state, struct thing *thing)
+{
+	if (is_in_use(state, thing))
 		(void)snprintf(thing->owner, sizeof thing->owner, "whoever makes it");
 	else
 		(void)snprintf(thing->stray, sizeof thing->stray, "nobody makes it any more");
@@ -326,7 +331,7 @@ int docker_reap(struct state *state, const struct thing *thing, struct error *er
 	struct engine_request request = { .method = "DELETE", .timeout_ms = REAP_MS };
 	bool image = thing->kind == THING_IMAGE;
 
-	if (!image && thing->kind != THING_SANDBOX && is_made(state, strrchr(thing->id, '-') + 1))
+	if (!image && thing->kind != THING_SANDBOX && is_in_use(state, thing))
 		return 0;
 	if (engine_open(&engine, thing->where, NULL, err))
 		return -1;
