@@ -12,13 +12,13 @@ static const struct command {
 	const char *help;                  /* NULL: not for people */
 } commands[] = {
 	{ "mount", command_mount, "mount the tree: mount [-f] [-d] [-o OPTIONS] DIR" },
-	{ "doctor", command_doctor, "check what this machine has, and say what would mend what it lacks" },
+	{ "doctor", command_doctor, "check what this machine has; with --reap, remove what a crash left behind" },
 	{ "ps", command_ps, "list what exists on every engine: ps [-o state=DIR]" },
 	{ "runner", command_runner, NULL },
 	{ "backend", command_backend, NULL },
 	{ "proxy", command_proxy, NULL },
-	{ "exec", command_exec, "run a command in a sandbox: exec PATH [-t SECONDS] -- COMMAND" },
-	{ "mcp", command_mcp, "serve a notebook's or a sandbox's tools to an MCP client on stdin and stdout" },
+	{ "exec", command_exec, "run a command in a sandbox: exec PATH [-t SECONDS] [-i] -- COMMAND" },
+	{ "mcp", command_mcp, "serve a notebook's, a sandbox's or an interface's tools to an MCP client: mcp PATH" },
 	{ NULL, NULL, NULL },
 };
 

@@ -8,7 +8,7 @@ for page in docs/interpfs.1 docs/interpfs.5; do
 	same "complaints about $page" "" "$(MANROFFSEQ='' LC_ALL=C.UTF-8 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)"
 done
 # Every command has a page of its own, by both ways to ask.
-for command in mount doctor exec mcp; do
+for command in mount doctor ps exec mcp; do
 	"$INTERPFS" help "$command" >"$T/asked" 2>&1 || fail "help $command"
 	grep -q "^usage: interpfs $command" "$T/asked" || fail "help $command: $(cat "$T/asked")"
 	same "$command --help" "$(cat "$T/asked")" "$("$INTERPFS" "$command" --help)"
