@@ -1,11 +1,8 @@
 # What every engine does, as one list: engine_tests BACKEND LINE, where LINE is what else a config
 # needs there (an image). Sourced after functions.sh. What one engine cannot is said here, by name.
 
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
 state() { cat "$M/sandboxes/$1/state"; }
 is() { [ "$(state "$1")" = "$2" ]; }
-error() { cat "$M/sandboxes/$1/error"; }
-ctl() { echo "$2" >"$M/sandboxes/$1/ctl"; }
 info() { jq -c "$2" "$M/sandboxes/$1/info.json"; }
 runner_of() { local pid; read -r pid _ <"$S/sandboxes/$(jq .serial "$M/sandboxes/$1/info.json")/run/pid"; echo "$pid"; }
 

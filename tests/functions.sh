@@ -17,6 +17,11 @@
 #                           later tests (they are named by what is in them), so that not each test installs Jupyter
 #   ask FILE TEXT           a call file on one descriptor: writes TEXT, prints the answer
 #
+#   made NAME CONFIG        makes a sandbox, with the config as printf's %b has it: whether it became ready
+#   inside NAME CMD...      runs CMD in a sandbox
+#   ctl NAME LINE           a command to a sandbox
+#   error NAME              what it has to say
+#
 # At the end everything is unmounted; every runner and sandbox of $S is ended, by the process ids in S, and
 # their control groups are removed, by the id of S in their names.
 set -u
@@ -95,6 +100,11 @@ ask() {
 	cat <&9
 	exec 9>&-
 }
+
+made() { mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" 2>/dev/null >"$M/sandboxes/$1/config" && ctl "$1" wait; }
+inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
+ctl() { echo "$2" 2>/dev/null >"$M/sandboxes/$1/ctl"; }
+error() { cat "$M/sandboxes/$1/error"; }
 
 # The process that a file "PID STARTTIME BOOTID" names, while it lives; a number is used again.
 live_pid() { # FILE

@@ -6,11 +6,6 @@
 . tests/root.sh
 
 mount_it
-inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
-made() { # NAME CONFIG
-	mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" >"$M/sandboxes/$1/config" && timeout 220 sh -c "echo wait >'$M/sandboxes/$1/ctl'"
-}
-error() { cat "$M/sandboxes/$1/error"; }
 archive() { python3 tests/archives.py "$@" || fail "archives.py $*"; }
 
 # Without Python, for which an environment would be made each time.

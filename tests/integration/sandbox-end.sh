@@ -7,7 +7,6 @@
 box() { echo "$S/sandboxes/$(jq .serial "$M/sandboxes/$1/info.json")"; }
 state() { cat "$M/sandboxes/$1/state"; }
 is() { [ "$(state "$1")" = "$2" ]; }
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
 guest() { local pid; read -r pid _ <"$(box "$1")/guest.pid"; echo "$pid"; }
 runner() { local pid; read -r pid _ <"$(box "$1")/run/pid"; echo "$pid"; }
 guests() { find "$S"/runtime -mindepth 2 -maxdepth 2 -name 'interpfs-*' | wc -l; }

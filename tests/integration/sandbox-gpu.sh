@@ -33,7 +33,6 @@ export INTERPFS_CDI=$T/cdi
 mount_it
 inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 made() { mkdir -p "$M/sandboxes/$1" && printf 'network: none\n%b' "$2" >"$M/sandboxes/$1/config" && echo wait >"$M/sandboxes/$1/ctl"; }
-error() { cat "$M/sandboxes/$1/error"; }
 
 made one 'gpu: A100\n' || fail "one: $(error one)"
 node=$(inside one 'ls /dev | grep "test-gpu[01]"')

@@ -6,9 +6,6 @@
 
 mount_it
 inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
-made() { # NAME CONFIG
-	mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" >"$M/sandboxes/$1/config" && echo wait >"$M/sandboxes/$1/ctl"
-}
 recipe='network: none\nsystem_packages: [figlet]\nsetup:\n  - echo of the image >/root/made; echo a >/workspace/a; mkdir -p /var/lib/made\n  - figlet -f mini x >/etc/made\n'
 
 made one "$recipe" || fail "one: $(cat "$M/sandboxes/one/error")"

@@ -5,10 +5,8 @@
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
 
-error() { cat "$M/sandboxes/$1/error"; }
 made() { mkdir "$M/sandboxes/$1"; printf '%s\n' "${@:2}" | cat 2>/dev/null >"$M/sandboxes/$1/config" || return; echo wait >"$M/sandboxes/$1/ctl" 2>/dev/null; }
 said() { case $(error "$1") in *"$2"*) ;; *) fail "$1: error is '$(error "$1")', not '$2'" ;; esac; }
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
 
 # A runtime that is not there; one that starts nothing.
 mount_it -o runtime=no-such-runtime

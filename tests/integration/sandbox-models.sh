@@ -3,20 +3,12 @@
 # cut at three offsets; checked by hash; read-only inside at /models/VAR, whatever network the sandbox has.
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
+. tests/hub/hub.sh
 
-inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
 ready() { timeout 180 sh -c "echo wait >'$M/sandboxes/$1/ctl'" || fail "$1: $(cat "$M/sandboxes/$1/error"): $(tail -n 20 "$M/sandboxes/$1/log")"; }
 make() { mkdir "$M/sandboxes/$1" && cat >"$M/sandboxes/$1/config"; }
 
-H=$T/hub TOKEN=hf_test_token_0123456789
-mkdir -p "$H"
-python3 tests/hub/tiny.py "$H/someorg/verysecret-9b" someorg/verysecret-9b
-python3 tests/hub/tiny.py "$H/someorg/verysecret-lora" someorg/verysecret-lora someorg/verysecret-9b
-python3 tests/hub/hub.py "$H" "$T/port" "$T/requests" &
-hub=$!
-on_exit 'kill $hub'
-eventually 20 test -s "$T/port"
-export HF_ENDPOINT=http://127.0.0.1:$(cat "$T/port")
+TOKEN=hf_test_token_0123456789
 mount_it
 warm_up
 

@@ -3,7 +3,6 @@
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
 
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
 
 # A server of this machine on its loopback, and one on an abstract socket.
 cat >"$T/server.py" <<-'EOF'

@@ -4,7 +4,6 @@
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
 
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
 layers() { ls "$S/layers" | grep -c '^[0-9a-f]'; }
 
 mount_it

@@ -7,9 +7,6 @@
 
 mount_it
 inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
-made() { # NAME CONFIG
-	mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" >"$M/sandboxes/$1/config" && timeout 220 sh -c "echo wait >'$M/sandboxes/$1/ctl'"
-}
 why() { cat "$M/sandboxes/$1/error"; tail -n 8 "$M/sandboxes/$1/log"; }
 
 # With this machine's apt, and what its dpkg knows.

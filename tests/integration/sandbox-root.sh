@@ -7,11 +7,6 @@
 . tests/root.sh
 
 mount_it
-inside() { timeout 100 "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
-made() { # NAME CONFIG
-	mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" >"$M/sandboxes/$1/config" && timeout 220 sh -c "echo wait >'$M/sandboxes/$1/ctl'"
-}
-error() { cat "$M/sandboxes/$1/error"; }
 
 tar=$(root_tar)
 mkdir "$T/folder" && tar -C "$T/folder" -xf "$tar" && mkdir "$T/folder/data" && echo of the image >"$T/folder/data/mark" &&

@@ -7,9 +7,6 @@
 mount_it
 warm_up
 inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
-ctl() { echo "$2" 2>/dev/null >"$M/sandboxes/$1/ctl"; }
-error() { cat "$M/sandboxes/$1/error"; }
-made() { mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" 2>/dev/null >"$M/sandboxes/$1/config" && ctl "$1" wait; }
 
 cat >"$T/write.py" <<'END'
 import mmap, os, sqlite3, sys, threading, time

@@ -7,11 +7,6 @@
 mount_it
 warm_up
 inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
-ctl() { echo "$2" 2>/dev/null >"$M/sandboxes/$1/ctl"; }
-error() { cat "$M/sandboxes/$1/error"; }
-made() { # NAME CONFIG
-	mkdir -p "$M/sandboxes/$1" && printf '%b' "$2" 2>/dev/null >"$M/sandboxes/$1/config" && ctl "$1" wait
-}
 parts() { find "$S/parts" -mindepth 1 -maxdepth 1 -type d | wc -l; }
 
 # All that a file can be, in a folder of the host's system, in plain ones, in one of its own, and in /.

@@ -3,12 +3,7 @@
 # still has the old one, of what pip installed and of the workspace's own modules.
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
-
-W=$M/workspace
-wheel() { python3 tests/wheels.py "$@" || fail "wheels.py $*"; }
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
-settled() { timeout 220 sh -c "echo wait >'$W/ctl'" || fail "wait: $(cat "$W/error" "$W/installed")"; }
-cell() { ask "$M/notebooks/nb/exec" "$1"; }
+. tests/workspaces.sh
 
 mount_it
 warm_up

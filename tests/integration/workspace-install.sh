@@ -3,13 +3,7 @@
 # whatever runs with it, once for all of its kind, also into a kernel that runs.
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
-
-W=$M/workspace
-wheel() { python3 tests/wheels.py "$@" || fail "wheels.py $*"; }
-inside() { "$INTERPFS" exec "$M/sandboxes/$1" -- "${@:2}"; }
-settled() { timeout 220 sh -c "echo wait >'$W/ctl'" || fail "wait: $(cat "$W/error" "$W/installed")"; }
-line() { grep "^$1 " "$W/installed" || fail "no line of $1: $(cat "$W/installed")"; }
-cell() { ask "$M/notebooks/nb/exec" "$1"; }
+. tests/workspaces.sh
 
 mount_it
 warm_up

@@ -3,17 +3,9 @@
 # hidden and a model that adapters can be put on before the first cell; the hidden one's name is nowhere that the
 # agent can read. TORCH=FOLDER takes these packages from a folder into which they are installed already.
 . "$(dirname "$0")/../functions.sh"
+. tests/hub/hub.sh
 
-H=$T/hub
-mkdir -p "$H"
 python3 tests/hub/tiny.py "$H/someorg/openmodel" someorg/openmodel
-python3 tests/hub/tiny.py "$H/someorg/verysecret-9b" someorg/verysecret-9b
-python3 tests/hub/tiny.py "$H/someorg/verysecret-lora" someorg/verysecret-lora someorg/verysecret-9b
-python3 tests/hub/hub.py "$H" "$T/port" "$T/requests" &
-hub=$!
-on_exit 'kill $hub'
-eventually 20 test -s "$T/port"
-export HF_ENDPOINT=http://127.0.0.1:$(cat "$T/port")
 mount_it
 warm_up
 

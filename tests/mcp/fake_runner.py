@@ -90,6 +90,31 @@ class Conversation:
             self.closed.set()
 
 
+class Listener:
+    """A unix socket at a path, which may be longer than a socket's name; serve(connection) in a thread for each."""
+
+    def __init__(self, path, serve):
+        self.serve = serve
+        self.socket = socket.socket(socket.AF_UNIX)
+        folder = os.open(os.path.dirname(path), os.O_PATH)
+        self.socket.bind(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        os.close(folder)
+        self.socket.listen(500)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def stop(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
 class Runner:
     """Listens in FOLDER/run/sock until stop()."""
 
@@ -100,24 +125,10 @@ class Runner:
         os.makedirs(folder + "/run", exist_ok=True)
         for name, text in (("want", "1 run\n"), ("status", "1 ready 0\n")):
             replace(f"{folder}/{name}", text)
-        here = os.open(folder + "/run", os.O_PATH)  # the path may be longer than a socket's name
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(f"/proc/self/fd/{here}/sock")
-        os.close(here)
-        self.listener.listen(500)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=Conversation(self, connection).run, daemon=True).start()
+        self.listener = Listener(folder + "/run/sock", lambda connection: Conversation(self, connection).run())
 
     def stop(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        self.listener.stop()
         os.unlink(self.folder + "/run/sock")
 
     def note(self, text):

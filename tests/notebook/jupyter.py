@@ -176,25 +176,11 @@ class Server:
         self.opens = lambda connection: False
         self.before_answer = lambda connection: False
         self.listening = True
-        self.listener = socket.socket(socket.AF_UNIX)
-        here = os.open(os.path.dirname(path), os.O_PATH)
-        self.listener.bind(f"/proc/self/fd/{here}/{os.path.basename(path)}")
-        os.close(here)
-        self.listener.listen(50)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        self.listener = fake_runner.Listener(path, self.serve)
 
     def stop(self):
         self.listening = False
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        self.listener.stop()
 
     def serve(self, connection):
         try:
