@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/secret.h"
 
 #define SHORTEST 8   /* what is shorter is none: it would cut words apart */
@@ -49,7 +50,7 @@ int runner_hear(struct runner *r, int timeout_ms, struct error *err)
 
 const char *runner_secret(struct runner *r, const char *name)
 {
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(r->secrets, name));
+	return json_string(r->secrets, name);
 }
 
 int runner_secrets(struct runner *r, const cJSON *names, int timeout_ms, struct error *err)

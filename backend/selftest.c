@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 
 #define JOBS 64
 
@@ -140,7 +141,7 @@ static int work(struct runner *r, struct job *jobs)
 static bool may_start(struct runner *r)
 {
 	const cJSON *env = cJSON_GetObjectItemCaseSensitive(runner_fields(r), "env");
-	const char *path = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(env, "STARTING_UNTIL"));
+	const char *path = json_string(env, "STARTING_UNTIL");
 
 	return !path || access(path, F_OK) == 0;
 }

@@ -27,6 +27,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define BACKEND "backend"
 #define FROM_MAX 65536
@@ -117,7 +118,7 @@ static int open_sandbox(struct taking *t, struct error *err)
 {
 	const cJSON *sandbox = cJSON_GetObjectItemCaseSensitive(runner_references(t->runner), "sandbox");
 	const cJSON *number = cJSON_GetObjectItemCaseSensitive(sandbox, "serial");
-	const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(sandbox, "name"));
+	const char *name = json_string(sandbox, "name");
 	struct state *state = runner_state(t->runner);
 	uint64_t serial = cJSON_IsNumber(number) ? (uint64_t)number->valuedouble : 0;
 	char backend[32];
@@ -170,7 +171,7 @@ static int write_from(struct taking *t, struct error *err)
 {
 	const cJSON *parent = cJSON_GetObjectItemCaseSensitive(runner_references(t->runner), "snapshot");
 	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(parent, "serial");
-	const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(parent, "name"));
+	const char *name = json_string(parent, "name");
 	cleanup_buffer struct buffer text = BUFFER(FROM_MAX);
 	struct error ignored;
 

@@ -90,31 +90,20 @@ static cJSON *look(struct runner *r, char why[256])
 	}
 	found = out.data ? cJSON_ParseWithLength(out.data, out.length) : NULL;
 	if (!found || !WIFEXITED(status) || WEXITSTATUS(status)) {
-		size_t n = out.length;
-
 		/* The last line of a traceback says what it was. */
-		while (n && out.data[n - 1] == '\n')
-			out.data[--n] = '\0';
-		const char *last = n ? strrchr(out.data, '\n') : NULL;
+		const char *last = buffer_last_line(&out);
 
-		(void)snprintf(why, 256, "not checked: python3: %.180s", last ? last + 1 : n ? out.data : "it ended early");
+		(void)snprintf(why, 256, "not checked: python3: %.180s", *last ? last : "it ended early");
 		cJSON_Delete(found);
 		return NULL;
 	}
 	return found;
 }
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
-
 /* Whether pip is to install it. */
 static bool is_distribution(const cJSON *entry)
 {
-	return *text_of(entry, "sha256") != '\0';
+	return *json_word(entry, "sha256") != '\0';
 }
 
 static int put_installed(struct runner *r, const cJSON *found, const struct workspace_user *users, struct buffer *out)
@@ -123,16 +112,16 @@ static int put_installed(struct runner *r, const cJSON *found, const struct work
 	const cJSON *entry;
 
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries")) {
-		const char *why = text_of(entry, "why");
+		const char *why = json_word(entry, "why");
 
 		if (is_distribution(entry)) {
-			if (workspace_users_put(users, text_of(entry, "name"), text_of(entry, "kind"), text_of(entry, "where"), out) < 0)
+			if (workspace_users_put(users, json_word(entry, "name"), json_word(entry, "kind"), json_word(entry, "where"), out) < 0)
 				return -1;
 			continue;
 		}
-		if (workspace_put_word(out, text_of(entry, "name")) < 0
-		    || buffer_format(out, " %s %s ", text_of(entry, "kind"), *why ? "failed" : "installed") < 0
-		    || workspace_put_word(out, text_of(entry, "where")) < 0)
+		if (workspace_put_word(out, json_word(entry, "name")) < 0
+		    || buffer_format(out, " %s %s ", json_word(entry, "kind"), *why ? "failed" : "installed") < 0
+		    || workspace_put_word(out, json_word(entry, "where")) < 0)
 			return -1;
 		if (*why && buffer_text(out, " ") < 0)
 			return -1;
@@ -167,7 +156,7 @@ static bool is_wanted(const cJSON *found, const char *link)
 	const cJSON *entry;
 
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries")) {
-		const char *module = text_of(entry, "module");
+		const char *module = json_word(entry, "module");
 		size_t n = strlen(module);
 
 		if (n && !strncmp(link, module, n) && !strcmp(link + n, ".py"))
@@ -208,7 +197,7 @@ static int make_modules(int folder, const cJSON *found, struct error *err)
 	if (modules < 0)
 		return -1;
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries"))
-		if (*text_of(entry, "module") && make_link(modules, text_of(entry, "module"), text_of(entry, "name"), err) < 0)
+		if (*json_word(entry, "module") && make_link(modules, json_word(entry, "module"), json_word(entry, "name"), err) < 0)
 			return -1;
 	dir = file_list(modules, ".", 0);
 	if (!dir)
@@ -262,8 +251,8 @@ static int want_distributions(struct runner *r, const cJSON *found, struct error
 	if (!entries || !cJSON_AddNumberToObject(wanted, "try", count_tries(r, had)))
 		return error_memory(err);
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(found, "entries"))
-		if (is_distribution(entry) && add_entry(entries, text_of(entry, "name"), text_of(entry, "kind"),
-							text_of(entry, "sha256"), text_of(entry, "stamp")))
+		if (is_distribution(entry) && add_entry(entries, json_word(entry, "name"), json_word(entry, "kind"),
+							json_word(entry, "sha256"), json_word(entry, "stamp")))
 			return error_memory(err);
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(runner_fields(r), "packages"))
 		if (add_entry(entries, entry->valuestring, "package", "", ""))
@@ -347,7 +336,7 @@ static int check(struct runner *r, bool *ended, struct error *err)
 	drop_bytecode(folder, "libraries", 0);
 	found = look(r, why);
 	if (found)
-		return make_modules(folder, found, err) || runner_set_text(r, "docs.md", text_of(found, "docs"), err)
+		return make_modules(folder, found, err) || runner_set_text(r, "docs.md", json_word(found, "docs"), err)
 			? -1 : install(r, found, ended, err);
 	if (put_unchecked(folder, "libraries", why, &installed) < 0 || put_unchecked(folder, "skills", why, &installed) < 0)
 		return error_memory(err);

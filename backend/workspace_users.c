@@ -200,8 +200,8 @@ static const cJSON *result_of(const struct workspace_user *u, const char *name, 
 	const cJSON *entry;
 
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(u->result, "entries")) {
-		const char *n = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "name"));
-		const char *k = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "kind"));
+		const char *n = json_string(entry, "name");
+		const char *k = json_string(entry, "kind");
 
 		if (n && k && !strcmp(n, name) && !strcmp(k, kind))
 			return entry;
@@ -227,7 +227,7 @@ int workspace_users_put(const struct workspace_user *users, const char *name, co
 	for (const struct workspace_user *u = users; u; u = u->next) {
 		const cJSON *entry = u->state == USER_DONE ? result_of(u, name, kind) : NULL;
 		const char *why = u->state == USER_FAILED ? u->why
-				: cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(entry, "why"));
+				: json_string(entry, "why");
 
 		if (u->state == USER_GONE)
 			continue; /* it has ended */

@@ -87,3 +87,13 @@ void buffer_free(struct buffer *b)
 	b->data = NULL;
 	b->length = b->capacity = 0;
 }
+
+const char *buffer_last_line(struct buffer *b)
+{
+	const char *line;
+
+	while (b->length && b->data[b->length - 1] == '\n')
+		b->data[--b->length] = '\0';
+	line = b->length ? strrchr(b->data, '\n') : NULL;
+	return line ? line + 1 : b->length ? b->data : "";
+}

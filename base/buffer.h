@@ -24,6 +24,8 @@ int buffer_format(struct buffer *b, const char *format, ...) __attribute__((form
 void buffer_consume(struct buffer *b, size_t n);        /* drops the first n bytes; n <= length */
 void buffer_clear(struct buffer *b);                    /* length 0, memory kept */
 void buffer_free(struct buffer *b);                     /* memory given back, limit kept */
+/* Of a text: takes the newlines at its end away. Its last line, borrowed; "" when there is none. */
+const char *buffer_last_line(struct buffer *b);
 
 #define cleanup_buffer __attribute__((cleanup(buffer_free)))
 

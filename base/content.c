@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/json.h"
 #include "base/picture.h"
 
 cJSON *content_parse(const char *text, size_t n)
@@ -18,13 +19,6 @@ cJSON *content_parse(const char *text, size_t n)
 	return NULL;
 }
 
-static const char *word(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
-
 static bool blank(const char *text)
 {
 	return !text[strspn(text, " \t\r\n\f\v")];
@@ -33,10 +27,10 @@ static bool blank(const char *text)
 static int check_base64(const cJSON *source, bool picture, struct error *err)
 {
 	cleanup_buffer struct buffer bytes = BUFFER(PICTURE_BASE64_MAX);
-	const char *mime = word(source, "media_type");
+	const char *mime = json_word(source, "media_type");
 	struct picture ignored;
 
-	if (picture_decode(word(source, "data"), &bytes, err) < 0)
+	if (picture_decode(json_word(source, "data"), &bytes, err) < 0)
 		return -1;
 	if (picture)
 		return picture_check(mime, bytes.data, bytes.length, &ignored, err);
@@ -47,25 +41,25 @@ static int check_base64(const cJSON *source, bool picture, struct error *err)
 
 static int check_source(const cJSON *source, bool picture, struct error *err)
 {
-	const char *type = word(source, "type");
+	const char *type = json_word(source, "type");
 
 	if (!strcmp(type, "base64"))
 		return check_base64(source, picture, err);
-	if ((!strcmp(type, "url") && !blank(word(source, "url"))) || (!strcmp(type, "file") && !blank(word(source, "file_id"))))
+	if ((!strcmp(type, "url") && !blank(json_word(source, "url"))) || (!strcmp(type, "file") && !blank(json_word(source, "file_id"))))
 		return 0;
-	if (!picture && !strcmp(type, "text") && !blank(word(source, "data")))
+	if (!picture && !strcmp(type, "text") && !blank(json_word(source, "data")))
 		return 0;
 	return error_set(err, EINVAL, "its source is none that is known");
 }
 
 static int check_block(const cJSON *block, struct error *err)
 {
-	const char *type = word(block, "type");
+	const char *type = json_word(block, "type");
 
 	if (cJSON_GetObjectItemCaseSensitive(block, "cache_control"))
 		return error_set(err, EINVAL, "cache_control is set by interpfs itself");
 	if (!strcmp(type, "text"))
-		return blank(word(block, "text")) ? error_set(err, EINVAL, "a text without anything in it") : 0;
+		return blank(json_word(block, "text")) ? error_set(err, EINVAL, "a text without anything in it") : 0;
 	if (!strcmp(type, "image") || !strcmp(type, "document"))
 		return check_source(cJSON_GetObjectItemCaseSensitive(block, "source"), *type == 'i', err) < 0 ?
 		       error_wrap(err, "%s", type) : 0;

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/sha256.h"
 #include "fs/coming.h"
 #include "fs/files.h"
@@ -33,7 +34,7 @@ static const char *sha_in_force(struct object *object)
 {
 	if (!object->sha) {
 		cJSON *spec = object_spec(object);
-		const char *sha = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, "text_sha256"));
+		const char *sha = json_string(spec, "text_sha256");
 
 		object->sha = strdup(sha ? sha : "");
 		cJSON_Delete(spec);

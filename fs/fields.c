@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/hosts.h"
+#include "base/json.h"
 
 #define YEAR (365.0 * 24 * 3600)
 #define GIB (1024.0 * 1024 * 1024)
@@ -241,17 +242,12 @@ static bool is_repository(const char *text)
 	       !name[strspn(name, letters)] && !strstr(text, "--") && !strstr(text, "..") && strlen(text) <= 96;
 }
 
-static const char *member(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
 static int check_model(const cJSON *value, struct error *err)
 {
 	static const char revision_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
 	const cJSON *model = value->child;
-	const char *var = member(model, "var_name"), *base = member(model, "base_model"), *revision = member(model, "revision");
-	const char *name = member(model, "name");
+	const char *var = json_string(model, "var_name"), *base = json_string(model, "base_model"), *revision = json_string(model, "revision");
+	const char *name = json_string(model, "name");
 	bool peft = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(model, "is_peft"));
 	char out[JUDGE_SHOWN];
 

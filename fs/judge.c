@@ -435,16 +435,11 @@ static int take(const struct field *f, const char *name, const struct document_n
 	case FIELD_STRINGS:
 	case FIELD_PAIRS:
 	case FIELD_OBJECTS:
+	case FIELD_CHOICE_OR_STRINGS:
+		if (f->type == FIELD_CHOICE_OR_STRINGS && node->kind != DOCUMENT_LIST)
+			return take_scalar(f, name, node, value, err);
 		if (node->kind != DOCUMENT_LIST)
 			return wrong_type(f, name, node, err);
-		*value = cJSON_CreateArray();
-		return *value ? take_items(f, name, node, *value, err) : error_memory(err);
-	case FIELD_CHOICE_OR_STRINGS:
-		if (node->kind != DOCUMENT_LIST) {
-			if (take_scalar(f, name, node, value, err) < 0)
-				return -1;
-			return 0;
-		}
 		*value = cJSON_CreateArray();
 		return *value ? take_items(f, name, node, *value, err) : error_memory(err);
 	case FIELD_MAP:

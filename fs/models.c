@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/hubname.h"
+#include "base/json.h"
 #include "fs/numbered.h"
 #include "fs/show.h"
 
@@ -27,7 +28,7 @@ struct users {
 
 static bool is_named(const struct users *users, const cJSON *model, const char *name, const char *revision)
 {
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(model, name));
+	const char *text = json_string(model, name);
 	char called[HUBNAME_MAX];
 
 	return text && !hubname(called, text, revision) && !strcmp(called, users->called);
@@ -38,7 +39,7 @@ static bool names_it(const struct users *users, const cJSON *spec)
 	const cJSON *fields = cJSON_GetObjectItemCaseSensitive(spec, "fields"), *model;
 
 	cJSON_ArrayForEach(model, cJSON_GetObjectItemCaseSensitive(fields, "models")) {
-		const char *revision = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(model, "revision"));
+		const char *revision = json_string(model, "revision");
 
 		if (is_named(users, model, "name", revision) || is_named(users, model, "base_model", NULL))
 			return true;

@@ -125,7 +125,8 @@ static int make(void *data, struct error *err)
 	return file_sync_folder(n->folder, n->path, err) < 0 ? -1 : file_sync_folder(names, ".", err);
 }
 
-static int forget(void *data, struct error *err)
+/* The name becomes n->to, or nobody's where that is empty. */
+static int rename_(void *data, struct error *err)
 {
 	struct numbering *n = data;
 	char path[PATH_MAX];
@@ -135,7 +136,7 @@ static int forget(void *data, struct error *err)
 	names = file_open_folder(n->folder, path, err);
 	if (names < 0)
 		return -1;
-	if (unlinkat(names, n->name, 0) < 0)
+	if (*n->to ? renameat(names, n->name, names, n->to) : unlinkat(names, n->name, 0))
 		return error_errno(err, "%s", n->name);
 	return file_sync_folder(names, ".", err);
 }
@@ -148,7 +149,7 @@ static int drop(void *data, struct error *err)
 
 	(void)snprintf(path, sizeof path, "%s/%u", n->path, n->number);
 	(void)snprintf(aside, sizeof aside, "%s/" DROPPED "%u", n->path, n->number);
-	if (forget(data, err) < 0)
+	if (rename_(data, err) < 0)
 		return -1;
 	return renameat(n->folder, path, n->folder, aside) < 0 ? error_errno(err, "%s", n->name) : 0;
 }
@@ -171,21 +172,6 @@ static void remove_dropped(struct pool_job *job)
 			(void)file_remove_tree(d->folder, entry->d_name, &ignored);
 	(void)close(d->folder);
 	free(d);
-}
-
-static int move(void *data, struct error *err)
-{
-	struct numbering *n = data;
-	char path[PATH_MAX];
-	cleanup_close int names = -1;
-
-	(void)snprintf(path, sizeof path, "%s/names", n->path);
-	names = file_open_folder(n->folder, path, err);
-	if (names < 0)
-		return -1;
-	if (renameat(names, n->name, names, n->to) < 0)
-		return error_errno(err, "%s", n->name);
-	return file_sync_folder(names, ".", err);
 }
 
 static void finish(struct numbering *n)
@@ -280,12 +266,12 @@ void numbered_make(fuse_req_t request, const struct node *directory, const char 
 
 void numbered_remove(fuse_req_t request, const struct node *directory, const char *name)
 {
-	submit(request, directory, name, "", forget, changed);
+	submit(request, directory, name, "", rename_, changed);
 }
 
 void numbered_rename(fuse_req_t request, const struct node *directory, const char *name, const char *to)
 {
-	submit(request, directory, name, to, move, changed);
+	submit(request, directory, name, to, rename_, changed);
 }
 
 void numbered_drop(fuse_req_t request, const struct node *directory, const char *name)

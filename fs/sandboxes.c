@@ -17,19 +17,13 @@
 
 #include "base/file.h"
 #include "base/hosts.h"
+#include "base/json.h"
 #include "base/secret.h"
 #include "fs/mount.h"
 #include "fs/show.h"
 #include "fs/snapshots.h"
 #include "fs/supervise.h"
 #include "fs/workspaces.h"
-
-static const char *text_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
 
 /* What the config names on this machine must be there: told now, not when it starts. */
 static int check_local(const cJSON *fields, const char *name, bool folders, struct fault *fault, struct error *err)
@@ -93,8 +87,8 @@ static bool is_base_of(const cJSON *one, const cJSON *other)
 {
 	char base[96];
 
-	(void)snprintf(base, sizeof base, "%s_base", text_of(one, "var_name"));
-	return *text_of(one, "base_model") && !strcasecmp(base, text_of(other, "var_name"));
+	(void)snprintf(base, sizeof base, "%s_base", json_word(one, "var_name"));
+	return *json_word(one, "base_model") && !strcasecmp(base, json_word(other, "var_name"));
 }
 
 static int check_models(const cJSON *fields, struct fault *fault, struct error *err)
@@ -107,11 +101,11 @@ static int check_models(const cJSON *fields, struct fault *fault, struct error *
 		for (other = models->child; other != one; other = other->next) {
 			const cJSON *adapter = is_base_of(one, other) ? one : is_base_of(other, one) ? other : NULL;
 
-			if (!strcasecmp(text_of(one, "var_name"), text_of(other, "var_name")))
-				return error_set(err, EINVAL, "models: two have the var_name %s; give each its own", text_of(one, "var_name"));
+			if (!strcasecmp(json_word(one, "var_name"), json_word(other, "var_name")))
+				return error_set(err, EINVAL, "models: two have the var_name %s; give each its own", json_word(one, "var_name"));
 			if (adapter)
 				return error_set(err, EINVAL, "models: %s_base is where the base model of %s will be; give it another var_name",
-						 text_of(adapter, "var_name"), text_of(adapter, "var_name"));
+						 json_word(adapter, "var_name"), json_word(adapter, "var_name"));
 		}
 	}
 	return 0;
@@ -121,9 +115,9 @@ static int check_models(const cJSON *fields, struct fault *fault, struct error *
 static int check_image(const cJSON *fields, struct fault *fault, struct error *err)
 {
 	static const char *const roots[] = { "system_packages", "setup" };
-	const char *image = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "image"));
+	const char *image = json_string(fields, "image");
 	char out[JUDGE_SHOWN];
-	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
+	const char *backend = json_string(fields, "backend");
 
 	for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
 		*fault = (struct fault){ roots[i], -1 };
@@ -142,7 +136,7 @@ static int check_image(const cJSON *fields, struct fault *fault, struct error *e
 /* What only some backends serve is refused by name where another was chosen. */
 static int check_only(const cJSON *fields, struct fault *fault, struct error *err)
 {
-	const char *backend = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "backend"));
+	const char *backend = json_string(fields, "backend");
 	char out[JUDGE_SHOWN];
 
 	for (const struct field *f = sandbox_fields; f->name; f++) {

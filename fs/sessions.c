@@ -9,11 +9,9 @@
 #include <unistd.h>
 
 #include "base/content.h"
+#include "base/json.h"
 #include "fs/config.h"
 #include "fs/show.h"
-
-static void cleanup_json_(cJSON **json) { cJSON_Delete(*json); }
-#define cleanup_json __attribute__((cleanup(cleanup_json_)))
 
 /* What is to be replayed must be there: a path, or a session's name. */
 static int check_replay(const cJSON *replay, struct error *err)
@@ -81,7 +79,7 @@ static int check_session(const struct node *node, const cJSON *fields, bool fina
 	const cJSON *sandbox = cJSON_GetObjectItemCaseSensitive(fields, "sandbox");
 	const cJSON *workspace = cJSON_GetObjectItemCaseSensitive(fields, "workspace");
 	const cJSON *replay = cJSON_GetObjectItemCaseSensitive(fields, "replay");
-	const char *provider = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "provider"));
+	const char *provider = json_string(fields, "provider");
 	bool replays = provider && !strcmp(provider, "replay");
 	struct object *host = NULL, *used = NULL;
 	cJSON *spec = NULL;

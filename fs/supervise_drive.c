@@ -114,17 +114,11 @@ static void last_words(int folder, char *text, size_t size)
 {
 	cleanup_buffer struct buffer b = BUFFER(1 << 20);
 	struct error ignored;
-	char *line;
+	const char *line;
 
-	text[0] = '\0';
-	if (file_read(folder, "run/stderr", &b, &ignored) < 0 && !b.length)
-		return;
-	while (b.length && b.data[b.length - 1] == '\n')
-		b.data[--b.length] = '\0';
-	line = b.length ? strrchr(b.data, '\n') : NULL;
-	(void)snprintf(text, size, ": %.*s", (int)(size > 4 ? size - 4 : 0), line ? line + 1 : b.length ? b.data : "");
-	if (!b.length)
-		text[0] = '\0';
+	(void)file_read(folder, "run/stderr", &b, &ignored);
+	line = buffer_last_line(&b);
+	(void)snprintf(text, size, "%s%.*s", *line ? ": " : "", (int)(size > 4 ? size - 4 : 0), line);
 }
 
 /* Notes that a runner ended before its time; false when it did so too often. */

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/sha256.h"
 
 struct scan {
@@ -68,7 +69,7 @@ static bool finish_document(struct supervisor *s, struct object *o, int folder)
 	struct error err;
 	cJSON *spec = file_read(folder, "spec.json", &b, &err) == 0 ? cJSON_ParseWithLength(b.data, b.length) : NULL;
 	const cJSON *generation = cJSON_GetObjectItemCaseSensitive(spec, "generation");
-	const char *sha256 = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, "text_sha256"));
+	const char *sha256 = json_string(spec, "text_sha256");
 	bool unjudged;
 
 	if (cJSON_IsNumber(generation) && generation->valuedouble < 9e15 &&

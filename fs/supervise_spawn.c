@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/secret.h"
 #include "base/launch.h"
 #include "base/program.h"
@@ -172,7 +173,7 @@ static const char *const hub[] = { "HF_TOKEN", "HF_ENDPOINT", NULL };
 
 static const char *find_secret(const struct supervisor *s, const char *name)
 {
-	const char *value = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(s->environment, name));
+	const char *value = json_string(s->environment, name);
 
 	return value ? value : getenv(name);
 }
@@ -196,7 +197,7 @@ char *supervise_watch_text(struct supervisor *s, const struct object *o, int fol
 	struct error ignored;
 	cJSON *spec = file_read(folder, "spec.json", &b, &ignored) == 0 ? cJSON_ParseWithLength(b.data, b.length) : NULL;
 	const cJSON *fields = cJSON_GetObjectItemCaseSensitive(spec, "fields");
-	const char *provider = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fields, "provider"));
+	const char *provider = json_string(fields, "provider");
 	cJSON *watch = cJSON_CreateObject();
 	cJSON *secrets = cJSON_AddObjectToObject(watch, "secrets");
 	const cJSON *name;

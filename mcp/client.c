@@ -39,15 +39,10 @@ const char *client_stderr(const struct client *client)
 }
 
 /* The last line of what it wrote to standard error, for a sentence. */
-static const char *last_words(const struct client *c)
+static const char *last_words(struct client *c)
 {
-	const char *words = client_stderr(c), *line;
-	size_t n = c->words.length;
-
-	while (n && c->words.data[n - 1] == '\n')
-		c->words.data[--n] = '\0';
-	line = strrchr(words, '\n');
-	return line ? line + 1 : words;
+	(void)client_stderr(c);
+	return buffer_last_line(&c->words);
 }
 
 /* The server is of no use any more: ends every call with err's sentence. Returns -1. */

@@ -16,13 +16,6 @@
 
 #define INFO_MAX (4u << 20)
 
-static const char *text_member(const cJSON *object, const char *name)
-{
-	const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	return cJSON_IsString(value) ? value->valuestring : NULL;
-}
-
 static int from_state(struct target *t, const char *path, int *folder, struct error *err);
 
 /* An interface's folder in a mount has no info.json; its mcp.json says where it is. 1: found, 0: it is none. */
@@ -58,8 +51,8 @@ static int from_mount(struct target *t, int folder, struct error *err)
 	if (file_read(folder, "info.json", &text, &none) < 0)
 		return from_interface(t, folder, err);
 	info = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
-	kind = text_member(info, "kind");
-	path = text_member(info, "folder");
+	kind = json_string(info, "kind");
+	path = json_string(info, "folder");
 	if (!kind || !path)
 		return 0;
 	for (int k = 0; k < OBJECT_KINDS; k++) {

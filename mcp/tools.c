@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+
 size_t tool_text_max = TOOL_TEXT_MAX;
 
 int tool_call_start(struct tool_call *call, const struct tool *tool, const struct target *target, cJSON *arguments,
@@ -142,9 +144,7 @@ const char *tool_string(const struct tool_call *call, const char *name)
 
 double tool_number(const struct tool_call *call, const char *name, double fallback)
 {
-	const cJSON *value = cJSON_GetObjectItemCaseSensitive(call->arguments, name);
-
-	return cJSON_IsNumber(value) ? value->valuedouble : fallback;
+	return json_number(call->arguments, name, fallback);
 }
 
 /* Adds {"type":type, …} to the content; NULL: out of memory. */

@@ -29,10 +29,10 @@ static int begin(struct tool_call *call, struct error *err)
 static const char *raised(const cJSON *result)
 {
 	const cJSON *error = cJSON_GetObjectItemCaseSensitive(result, "error");
-	const char *traceback = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "traceback"));
+	const char *traceback = json_string(error, "traceback");
 
 	return traceback && *traceback ? traceback :
-	       cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "message"));
+	       json_string(error, "message");
 }
 
 /* A text as it is, anything else as JSON; a long one without its middle. */
@@ -66,7 +66,7 @@ void interface_tools_free(struct tool *tools)
 
 static int make_tool(struct tool *tool, cJSON *schema)
 {
-	const char *doc = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(schema, "description"));
+	const char *doc = json_string(schema, "description");
 
 	*tool = (struct tool){ .ends_with_client = true, .judges = true, .answer = TOOL_WHOLE, .begin = begin, .finish = finish };
 	tool->description = strdup(doc ? doc : "");

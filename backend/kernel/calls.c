@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend/kernel/requests.h"
+#include "base/json.h"
 
 /* A call: who asks, and how the code is to be run. */
 struct call {
@@ -101,7 +102,7 @@ static void edit_cell(struct story *s, const struct call *call, unsigned int num
 static void take_run(struct story *s, struct conversation *c, const char *data, size_t n)
 {
 	cJSON *json = cJSON_ParseWithLength(data, n);
-	const char *code = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "code"));
+	const char *code = json_string(json, "code");
 	const cJSON *cell = cJSON_GetObjectItemCaseSensitive(json, "cell");
 	const cJSON *timeout = cJSON_GetObjectItemCaseSensitive(json, "timeout");
 	struct call call = { .conversation = c, .kind = REQUEST_RUN, .code = code, .length = code ? strlen(code) : 0 };

@@ -13,6 +13,7 @@
 #include "backend/kernel/requests.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define ANSWER_MAX (1u << 20)
 #define RETRY_MS 100
@@ -64,10 +65,10 @@ static int reach_sandbox(struct story *s, struct error *err)
 static int take_answer(struct story *s, const struct buffer *answer, struct error *err)
 {
 	cJSON *json = cJSON_ParseWithLength(answer->data ? answer->data : "", answer->length);
-	const char *socket = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "socket"));
-	const char *token = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "token"));
-	const char *url = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "url"));
-	const char *inside = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "inside"));
+	const char *socket = json_string(json, "socket");
+	const char *token = json_string(json, "token");
+	const char *url = json_string(json, "url");
+	const char *inside = json_string(json, "inside");
 	cleanup_free char *folder = socket ? strdup(socket) : NULL, *name = folder ? strdup(folder) : NULL;
 	int result = -1;
 

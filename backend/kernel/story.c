@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define USE_SECONDS 3.0  /* a cell that runs for longer says that it uses the sandbox */
 #define HELD_MAX 32768u
@@ -160,7 +161,7 @@ static int find_sandbox(struct story *s, struct error *err)
 {
 	const cJSON *sandbox = cJSON_GetObjectItemCaseSensitive(runner_references(s->runner), "sandbox");
 	const cJSON *serial = cJSON_GetObjectItemCaseSensitive(sandbox, "serial");
-	const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(sandbox, "name"));
+	const char *name = json_string(sandbox, "name");
 
 	if (!cJSON_IsNumber(serial) || serial->valuedouble < 1)
 		return error_set(err, EINVAL, "the config names no sandbox");
@@ -255,7 +256,7 @@ static int write_kernel(struct story *s, struct error *err)
 
 static void copy_member(char *to, size_t size, const cJSON *json, const char *name)
 {
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
+	const char *text = json_string(json, name);
 
 	(void)snprintf(to, size, "%s", text ? text : "");
 }

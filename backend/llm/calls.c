@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "mcp/schema.h"
 #include "mcp/text.h"
 
@@ -92,9 +93,9 @@ static int convert(struct session *s, unsigned call, const cJSON *result, cJSON 
 	char name[64];
 
 	cJSON_ArrayForEach(block, blocks) {
-		const char *type = session_word(block, "type");
+		const char *type = json_word(block, "type");
 		cleanup_free char *other = NULL;
-		const char *piece = session_word(block, "text");
+		const char *piece = json_word(block, "text");
 
 		if (!strcmp(type, "image"))
 			continue;
@@ -110,7 +111,7 @@ static int convert(struct session *s, unsigned call, const cJSON *result, cJSON 
 	if (add_output(s, call, &text, content, err) < 0)
 		return -1;
 	cJSON_ArrayForEach(block, blocks) {
-		if (strcmp(session_word(block, "type"), "image") != 0)
+		if (strcmp(json_word(block, "type"), "image") != 0)
 			continue;
 		snprintf(name, sizeof name, "call-%u-%u", call, ++images);
 		if (session_keep_picture(s, &tally, name, block, content, err) < 0)
@@ -147,7 +148,7 @@ int session_result(struct session *s, unsigned number, const char *id, const cha
 	if (session_heading(s, err, "result %u%s (%.2f s)", number, is_error ? ": error" : "", seconds) < 0)
 		return -1;
 	cJSON_ArrayForEach(block, content) {
-		const char *text = session_word(block, "text"), *file = session_word(block, "file");
+		const char *text = json_word(block, "text"), *file = json_word(block, "file");
 
 		if (*text && session_say_line(s, err, "%s", text) < 0)
 			return -1;
@@ -157,7 +158,7 @@ int session_result(struct session *s, unsigned number, const char *id, const cha
 	snprintf(elapsed, sizeof elapsed, "%.3f", seconds);
 	snprintf(path, sizeof path, "calls/%u/result", number);
 	if (faccessat(runner_folder(s->runner), path, F_OK, 0) < 0) {
-		const char *text = session_word(content->child, "text");
+		const char *text = json_word(content->child, "text");
 
 		if (set_file(s, number, "name", name, err) < 0 || set_file(s, number, "result", text, err) < 0)
 			return -1;
@@ -244,7 +245,7 @@ static const cJSON *find_tool(const struct session *s, const char *name)
 	const cJSON *tool;
 
 	cJSON_ArrayForEach(tool, s->dialogue.tools)
-		if (!strcmp(session_word(tool, "name"), name))
+		if (!strcmp(json_word(tool, "name"), name))
 			return tool;
 	return NULL;
 }
@@ -262,7 +263,7 @@ static int check(struct session *s, const struct tool_call *call, bool cut, stru
 		cJSON_ArrayForEach(known, s->dialogue.tools) {
 			size_t n = strlen(names);
 
-			snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", session_word(known, "name"));
+			snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", json_word(known, "name"));
 		}
 		return error_set(failure, ENOENT, "there is no tool '%s'; there are: %s", call->name,
 				 *names ? names : "none");
@@ -304,8 +305,7 @@ static int begin(struct session *s, struct running *run, bool cut, struct error 
 /* Waits for its end, or brings that about. */
 static int wait_for(struct session *s, struct running *run, struct error *err)
 {
-	const cJSON *limit = cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), "tool_timeout");
-	double seconds = cJSON_IsNumber(limit) ? limit->valuedouble : 120;
+	double seconds = json_number(runner_fields(s->runner), "tool_timeout", 120);
 
 	while (run->id && !run->done) {
 		double left = run->begun + seconds - clock_seconds();

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define CACHE_MARKER ",\"cache_control\":{\"type\":\"ephemeral\"}"
 #define IMAGE_MAX (8u << 20)
@@ -87,13 +88,13 @@ static int put_tools(const struct dialogue *d, bool marked, struct buffer *body,
 	cJSON_ArrayForEach(tool, d->tools) {
 		cJSON *out = cJSON_CreateObject();
 		const cJSON *schema = cJSON_GetObjectItemCaseSensitive(tool, "inputSchema");
-		const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tool, "description"));
+		const char *text = json_string(tool, "description");
 		int rc;
 
 		if (!out)
 			return error_memory(err);
 		cJSON_AddStringToObject(out, "name",
-			cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tool, "name")));
+			json_string(tool, "name"));
 		if (text && *text)
 			cJSON_AddStringToObject(out, "description", text);
 		cJSON_AddItemToObject(out, "input_schema", schema ? cJSON_Duplicate(schema, true)
@@ -125,8 +126,8 @@ static int put_system(const struct dialogue *d, struct buffer *body, struct erro
 
 static int put_image(const struct dialogue *d, const cJSON *image, struct buffer *body, struct error *err)
 {
-	const char *hash = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(image, "sha256"));
-	const char *mime = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(image, "mime"));
+	const char *hash = json_string(image, "sha256");
+	const char *mime = json_string(image, "mime");
 	cleanup_buffer struct buffer bytes = BUFFER(IMAGE_MAX);
 	char path[128];
 	int n;

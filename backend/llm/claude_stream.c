@@ -8,6 +8,7 @@
 #include "backend/llm/json.h"
 #include "backend/llm/retry.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "mcp/text.h"
 
 #define BLOCKS_MAX 4096
@@ -21,13 +22,6 @@ struct claude_block {
 	bool closed;
 	bool broken;             /* the arguments are no JSON object */
 };
-
-static const char *string_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
 
 /* Also ends a stream whose memory ran out: asking again is all that could help. */
 static enum piece_kind broken(struct claude_stream *s, struct piece *piece, const char *why)
@@ -46,8 +40,8 @@ static enum piece_kind failed(struct claude_stream *s, const cJSON *event, struc
 
 	s->ended = true;
 	piece->kind = PIECE_TROUBLE;
-	piece->trouble = (struct trouble){ .delay = -1, .retry = retry_error_type(string_of(error, "type")) };
-	trouble_say(&piece->trouble, "error in the stream: %s: %s", string_of(error, "type"), string_of(error, "message"));
+	piece->trouble = (struct trouble){ .delay = -1, .retry = retry_error_type(json_word(error, "type")) };
+	trouble_say(&piece->trouble, "error in the stream: %s: %s", json_word(error, "type"), json_word(error, "message"));
 	piece->usage = claude_stream_usage(s);
 	return PIECE_TROUBLE;
 }
@@ -123,8 +117,8 @@ static enum piece_kind message_start(struct claude_stream *s, const cJSON *event
 	if (s->started)
 		return broken(s, piece, "it starts twice");
 	s->started = true;
-	snprintf(s->model, sizeof s->model, "%s", string_of(message, "model"));
-	snprintf(s->id, sizeof s->id, "%s", string_of(message, "id"));
+	snprintf(s->model, sizeof s->model, "%s", json_word(message, "model"));
+	snprintf(s->id, sizeof s->id, "%s", json_word(message, "id"));
 	if (merge_usage(s, cJSON_GetObjectItemCaseSensitive(message, "usage")) < 0)
 		return broken(s, piece, "out of memory");
 	return PIECE_NONE;
@@ -167,20 +161,20 @@ static enum piece_kind block_start(struct claude_stream *s, cJSON *event, struct
 	s->blocks = blocks;
 	b = &s->blocks[s->count++];
 	*b = (struct claude_block){ .json = json, .text = BUFFER(TEXT_MAX), .signature = BUFFER(TEXT_MAX) };
-	snprintf(b->type, sizeof b->type, "%s", string_of(json, "type"));
+	snprintf(b->type, sizeof b->type, "%s", json_word(json, "type"));
 	if (!strcmp(b->type, "text")) {
-		if (add_text(s, &b->text, string_of(json, "text")) < 0)
+		if (add_text(s, &b->text, json_word(json, "text")) < 0)
 			return broken(s, piece, "it is too long");
-		return lend(s, piece, PIECE_TEXT, string_of(json, "text"));
+		return lend(s, piece, PIECE_TEXT, json_word(json, "text"));
 	}
 	if (!strcmp(b->type, "thinking")) {
-		if (add_text(s, &b->text, string_of(json, "thinking")) < 0 ||
-		    add_text(s, &b->signature, string_of(json, "signature")) < 0)
+		if (add_text(s, &b->text, json_word(json, "thinking")) < 0 ||
+		    add_text(s, &b->signature, json_word(json, "signature")) < 0)
 			return broken(s, piece, "it is too long");
-		return lend(s, piece, PIECE_THINKING, string_of(json, "thinking"));
+		return lend(s, piece, PIECE_THINKING, json_word(json, "thinking"));
 	}
 	if (!strcmp(b->type, "tool_use"))
-		return lend(s, piece, PIECE_CALL, string_of(json, "name"));
+		return lend(s, piece, PIECE_CALL, json_word(json, "name"));
 	return PIECE_NONE;
 }
 
@@ -197,30 +191,30 @@ static struct claude_block *open_block(struct claude_stream *s, const cJSON *eve
 static enum piece_kind block_delta(struct claude_stream *s, cJSON *event, struct piece *piece)
 {
 	cJSON *delta = cJSON_GetObjectItemCaseSensitive(event, "delta");
-	const char *type = string_of(delta, "type");
+	const char *type = json_word(delta, "type");
 	struct claude_block *b = open_block(s, event);
 	const char *text;
 
 	if (!b)
 		return broken(s, piece, "a delta without its block");
 	if (!strcmp(type, "text_delta")) {
-		text = string_of(delta, "text");
+		text = json_word(delta, "text");
 		if (add_text(s, &b->text, text) < 0)
 			return broken(s, piece, "it is too long");
 		return lend(s, piece, PIECE_TEXT, text);
 	}
 	if (!strcmp(type, "thinking_delta")) {
-		text = string_of(delta, "thinking");
+		text = json_word(delta, "thinking");
 		if (add_text(s, &b->text, text) < 0)
 			return broken(s, piece, "it is too long");
 		return lend(s, piece, PIECE_THINKING, text);
 	}
 	if (!strcmp(type, "input_json_delta")) {
-		if (add_text(s, &b->text, string_of(delta, "partial_json")) < 0)
+		if (add_text(s, &b->text, json_word(delta, "partial_json")) < 0)
 			return broken(s, piece, "it is too long");
 	} else if (!strcmp(type, "signature_delta")) {
 		buffer_clear(&b->signature);
-		if (add_text(s, &b->signature, string_of(delta, "signature")) < 0)
+		if (add_text(s, &b->signature, json_word(delta, "signature")) < 0)
 			return broken(s, piece, "it is too long");
 	} else if (!strcmp(type, "citations_delta")) {
 		cJSON *list = cJSON_GetObjectItemCaseSensitive(b->json, "citations");
@@ -296,12 +290,12 @@ static enum piece_kind message_delta(struct claude_stream *s, const cJSON *event
 	const cJSON *delta = cJSON_GetObjectItemCaseSensitive(event, "delta");
 	const cJSON *details = cJSON_GetObjectItemCaseSensitive(delta, "stop_details");
 
-	if (*string_of(delta, "stop_reason"))
-		snprintf(s->stop_reason, sizeof s->stop_reason, "%s", string_of(delta, "stop_reason"));
+	if (*json_word(delta, "stop_reason"))
+		snprintf(s->stop_reason, sizeof s->stop_reason, "%s", json_word(delta, "stop_reason"));
 	if (cJSON_IsObject(details))
-		snprintf(s->detail, sizeof s->detail, "%s%s%s", string_of(details, "category"),
-			 *string_of(details, "category") && *string_of(details, "explanation") ? ": " : "",
-			 string_of(details, "explanation"));
+		snprintf(s->detail, sizeof s->detail, "%s%s%s", json_word(details, "category"),
+			 *json_word(details, "category") && *json_word(details, "explanation") ? ": " : "",
+			 json_word(details, "explanation"));
 	if (merge_usage(s, cJSON_GetObjectItemCaseSensitive(event, "usage")) < 0)
 		return broken(s, piece, "out of memory");
 	return PIECE_NONE;
@@ -335,8 +329,8 @@ static int add_call(struct answer *answer, const struct claude_block *b)
 		return -1;
 	answer->calls = calls;
 	call = &calls[answer->count++];
-	*call = (struct tool_call){ .id = strdup(string_of(b->json, "id")),
-				    .name = strdup(string_of(b->json, "name")) };
+	*call = (struct tool_call){ .id = strdup(json_word(b->json, "id")),
+				    .name = strdup(json_word(b->json, "name")) };
 	/* A NUL could not be handed on to the tool: cJSON ends the string before it. */
 	if (b->broken || (cJSON_IsRaw(input) && text_escaped_nul(input->valuestring, strlen(input->valuestring))))
 		call->raw = strdup(b->text.data);
@@ -438,7 +432,7 @@ enum piece_kind claude_stream_event(struct claude_stream *s, const char *data, s
 	event = parse(data, n);
 	if (!event)
 		return broken(s, piece, "an event is no JSON");
-	type = string_of(event, "type");
+	type = json_word(event, "type");
 	if (!strcmp(type, "error"))
 		kind = failed(s, event, piece);
 	else if (!strcmp(type, "message_start"))

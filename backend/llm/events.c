@@ -12,23 +12,10 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "mcp/text.h"
 
 #define ABORTED_MAX 65536
-
-const char *session_word(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
-
-static double number(const cJSON *object, const char *name)
-{
-	const cJSON *n = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	return cJSON_IsNumber(n) ? n->valuedouble : 0;
-}
 
 /* What is written has no secrets in it, and is UTF-8. */
 static void clean(struct session *s, struct buffer *text)
@@ -53,7 +40,7 @@ static cJSON *pending_of(struct session *s, const char *id)
 	cJSON *call;
 
 	cJSON_ArrayForEach(call, s->pending)
-		if (!strcmp(session_word(call, "id"), id))
+		if (!strcmp(json_word(call, "id"), id))
 			return call;
 	return NULL;
 }
@@ -65,8 +52,8 @@ static int take_system(struct session *s, const cJSON *event, struct error *err)
 	free(s->dialogue.model);
 	free(s->dialogue.system);
 	cJSON_Delete(s->dialogue.tools);
-	s->dialogue.model = strdup(session_word(event, "model"));
-	s->dialogue.system = strdup(session_word(event, "text"));
+	s->dialogue.model = strdup(json_word(event, "model"));
+	s->dialogue.system = strdup(json_word(event, "text"));
 	s->dialogue.tools = cJSON_IsArray(tools) ? cJSON_Duplicate(tools, true) : cJSON_CreateArray();
 	s->begun = true;
 	return s->dialogue.model && s->dialogue.system && s->dialogue.tools ? 0 : error_memory(err);
@@ -81,15 +68,15 @@ static int take_answer(struct session *s, bool whole, const cJSON *event, const 
 
 	s->asked = false;
 	if ((whole || cJSON_IsObject(usage)) &&
-	    usage_add(&s->usage, session_word(event, "model"), usage, cJSON_IsNumber(cost) ? cost->valuedouble : -1, whole) < 0)
+	    usage_add(&s->usage, json_word(event, "model"), usage, cJSON_IsNumber(cost) ? cost->valuedouble : -1, whole) < 0)
 		return error_memory(err);
 	if (!whole)
 		return 0;
 	cJSON_Delete(s->pending);
 	s->pending = cJSON_IsArray(calls) ? cJSON_Duplicate(calls, true) : NULL;
 	s->answered = true;
-	s->last_stop = answer_stop_find(session_word(event, "stop"));
-	snprintf(s->last_reason, sizeof s->last_reason, "%s", session_word(event, "stop_reason"));
+	s->last_stop = answer_stop_find(json_word(event, "stop"));
+	snprintf(s->last_reason, sizeof s->last_reason, "%s", json_word(event, "stop_reason"));
 	return content ? dialogue_add(&s->dialogue, ITEM_ASSISTANT, content, length, err) : 0;
 }
 
@@ -99,7 +86,7 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 		struct error *err)
 {
 	struct session *s = context;
-	const char *inbox = session_word(event, "inbox"), *content;
+	const char *inbox = json_word(event, "inbox"), *content;
 	cJSON *call;
 	size_t length;
 
@@ -120,32 +107,32 @@ static int take(void *context, const char *type, const cJSON *event, const char 
 	}
 	if (!strcmp(type, "request")) {
 		s->asked = s->advanced = true;
-		s->asked_at = number(event, "messages");
-		s->requests = (unsigned)number(event, "request");
+		s->asked_at = json_number(event, "messages", 0);
+		s->requests = (unsigned)json_number(event, "request", 0);
 		return dialogue_add(&s->dialogue, ITEM_ASKED, NULL, 0, err);
 	}
 	if (!strcmp(type, "assistant") || !strcmp(type, "aborted"))
 		return take_answer(s, !strcmp(type, "assistant"), event, content, length, err);
 	if (!strcmp(type, "call")) {
-		s->calls = (unsigned)number(event, "call");
-		call = pending_of(s, session_word(event, "id"));
+		s->calls = (unsigned)json_number(event, "call", 0);
+		call = pending_of(s, json_word(event, "id"));
 		if (call && !cJSON_AddNumberToObject(call, "call", s->calls))
 			return error_memory(err);
 	}
 	if (!strcmp(type, "result")) {
-		if (number(event, "call") > s->calls)
-			s->calls = (unsigned)number(event, "call");
+		if (json_number(event, "call", 0) > s->calls)
+			s->calls = (unsigned)json_number(event, "call", 0);
 		s->answered = false;
-		call = pending_of(s, session_word(event, "id"));
+		call = pending_of(s, json_word(event, "id"));
 		if (call)
 			cJSON_Delete(cJSON_DetachItemViaPointer(s->pending, call));
 		return dialogue_add(&s->dialogue, ITEM_RESULT, line, n, err);
 	}
 	if (!strcmp(type, "end")) {
 		s->open = false;
-		s->usage.seconds += number(event, "seconds");
-		snprintf(s->ended, sizeof s->ended, "%s", session_word(event, "state"));
-		snprintf(s->ended_text, sizeof s->ended_text, "%s", session_word(event, "error"));
+		s->usage.seconds += json_number(event, "seconds", 0);
+		snprintf(s->ended, sizeof s->ended, "%s", json_word(event, "state"));
+		snprintf(s->ended_text, sizeof s->ended_text, "%s", json_word(event, "error"));
 	}
 	return 0;
 }
@@ -232,8 +219,8 @@ static int repair_calls(struct session *s, struct error *err)
 		const cJSON *call = s->pending->child;
 		cJSON *content = cJSON_CreateArray(), *block = cJSON_CreateObject();
 		bool run = cJSON_GetObjectItemCaseSensitive(call, "call") != NULL;
-		unsigned n = run ? (unsigned)number(call, "call") : s->calls + 1;
-		cleanup_free char *id = strdup(session_word(call, "id")), *name = strdup(session_word(call, "name"));
+		unsigned n = run ? (unsigned)json_number(call, "call", 0) : s->calls + 1;
+		cleanup_free char *id = strdup(json_word(call, "id")), *name = strdup(json_word(call, "name"));
 		int rc;
 
 		cJSON_AddStringToObject(block, "type", "text");

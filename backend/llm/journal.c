@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/sha256.h"
 
 #define FILE_MAX ((size_t)1 << 30)
@@ -82,8 +83,8 @@ int journal_load(struct journal *j, int folder, const char *name, journal_visit 
 		size_t n = end ? (size_t)(end - line) : 0;
 		cJSON *event = end ? cJSON_ParseWithLength(line, n) : NULL;
 		const cJSON *seq = cJSON_GetObjectItemCaseSensitive(event, "seq");
-		const char *prev = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "prev"));
-		const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(event, "type"));
+		const char *prev = json_string(event, "prev");
+		const char *type = json_string(event, "type");
 		int rc;
 
 		if (!event && (!end || at + n + 1 == text.length)) {

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 static int load(struct models *models, const char *path, struct error *err)
@@ -39,8 +40,7 @@ void models_close(struct models *models)
 
 const char *models_default(const struct models *models, const char *provider)
 {
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-		cJSON_GetObjectItemCaseSensitive(models->json, "default"), provider));
+	return json_string(cJSON_GetObjectItemCaseSensitive(models->json, "default"), provider);
 }
 
 static const cJSON *find(const struct models *models, const char *model)
@@ -61,14 +61,12 @@ static const cJSON *find(const struct models *models, const char *model)
 
 const char *models_word(const struct models *models, const char *model, const char *name)
 {
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(find(models, model), name));
+	return json_string(find(models, model), name);
 }
 
 double models_number(const struct models *models, const char *model, const char *name, double fallback)
 {
-	const cJSON *n = cJSON_GetObjectItemCaseSensitive(find(models, model), name);
-
-	return cJSON_IsNumber(n) ? n->valuedouble : fallback;
+	return json_number(find(models, model), name, fallback);
 }
 
 bool models_priced(const struct models *models, const char *model)
@@ -81,9 +79,7 @@ bool models_priced(const struct models *models, const char *model)
 
 static double tokens(const cJSON *usage, const char *name)
 {
-	const cJSON *n = cJSON_GetObjectItemCaseSensitive(usage, name);
-
-	return cJSON_IsNumber(n) ? n->valuedouble : 0;
+	return json_number(usage, name, 0);
 }
 
 bool models_cost(const struct models *models, const char *model, const cJSON *usage, double *dollars)
@@ -92,7 +88,6 @@ bool models_cost(const struct models *models, const char *model, const cJSON *us
 	double fresh = tokens(usage, "input_tokens"), read = tokens(usage, "cache_read_tokens");
 	double written = tokens(usage, "cache_write_tokens"), hour = tokens(usage, "cache_write_1h_tokens");
 	double in, out, cached;
-	const cJSON *n;
 
 	if (!models_priced(models, model))
 		return false;
@@ -103,8 +98,7 @@ bool models_cost(const struct models *models, const char *model, const cJSON *us
 			tier = above;
 	in = tokens(tier, "in");
 	out = tokens(tier, "out");
-	n = cJSON_GetObjectItemCaseSensitive(tier, "cache_read");
-	cached = cJSON_IsNumber(n) ? n->valuedouble : 0.1 * in;
+	cached = json_number(tier, "cache_read", 0.1 * in);
 	if (hour > written)
 		hour = written;
 	*dollars = (fresh * in + (written - hour) * 1.25 * in + hour * 2 * in + read * cached +

@@ -9,6 +9,7 @@
 #include "backend/llm/session.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/picture.h"
 #include "base/sha256.h"
 
@@ -53,9 +54,9 @@ static int add_source(struct pictures *p, const cJSON *block, struct error *why)
 	cleanup_buffer struct buffer bytes = BUFFER(PICTURE_BASE64_MAX);
 	struct picture one = { .width = 1, .height = 1 };
 
-	if (!strcmp(session_word(source, "type"), "base64") &&
-	    (picture_decode(session_word(source, "data"), &bytes, why) < 0 ||
-	     picture_check(session_word(source, "media_type"), bytes.data, bytes.length, &one, why) < 0))
+	if (!strcmp(json_word(source, "type"), "base64") &&
+	    (picture_decode(json_word(source, "data"), &bytes, why) < 0 ||
+	     picture_check(json_word(source, "media_type"), bytes.data, bytes.length, &one, why) < 0))
 		return -1;
 	return add(p, &one, bytes.length, why);
 }
@@ -73,7 +74,7 @@ void session_count_pictures(struct session *s, const cJSON *content)
 	struct error ignored;
 
 	cJSON_ArrayForEach(block, content) {
-		if (strcmp(session_word(block, "type"), "image") != 0)
+		if (strcmp(json_word(block, "type"), "image") != 0)
 			continue;
 		if (cJSON_GetObjectItemCaseSensitive(block, "source"))
 			(void)add_source(&s->pictures, block, &ignored);
@@ -101,7 +102,7 @@ cJSON *session_fit_pictures(struct session *s, const cJSON *content)
 	struct error why;
 
 	cJSON_ArrayForEach(block, content) {
-		bool picture = !strcmp(session_word(block, "type"), "image");
+		bool picture = !strcmp(json_word(block, "type"), "image");
 
 		cJSON_AddItemToArray(fit, picture && add_source(&tally, block, &why) < 0 ?
 				     text_block("[A picture that cannot be sent: %s.]", why.text) : cJSON_Duplicate(block, true));
@@ -131,14 +132,14 @@ static int not_shown(cJSON *content, const struct error *why, struct error *err)
 int session_keep_picture(struct session *s, struct pictures *tally, const char *name, const cJSON *image, cJSON *content,
 			 struct error *err)
 {
-	const char *mime = session_word(image, "mimeType");
+	const char *mime = json_word(image, "mimeType");
 	cleanup_buffer struct buffer bytes = BUFFER(PICTURE_BASE64_MAX);
 	struct picture picture;
 	struct error why;
 	char hex[65], path[128];
 	cJSON *block;
 
-	if (picture_decode(session_word(image, "data"), &bytes, &why) < 0 ||
+	if (picture_decode(json_word(image, "data"), &bytes, &why) < 0 ||
 	    picture_check(mime, bytes.data, bytes.length, &picture, &why) < 0)
 		return not_shown(content, &why, err);
 	snprintf(path, sizeof path, "outputs/%s.%s", name, picture.extension);

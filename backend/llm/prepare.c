@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define DOCUMENT_LIMIT (4u << 20)
@@ -44,7 +45,7 @@ static int await(struct session *s, enum object_kind kind, const char *noun, str
 		 struct error *err)
 {
 	uint64_t serial = serial_of(reference(s, noun));
-	const char *name = session_word(reference(s, noun), "name");
+	const char *name = json_word(reference(s, noun), "name");
 	char failure[512];
 	bool shown = false;
 
@@ -197,11 +198,11 @@ int session_prepare(struct session *s, struct error *why, struct error *err)
 
 	cJSON_Delete(s->fields);
 	s->fields = cJSON_Duplicate(runner_fields(s->runner), true);
-	provider = session_word(s->fields, "provider");
+	provider = json_word(s->fields, "provider");
 	s->provider = provider_find(provider);
 	if (!s->provider)
 		return error_set(why, EINVAL, "there is no provider '%s'", provider);
-	model = session_word(s->fields, "model");
+	model = json_word(s->fields, "model");
 	if (!*model)
 		model = models_default(&s->models, provider);
 	if (!model)

@@ -7,22 +7,16 @@
 
 #include "backend/llm/json.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 
 #define TEXT_MAX (256u << 20)
-
-static const char *string_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
 
 static int take_line(struct recording *r, const char *name, size_t number, const char *line, size_t n,
 		     struct error *err)
 {
 	cJSON *json = cJSON_ParseWithLength(line, n);
-	bool assistant = !strcmp(string_of(json, "type"), "assistant") ||
-			 !strcmp(string_of(json, "role"), "assistant");
+	bool assistant = !strcmp(json_word(json, "type"), "assistant") ||
+			 !strcmp(json_word(json, "role"), "assistant");
 	bool good = cJSON_IsObject(json) &&
 		    (!assistant || cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(json, "content")));
 	cleanup_buffer struct buffer one = BUFFER(TEXT_MAX);
@@ -84,8 +78,8 @@ static int add_call(struct answer *a, const cJSON *block)
 		return -1;
 	a->calls = calls;
 	calls[a->count] = (struct tool_call){
-		.id = strdup(string_of(block, "id")),
-		.name = strdup(string_of(block, "name")),
+		.id = strdup(json_word(block, "id")),
+		.name = strdup(json_word(block, "name")),
 		.arguments = cJSON_IsObject(input) ? cJSON_Duplicate(input, true) : NULL,
 		.raw = cJSON_IsObject(input) ? NULL : cJSON_PrintUnformatted(input),
 	};
@@ -102,11 +96,11 @@ int recording_answer(const char *turn, struct answer *a, struct error *err)
 
 	*a = (struct answer){ .stop = STOP_DONE };
 	cJSON_ArrayForEach(block, blocks) {
-		if (!strcmp(string_of(block, "type"), "tool_use"))
+		if (!strcmp(json_word(block, "type"), "tool_use"))
 			rc = rc ? rc : add_call(a, block);
-		else if (!strcmp(string_of(block, "type"), "text") && !rc &&
+		else if (!strcmp(json_word(block, "type"), "text") && !rc &&
 			 ((text.length && buffer_text(&text, "\n\n") < 0) ||
-			  buffer_text(&text, string_of(block, "text")) < 0))
+			  buffer_text(&text, json_word(block, "text")) < 0))
 			rc = -1;
 	}
 	cJSON_Delete(blocks);

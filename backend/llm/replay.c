@@ -17,6 +17,7 @@
 #include "backend/runner.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define RECORDING_MAX (256u << 20)
 
@@ -27,13 +28,6 @@ struct replay {
 	cJSON *next;   /* the block to be given next */
 	bool asking;
 };
-
-static const char *string_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
 
 /* The recording's file: in another session's folder, or where the user says. */
 static int open_source(struct runner *runner, const char *source, struct error *err)
@@ -102,7 +96,7 @@ static void replay_close(void *self)
 static int replay_open(struct runner *runner, const cJSON *fields, const struct models *models, void **self,
 		       struct error *err)
 {
-	const char *source = string_of(fields, "replay");
+	const char *source = json_word(fields, "replay");
 	cleanup_buffer struct buffer text = BUFFER(RECORDING_MAX);
 	cleanup_close int fd = -1;
 	struct replay *r;
@@ -175,12 +169,12 @@ static int replay_take(void *self, struct piece *piece, struct error *err)
 		return 0;
 	while (r->next) {
 		const cJSON *block = r->next;
-		const char *type = string_of(block, "type");
+		const char *type = json_word(block, "type");
 
 		r->next = r->next->next;
 		piece->kind = !strcmp(type, "text") ? PIECE_TEXT : !strcmp(type, "thinking") ? PIECE_THINKING
 			      : !strcmp(type, "tool_use") ? PIECE_CALL : PIECE_NONE;
-		piece->text = string_of(block, piece->kind == PIECE_CALL ? "name" : type);
+		piece->text = json_word(block, piece->kind == PIECE_CALL ? "name" : type);
 		piece->length = strlen(piece->text);
 		if (piece->kind != PIECE_NONE && piece->length)
 			return 1;

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/curl.h"
+#include "base/json.h"
 #include "mcp/text.h"
 
 bool retry_error_type(const char *type)
@@ -50,11 +51,10 @@ void retry_judge(long status, const struct retry_headers *h, const char *body, s
 {
 	cJSON *json = n ? cJSON_ParseWithLength(body, n) : NULL;
 	const cJSON *error = cJSON_GetObjectItemCaseSensitive(json, "error");
-	const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "type"));
-	const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "message"));
-	const char *code = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-		cJSON_GetObjectItemCaseSensitive(error, "details"), "error_code"));
-	const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "request_id"));
+	const char *type = json_string(error, "type");
+	const char *message = json_string(error, "message");
+	const char *code = json_string(cJSON_GetObjectItemCaseSensitive(error, "details"), "error_code");
+	const char *id = json_string(json, "request_id");
 
 	if (!message)
 		message = cJSON_GetStringValue(error); /* other servers: {"error":"text"} */

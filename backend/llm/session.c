@@ -25,6 +25,7 @@
 #include "base/content.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define MESSAGE_MAX (32u << 20)
 #define NOTHING_SAID "(no content)" /* the API takes no empty message */
@@ -146,9 +147,9 @@ static int say_content(struct session *s, const cJSON *content, struct error *er
 	if (cJSON_IsString(content))
 		return session_say_line(s, err, "%s", content->valuestring);
 	cJSON_ArrayForEach(block, content) {
-		const char *text = session_word(block, "text");
+		const char *text = json_word(block, "text");
 
-		if (session_say_line(s, err, *text ? "%s" : "[%s]", *text ? text : session_word(block, "type")) < 0)
+		if (session_say_line(s, err, *text ? "%s" : "[%s]", *text ? text : json_word(block, "type")) < 0)
 			return -1;
 	}
 	return 0;
@@ -239,7 +240,7 @@ static int take_inbox(struct session *s, struct error *err)
 			message = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
 			if (!message)
 				runner_log(s->runner, "%s is not JSON and is dropped", path);
-			else if (!strcmp(session_word(message, "kind"), "start"))
+			else if (!strcmp(json_word(message, "kind"), "start"))
 				rc = take_start(s, identity, err);
 			else if (cJSON_GetObjectItemCaseSensitive(message, "content"))
 				rc = take_message(s, cJSON_GetObjectItemCaseSensitive(message, "content"), identity, err);

@@ -108,7 +108,6 @@ int session_prepare(struct session *s, struct error *why, struct error *err);
 /* The tool server, started again if it is gone. */
 int session_client(struct session *s, struct error *why, struct error *err);
 void session_release(struct session *s); /* all of a turn: provider, tool server, root */
-const char *session_word(const cJSON *object, const char *name); /* "" when it is no string */
 
 /* turn.c */
 int session_turn(struct session *s, struct ending *ending, struct error *err);

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/json.h"
 #include "mcp/text.h"
 
 #define PAUSES_MAX 5
@@ -142,10 +143,7 @@ static int give_up(struct session *s, struct error *err)
 
 static double field(struct session *s, const char *object, const char *name, double fallback)
 {
-	const cJSON *n = cJSON_GetObjectItemCaseSensitive(
-		cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), object), name);
-
-	return cJSON_IsNumber(n) ? n->valuedouble : fallback;
+	return json_number(cJSON_GetObjectItemCaseSensitive(runner_fields(s->runner), object), name, fallback);
 }
 
 static double chance(void)

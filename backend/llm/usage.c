@@ -2,17 +2,12 @@
 
 #include <string.h>
 
+#include "base/json.h"
+
 static const char *const kinds[] = {
 	"input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens",
 	"output_tokens", "thinking_tokens",
 };
-
-static double number(const cJSON *object, const char *name)
-{
-	const cJSON *n = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	return cJSON_IsNumber(n) ? n->valuedouble : 0;
-}
 
 static int add(cJSON *object, const char *name, double more)
 {
@@ -36,7 +31,7 @@ int usage_add(struct usage *u, const char *model, const cJSON *one, double cost,
 	if (!m && !(m = cJSON_AddObjectToObject(u->models, model)))
 		return -1;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-		if (add(m, kinds[i], number(one, kinds[i])) < 0)
+		if (add(m, kinds[i], json_number(one, kinds[i], 0)) < 0)
 			return -1;
 	if (add(m, "turns", answered) < 0)
 		return -1;
@@ -61,7 +56,7 @@ cJSON *usage_render(const struct usage *u)
 		double sum = 0;
 
 		cJSON_ArrayForEach(m, u->models)
-			sum += number(m, kinds[i]);
+			sum += json_number(m, kinds[i], 0);
 		cJSON_AddNumberToObject(out, kinds[i], sum);
 	}
 	if (u->unpriced || !u->models)

@@ -18,6 +18,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/passing.h"
 #include "commands.h"
 
@@ -90,13 +91,6 @@ void proxy_say(const char *format, ...)
 
 /* ---- what it is told ---- */
 
-static const char *member(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
-
 static char **texts(const cJSON *list)
 {
 	char **all = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *all);
@@ -119,8 +113,8 @@ static int take_secrets(const cJSON *list)
 	cJSON_ArrayForEach(item, list) {
 		struct proxy_secret *s = &proxy.secrets[proxy.secret_count++];
 
-		*s = (struct proxy_secret){ strdup(member(item, "name")), strdup(member(item, "placeholder")),
-					    strdup(member(item, "value")),
+		*s = (struct proxy_secret){ strdup(json_word(item, "name")), strdup(json_word(item, "placeholder")),
+					    strdup(json_word(item, "value")),
 					    texts(cJSON_GetObjectItemCaseSensitive(item, "hosts")) };
 		if (!s->name || !s->placeholder || !*s->placeholder || !s->value || !s->hosts)
 			return -1;
@@ -151,7 +145,7 @@ static int take_config(struct error *err)
 	config = cJSON_ParseWithLength(text.data, text.length);
 	explicit_bzero(text.data, text.length);
 	proxy.hosts = texts(cJSON_GetObjectItemCaseSensitive(config, "hosts"));
-	trusted = member(config, "trusted");
+	trusted = json_word(config, "trusted");
 	proxy.outside = SSL_CTX_new(TLS_client_method());
 	if (!config || !proxy.hosts || !proxy.outside ||
 	    take_secrets(cJSON_GetObjectItemCaseSensitive(config, "secrets")) < 0)

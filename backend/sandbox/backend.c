@@ -43,6 +43,12 @@ double sandbox_number(const struct sandbox *s, const char *field, double fallbac
 	return cJSON_IsNumber(value) ? value->valuedouble : fallback;
 }
 
+void sandbox_say(const struct sandbox *s, const char *line)
+{
+	s->host->log(s->host->context, line, strlen(line));
+	s->host->log(s->host->context, "\n", 1);
+}
+
 void sandbox_hostname(const char *name, char out[64])
 {
 	size_t n = 0;

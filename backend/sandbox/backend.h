@@ -158,6 +158,8 @@ void sandbox_hostname(const char *name, char out[64]);
 int sandbox_workspace(const struct sandbox *s, size_t part, char **path, const char **inside, struct error *err);
 /* A path on this machine: "~/x" is in the user's home, anything else must be absolute. Owned. */
 char *sandbox_host_path(const char *path, struct error *err);
+/* A line of its log. */
+void sandbox_say(const struct sandbox *s, const char *line);
 /* A limit in info.json: what was asked and what is in force (0: nothing), and how; -1 without memory. */
 int sandbox_add_limit(cJSON *info, const char *name, double asked, double in_force, const char *how);
 /* Enforced: in force is a limit no laxer than what was asked (the kernel rounds to pages). */

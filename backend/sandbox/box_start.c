@@ -33,14 +33,11 @@ static void runtime_sentence(struct box *box, const char *program, struct error 
 {
 	cleanup_buffer struct buffer log = BUFFER(RUNTIME_LOG_MAX);
 	struct error ignored;
-	char *line, *message;
+	const char *line, *message;
 
-	if (file_read(box->ctl, "runtime.log", &log, &ignored) || !log.length)
+	if (file_read(box->ctl, "runtime.log", &log, &ignored))
 		return;
-	while (log.length && log.data[log.length - 1] == '\n')
-		log.data[--log.length] = '\0';
-	line = strrchr(log.data, '\n');
-	line = line ? line + 1 : log.data;
+	line = buffer_last_line(&log);
 	message = strstr(line, "msg=\"");
 	if (message) {
 		line = message + 5;

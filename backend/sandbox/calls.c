@@ -12,6 +12,7 @@
 
 #include "backend/sandbox/gate.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/secret.h"
 #include "base/talk.h"
 
@@ -188,18 +189,13 @@ static int start_text(struct call *call, bool python, const char *text, const ch
 	return start(call, by_input[python], text, strlen(text), cwd, env, err);
 }
 
-static const char *text_member(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
 static int start_json(struct call *call, const cJSON *request, struct error *err)
 {
 	const cJSON *argv = cJSON_GetObjectItemCaseSensitive(request, "argv"), *item;
 	const cJSON *timeout = cJSON_GetObjectItemCaseSensitive(request, "timeout");
 	const cJSON *env = cJSON_GetObjectItemCaseSensitive(request, "env");
-	const char *shell = text_member(request, "shell"), *python = text_member(request, "python");
-	const char *cwd = text_member(request, "cwd"), *input = text_member(request, "input");
+	const char *shell = json_string(request, "shell"), *python = json_string(request, "python");
+	const char *cwd = json_string(request, "cwd"), *input = json_string(request, "input");
 	const char *arguments[ARGUMENTS + 1] = { NULL };
 	size_t n = 0;
 

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define INSIDE "/run/interpfs/jupyter.sock"
 #define KEPT "jupyter.json"
@@ -44,7 +45,7 @@ static void read_kept(struct calls *calls)
 	if (file_read(runner_folder(calls->runner), KEPT, &text, &ignored) < 0 || !text.length)
 		return;
 	kept = cJSON_ParseWithLength(text.data, text.length);
-	token = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(kept, "token"));
+	token = json_string(kept, "token");
 	if (token && strlen(token) == JUPYTER_TOKEN_SIZE - 1) {
 		memcpy(j->token, token, JUPYTER_TOKEN_SIZE);
 		j->port = (int)cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(kept, "port"));
@@ -265,19 +266,6 @@ static void server_output(void *context, int channel, const void *data, size_t n
 	guest_consumed(j->server, n);
 }
 
-/* The last line that it said, for people. */
-static const char *last_words(struct jupyter *j)
-{
-	char *end;
-
-	while (j->said.length && j->said.data[j->said.length - 1] == '\n')
-		j->said.data[--j->said.length] = '\0';
-	if (!j->said.length)
-		return "it said nothing";
-	end = strrchr(j->said.data, '\n');
-	return end ? end + 1 : j->said.data;
-}
-
 static void server_ended(void *context, int code, int status, const char *text)
 {
 	struct calls *calls = context;
@@ -289,7 +277,8 @@ static void server_ended(void *context, int code, int status, const char *text)
 	if (code)
 		(void)snprintf(why, sizeof why, "Jupyter Server did not start: %.700s", text);
 	else
-		(void)snprintf(why, sizeof why, "Jupyter Server ended with status %d: %.700s", status, last_words(j));
+		(void)snprintf(why, sizeof why, "Jupyter Server ended with status %d: %.700s", status,
+			       *buffer_last_line(&j->said) ? buffer_last_line(&j->said) : "it said nothing");
 	if (j->state == JUPYTER_STARTING || j->state == JUPYTER_RUNNING)
 		failed(calls, EIO, why);
 }

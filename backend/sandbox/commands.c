@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -118,12 +117,6 @@ static void output(void *context, int channel, const void *data, size_t n)
 	guest_consumed(c->operation, n);
 }
 
-static void passed(void *context, int fd)
-{
-	(void)context;
-	(void)close(fd);
-}
-
 static void ended(void *context, int code, int exit_, const char *text)
 {
 	struct commands *c = context;
@@ -162,7 +155,7 @@ static bool is_own(const struct commands *c, const char *name)
 int commands_feed(struct commands *c, const char *const argv[], const void *input, size_t length, int *exit_,
 		  struct error *err)
 {
-	static const struct guest_callbacks callbacks = { output, passed, ended };
+	static const struct guest_callbacks callbacks = { output, NULL, ended };
 	char *own[PASSED_ON] = { NULL };
 	const char *env[PASSED_ON + FIXED + COMMANDS_ENV_MAX + 1];
 	struct guest_command command = { .argv = argv, .env = env, .cwd = c->cwd ? c->cwd : "/", .input = input, .input_length = length };

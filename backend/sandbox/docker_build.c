@@ -19,9 +19,6 @@
 #define LOCK_POLL_MS 50
 #define CERTIFICATES "run/interpfs-certificates.pem"
 
-static void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
-#define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
-
 int docker_lock(struct sandbox *s, const char *hash, struct error *err)
 {
 	cleanup_free char *path = NULL;

@@ -14,6 +14,7 @@
 #include "backend/sandbox/seccomp.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define SHARED_MEMORY (8ull << 30) /* at most; the engine's own 64 MB is too little for PyTorch's loaders */
 
@@ -264,7 +265,7 @@ const cJSON *docker_member(const cJSON *object, const char *a, const char *b)
 
 const char *docker_label(const struct docker_found *found, const char *label)
 {
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(docker_member(found->json, "Config", "Labels"), label));
+	const char *text = json_string(docker_member(found->json, "Config", "Labels"), label);
 
 	return text ? text : "";
 }
@@ -310,8 +311,7 @@ void docker_found_free(struct docker_found *found)
 
 static int describe_limit(cJSON *info, const char *name, double asked, const cJSON *host, const char *field, double scale)
 {
-	const cJSON *value = cJSON_GetObjectItemCaseSensitive(host, field);
-	double in_force = cJSON_IsNumber(value) ? value->valuedouble * scale : 0;
+	double in_force = json_number(host, field, 0) * scale;
 
 	return sandbox_add_limit(info, name, asked, in_force, sandbox_judge_limit(asked, in_force));
 }
@@ -326,7 +326,7 @@ int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 	if (docker_inspect(s, false, &found, err))
 		return -1;
 	host = cJSON_GetObjectItemCaseSensitive(found.json, "HostConfig");
-	network = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(host, "NetworkMode"));
+	network = json_string(host, "NetworkMode");
 	image = cJSON_GetStringValue(docker_member(found.json, "Config", "Image"));
 	if (!add_text(info, "backend", "docker") || !add_text(info, "engine", engine_told(docker_own(s)->engine)) ||
 	    !add_text(info, "container", s->id) || !add_text(info, "image", image ? image : "") ||

@@ -11,9 +11,6 @@
 #include "backend/sandbox/tar.h"
 #include "base/cleanup.h"
 
-static void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
-#define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
-
 /* Relative to the container's root, without slashes at either end. Owned; NULL without memory. */
 static char *name_inside(const char *to)
 {

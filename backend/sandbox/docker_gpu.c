@@ -10,18 +10,11 @@
 #include <unistd.h>
 
 #include "backend/sandbox/gpu.h"
+#include "base/json.h"
 
 static void tell(void *context, const char *text)
 {
-	const struct sandbox *s = context;
-
-	s->host->log(s->host->context, text, strlen(text));
-	s->host->log(s->host->context, "\n", 1);
-}
-
-static const char *text_in(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+	sandbox_say(context, text);
 }
 
 /* object[name], an array, made where it is missing. */
@@ -45,7 +38,7 @@ static bool has_device(const cJSON *devices, const char *inside)
 	const cJSON *device;
 
 	cJSON_ArrayForEach(device, devices)
-		if (!strcmp(text_in(device, "PathInContainer"), inside))
+		if (!strcmp(json_string(device, "PathInContainer"), inside))
 			return true;
 	return false;
 }
@@ -72,7 +65,7 @@ static bool has_mount(const cJSON *mounts, const char *inside)
 	const cJSON *mount;
 
 	cJSON_ArrayForEach(mount, mounts)
-		if (!strcmp(text_in(mount, "Target"), inside))
+		if (!strcmp(json_string(mount, "Target"), inside))
 			return true;
 	return false;
 }
@@ -95,13 +88,13 @@ static int add_edits(cJSON *body, cJSON *host, const cJSON *edits, struct error 
 		if (cJSON_IsString(item) && !append(array_in(body, "Env"), cJSON_CreateString(item->valuestring)))
 			return error_memory(err);
 	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "deviceNodes")) {
-		const char *inside = text_in(item, "path"), *outside = text_in(item, "hostPath");
+		const char *inside = json_string(item, "path"), *outside = json_string(item, "hostPath");
 
 		if (inside && *inside == '/' && add_device(host, outside ? outside : inside, inside, err))
 			return -1;
 	}
 	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "mounts")) {
-		const char *outside = text_in(item, "hostPath"), *inside = text_in(item, "containerPath");
+		const char *outside = json_string(item, "hostPath"), *inside = json_string(item, "containerPath");
 
 		if (outside && inside && *inside == '/' && add_mount(host, outside, inside, err))
 			return -1;

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define DEFAULT_PYTHON "3.12"
 #define PULL_SILENT_MS 600000
@@ -65,8 +66,8 @@ static int on_progress(void *context, const cJSON *line, struct error *err)
 	const cJSON *detail = cJSON_GetObjectItemCaseSensitive(line, "progressDetail");
 	const cJSON *current = cJSON_GetObjectItemCaseSensitive(detail, "current");
 	const cJSON *total = cJSON_GetObjectItemCaseSensitive(detail, "total");
-	const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(line, "id"));
-	const char *status = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(line, "status"));
+	const char *id = json_string(line, "id");
+	const char *status = json_string(line, "status");
 	struct layer *layer = id && status ? find_layer(p, id) : NULL;
 
 	(void)err;

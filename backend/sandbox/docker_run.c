@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/failpoint.h"
+#include "base/json.h"
 
 #define ANSWER_MS 10000
 #define KILL_MS 20000
@@ -104,7 +105,7 @@ int docker_connect_guest(struct sandbox *s, const char *container, const char *p
 	}
 	if (docker_call(s, "POST", path, body, &answer, err))
 		return -1;
-	id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer.json, "Id"));
+	id = json_string(answer.json, "Id");
 	if (!id || asprintf(&begin, "/exec/%s/start", id) < 0)
 		return error_set(err, EPROTO, "the engine does not tell what it runs");
 	body = cJSON_CreateObject();
@@ -123,7 +124,7 @@ int docker_connect_guest(struct sandbox *s, const char *container, const char *p
 char *docker_id(const cJSON *answer)
 {
 	static const char prefix[] = "sha256:";
-	const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "Id"));
+	const char *id = json_string(answer, "Id");
 
 	if (id && !strncmp(id, prefix, sizeof prefix - 1))
 		id += sizeof prefix - 1;

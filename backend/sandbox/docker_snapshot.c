@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define AGAIN_MS 20
 #define ADDRESS_MAX 4096
@@ -88,12 +89,10 @@ static double image_size(const struct sandbox *s, const char *name)
 	cleanup_answer struct engine_answer answer = { 0, NULL };
 	cleanup_free char *escaped = engine_escape(name), *path = NULL;
 	struct error ignored;
-	const cJSON *size;
 
 	if (!escaped || asprintf(&path, "/images/%s/json", escaped) < 0 || docker_call(s, "GET", path, NULL, &answer, &ignored))
 		return 0;
-	size = cJSON_GetObjectItemCaseSensitive(answer.json, "Size");
-	return cJSON_IsNumber(size) ? size->valuedouble : 0;
+	return json_number(answer.json, "Size", 0);
 }
 
 /* With all that is below it: what others share is told with each. */

@@ -23,9 +23,6 @@
 
 #define GUEST_MAX (64u << 20)
 
-static void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
-#define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
-
 cJSON *docker_store_mount(const struct sandbox *s, bool writable)
 {
 	cJSON *mount = cJSON_CreateObject();

@@ -15,6 +15,7 @@
 #include "backend/sandbox/gpu.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define LOOK_MS 3000
 #define PROBE_MS 2000
@@ -148,13 +149,6 @@ int docker_probe(struct state *state, cJSON *info, struct error *err)
 
 /* ---- what they have ---- */
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
-
 /* path + the filter {"KIND":["VALUE"]}. */
 static int ask(struct engine *engine, const char *path, const char *kind, const char *value, struct engine_answer *answer,
 	       struct error *err)
@@ -214,23 +208,23 @@ static void judge_build(const struct state *state, struct thing *thing)
 
 static int tell_container(const struct state *state, struct things *things, const char *address, const cJSON *c, struct error *err)
 {
-	const cJSON *labels = cJSON_GetObjectItemCaseSensitive(c, "Labels"), *created = cJSON_GetObjectItemCaseSensitive(c, "Created");
+	const cJSON *labels = cJSON_GetObjectItemCaseSensitive(c, "Labels");
 	const char *name = cJSON_GetStringValue(cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(c, "Names"), 0));
-	const char *kind = text_of(labels, DOCKER_KIND), *own = text_of(c, "State");
-	uint64_t serial = strtoull(text_of(labels, DOCKER_SERIAL), NULL, 10);
+	const char *kind = json_word(labels, DOCKER_KIND), *own = json_word(c, "State");
+	uint64_t serial = strtoull(json_word(labels, DOCKER_SERIAL), NULL, 10);
 	struct thing *thing;
 	bool sandbox = !strcmp(kind, "sandbox");
 
 	/* An engine that knows no filters tells everything. */
-	if (strcmp(text_of(labels, DOCKER_STATE), state->id) != 0)
+	if (strcmp(json_word(labels, DOCKER_STATE), state->id) != 0)
 		return 0;
-	name = !name ? text_of(c, "Id") : *name == '/' ? name + 1 : name;
+	name = !name ? json_word(c, "Id") : *name == '/' ? name + 1 : name;
 	thing = things_add(things, &sandbox_docker, sandbox ? THING_SANDBOX : !strcmp(kind, "store") ? THING_STORE : THING_BUILD, name, address);
 	if (!thing)
 		return error_memory(err);
-	(void)snprintf(thing->name, sizeof thing->name, "%s", text_of(labels, DOCKER_NAME));
+	(void)snprintf(thing->name, sizeof thing->name, "%s", json_word(labels, DOCKER_NAME));
 	(void)snprintf(thing->state, sizeof thing->state, "%s", !strcmp(own, "exited") ? "stopped" : *own ? own : "unknown");
-	thing->since = cJSON_IsNumber(created) ? created->valuedouble : 0;
+	thing->since = json_number(c, "Created", 0);
 	if (sandbox)
 		things_judge(state, serial, !strcmp(own, "running") || !strcmp(own, "paused") || !strcmp(own, "restarting"), thing);
 	else if (!strcmp(kind, "build") || !strcmp(kind, "store"))
@@ -245,7 +239,6 @@ static int tell_container(const struct state *state, struct things *things, cons
 static int tell_image(const struct state *state, struct things *things, const char *address, const cJSON *image, const char *tag,
 		      struct error *err)
 {
-	const cJSON *created = cJSON_GetObjectItemCaseSensitive(image, "Created");
 	char prefix[64], *at;
 	struct thing *thing;
 
@@ -257,7 +250,7 @@ static int tell_image(const struct state *state, struct things *things, const ch
 	if (!thing)
 		return error_memory(err);
 	(void)snprintf(thing->state, sizeof thing->state, "kept");
-	thing->since = cJSON_IsNumber(created) ? created->valuedouble : 0;
+	thing->since = json_number(image, "Created", 0);
 	at += strlen(prefix);
 	if (!strncmp(at, "sandbox-", 8))
 		things_judge(state, strtoull(at + 8, NULL, 10), false, thing);

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define ANSWER_MAX (64u << 20)
 #define LINE_MAX_ (1u << 20)
@@ -269,7 +270,7 @@ static int run(struct call *c, struct error *err)
 
 static int refused(long status, const cJSON *json, struct error *err)
 {
-	const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "message"));
+	const char *message = json_string(json, "message");
 
 	return error_set(err, status == 404 ? ENOENT : status == 409 ? EEXIST : EIO, "%s",
 			 message && *message ? message : "the engine refused without a word");

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define HEAD_MS 10000
 #define HEAD_MAX 16384u
@@ -181,7 +182,7 @@ static int refused(struct hijack *h, long status, struct error *err)
 	size_t n = begin ? (size_t)(h->raw + h->at + h->have - begin) : 0;
 	const char *end = n ? memrchr(begin, '}', n) : NULL;
 	cJSON *json = end ? cJSON_ParseWithLength(begin, (size_t)(end - begin) + 1) : NULL;
-	const char *message = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "message"));
+	const char *message = json_string(json, "message");
 
 	(void)error_set(err, status == 404 ? ENOENT : status == 409 ? EEXIST : EIO, "%s",
 			message ? message : "the engine refused the connection");

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/failpoint.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define SCRIPT_MAX (1u << 20)
@@ -231,7 +232,7 @@ static int write_values(const struct fetch *f, const char *made, struct error *e
 	if (from < 0 || to < 0 || file_read(from, "info.json", &text, err))
 		return -1;
 	info = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
-	revision = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(info, "revision"));
+	revision = json_string(info, "revision");
 	(void)snprintf(size, sizeof size, "%.0f\n", cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(info, "size")));
 	(void)snprintf(path, sizeof path, "%s/files\n", f->folder);
 	result = !revision ? error_set(err, EBADMSG, "the download told no revision") :

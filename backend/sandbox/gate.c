@@ -117,12 +117,10 @@ static void tell(const struct gate *g, const char *format, ...)
 	if (vasprintf(&text, format, args) < 0)
 		text = NULL;
 	va_end(args);
-	if (text && g->runner) {
+	if (text && g->runner)
 		runner_log(g->runner, "%s", text);
-	} else if (text) {
-		g->sandbox->host->log(g->sandbox->host->context, text, strlen(text));
-		g->sandbox->host->log(g->sandbox->host->context, "\n", 1);
-	}
+	else if (text)
+		sandbox_say(g->sandbox, text);
 }
 
 static void take_lines(struct gate *g)

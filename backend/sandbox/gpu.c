@@ -17,6 +17,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/yaml_json.h"
 
 #define DRIVER "/proc/driver/nvidia/gpus"
@@ -124,7 +125,7 @@ static bool merge(cJSON *edits, const cJSON *more)
 int gpus_add_cdi(struct gpus *gpus, const char *text, size_t n, struct error *err)
 {
 	cJSON *spec = yaml_json(text, n, err);
-	const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(spec, "kind"));
+	const char *kind = json_string(spec, "kind");
 	const cJSON *edits = cJSON_GetObjectItemCaseSensitive(spec, "containerEdits"), *device;
 	int result = 0;
 
@@ -135,7 +136,7 @@ int gpus_add_cdi(struct gpus *gpus, const char *text, size_t n, struct error *er
 		return error_set(err, EINVAL, "kind is missing");
 	}
 	cJSON_ArrayForEach(device, cJSON_GetObjectItemCaseSensitive(spec, "devices")) {
-		const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(device, "name"));
+		const char *name = json_string(device, "name");
 		struct gpu *gpu = &gpus->list[gpus->count];
 
 		/* "all" is every other one once more. */

@@ -20,6 +20,7 @@
 struct guest;
 struct guest_operation; /* owned by the link; gone after its `ended` callback has returned */
 
+/* Any may be NULL: nobody wants it. */
 struct guest_callbacks {
 	/* Output of a command, or a file's bytes. channel is TALK_STDOUT or TALK_STDERR. The bytes
 	 * are the receiver's at once; credits go back when it calls guest_consumed(). */

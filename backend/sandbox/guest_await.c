@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -17,21 +16,7 @@ static void answered(void *context, int code, int exit_, const char *text)
 	*answer = (struct guest_answer){ .ended = true, .code = code };
 }
 
-static void nothing_passed(void *context, int fd)
-{
-	(void)context;
-	(void)close(fd);
-}
-
-static void no_output(void *context, int channel, const void *data, size_t n)
-{
-	(void)context;
-	(void)channel;
-	(void)data;
-	(void)n;
-}
-
-const struct guest_callbacks guest_answer_callbacks = { no_output, nothing_passed, answered };
+const struct guest_callbacks guest_answer_callbacks = { NULL, NULL, answered };
 
 int guest_await(struct guest *guest, struct guest_answer *answer, int other, int timeout_ms, struct error *err)
 {

@@ -11,13 +11,14 @@
 #include "backend/sandbox/interface_texts.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define LIBRARY_MAX (100u << 10)
 
 static const char *name_of(const cJSON *function)
 {
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function, "name"));
+	return json_string(function, "name");
 }
 
 static int put_file(const struct interface *it, const char *name, const struct buffer *text, struct error *err)

@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define PROGRAM_MAX (100u << 10)
@@ -129,17 +129,6 @@ static bool dies_too_often(struct interface *it)
 	return first > 0 && now - first < DEATHS_SECONDS;
 }
 
-/* The last line that it said, for people. */
-static const char *last_words(struct served *s)
-{
-	char *end;
-
-	while (s->said.length && s->said.data[s->said.length - 1] == '\n')
-		s->said.data[--s->said.length] = '\0';
-	end = s->said.length ? strrchr(s->said.data, '\n') : NULL;
-	return end ? end + 1 : s->said.length ? s->said.data : "";
-}
-
 static void fail(struct interface *it, const char *why)
 {
 	interface_log(it, "failed: %s", why);
@@ -176,7 +165,7 @@ static void process_ended(void *context, int code, int status, const char *text)
 			       status == 137 ? " (out of memory, or from outside)" : "");
 	else
 		(void)snprintf(why, sizeof why, "its process ended with status %d%s%.700s", status,
-			       s->said.length ? ": " : "", last_words(s));
+			       s->said.length ? ": " : "", buffer_last_line(&s->said));
 	if (code == ENOENT)
 		(void)snprintf(why, sizeof why, "there is no python3 in the sandbox: interfaces need one");
 	functions_lost(s);
@@ -239,20 +228,14 @@ static void process_output(void *context, int channel, const void *data, size_t 
 		function_begin(describe, s);
 }
 
-static void process_passed(void *context, int fd)
-{
-	(void)context;
-	(void)close(fd);
-}
-
 static int add_models(cJSON *config, const cJSON *fields)
 {
 	cJSON *models = cJSON_AddArrayToObject(config, "models");
 	const cJSON *model;
 
 	cJSON_ArrayForEach(model, cJSON_GetObjectItemCaseSensitive(fields, "models")) {
-		const char *variable = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(model, "var_name"));
-		const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(model, "name"));
+		const char *variable = json_string(model, "var_name");
+		const char *name = json_string(model, "name");
 		cJSON *one = cJSON_CreateObject();
 
 		if (!cJSON_AddItemToArray(models, one) || !cJSON_AddStringToObject(one, "var_name", variable ? variable : "model"))
@@ -294,7 +277,7 @@ static int render_input(const struct served *s, struct buffer *input, size_t *pr
 
 static int start_process(struct served *s, struct error *err)
 {
-	static const struct guest_callbacks callbacks = { process_output, process_passed, process_ended };
+	static const struct guest_callbacks callbacks = { process_output, NULL, process_ended };
 	struct interface *it = s->interface;
 	cleanup_buffer struct buffer input = BUFFER(INPUT_MAX);
 	size_t program = 0;

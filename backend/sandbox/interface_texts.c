@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 
 #define FUNCTIONS_MAX 1000
 #define PARAMETERS_MAX 255  /* each is compared with each */
@@ -26,11 +27,6 @@ static const char *const kind_words[PARAMETER_KINDS] = {
 static const cJSON *member(const cJSON *object, const char *name)
 {
 	return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-static const char *text_of(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(member(object, name));
 }
 
 /* ---- whether it is what it should be ---- */
@@ -87,7 +83,7 @@ static bool is_annotation(const char *text)
 
 static int kind_of(const cJSON *parameter)
 {
-	const char *word = text_of(parameter, "kind");
+	const char *word = json_string(parameter, "kind");
 
 	for (int i = 0; i < PARAMETER_KINDS && word; i++)
 		if (!strcmp(word, kind_words[i]))
@@ -98,21 +94,21 @@ static int kind_of(const cJSON *parameter)
 static bool is_function(const cJSON *function)
 {
 	const cJSON *parameters = member(function, "parameters"), *one, *other;
-	const char *name = text_of(function, "name");
+	const char *name = json_string(function, "name");
 	int last = 0;
 
 	if (!is_word(name) || *name == '_' || is_keyword(name) || !cJSON_IsObject(member(function, "schema")) || !cJSON_IsArray(parameters) ||
 	    cJSON_GetArraySize(parameters) > PARAMETERS_MAX)
 		return false;
 	cJSON_ArrayForEach(one, parameters) {
-		const char *word = text_of(one, "name");
+		const char *word = json_string(one, "name");
 		int kind = kind_of(one);
 
 		if (!is_word(word) || is_keyword(word) || is_ours(word) || kind < last ||
 		    (kind == last && (kind == VAR_POSITIONAL || kind == VAR_KEYWORD)))
 			return false;
 		for (other = parameters->child; other != one; other = other->next)
-			if (!strcmp(text_of(other, "name"), word))
+			if (!strcmp(json_string(other, "name"), word))
 				return false;
 		last = kind;
 	}
@@ -185,17 +181,17 @@ static int put_literal(struct buffer *out, const cJSON *value, int depth)
 
 static int put_parameter(struct buffer *out, const cJSON *p, int kind)
 {
-	const char *annotation = text_of(p, "annotation"), *literal;
+	const char *annotation = json_string(p, "annotation"), *literal;
 	bool annotated = is_annotation(annotation), optional = cJSON_IsTrue(member(p, "optional"));
 
-	if (buffer_format(out, "%s%s", kind == VAR_POSITIONAL ? "*" : kind == VAR_KEYWORD ? "**" : "", text_of(p, "name")) ||
+	if (buffer_format(out, "%s%s", kind == VAR_POSITIONAL ? "*" : kind == VAR_KEYWORD ? "**" : "", json_string(p, "name")) ||
 	    (annotated && buffer_format(out, ": %s", annotation)))
 		return -1;
 	if (!optional || kind == VAR_POSITIONAL || kind == VAR_KEYWORD)
 		return 0;
 	if (buffer_text(out, annotated ? " = " : "="))
 		return -1;
-	literal = text_of(p, "literal"); /* of a number that is no integer, though it is 1.0 */
+	literal = json_string(p, "literal"); /* of a number that is no integer, though it is 1.0 */
 	if (literal && *literal && strspn(literal, "0123456789.e+-") == strlen(literal) && cJSON_IsNumber(member(p, "default")))
 		return buffer_text(out, literal);
 	return member(p, "default") ? put_literal(out, member(p, "default"), 0) : buffer_text(out, "_DEFAULT");
@@ -205,7 +201,7 @@ static int put_parameter(struct buffer *out, const cJSON *p, int kind)
 static int put_signature(struct buffer *out, const cJSON *function)
 {
 	const cJSON *p, *parameters = member(function, "parameters");
-	const char *returns = text_of(function, "returns");
+	const char *returns = json_string(function, "returns");
 	bool starred = false, optional = false;
 	int failed = buffer_text(out, "(");
 
@@ -235,7 +231,7 @@ static int put_signature(struct buffer *out, const cJSON *function)
 static int put_function(struct buffer *out, const cJSON *function)
 {
 	const cJSON *p, *parameters = member(function, "parameters");
-	const char *name = text_of(function, "name"), *doc = text_of(function, "description"), *others = NULL;
+	const char *name = json_string(function, "name"), *doc = json_string(function, "description"), *others = NULL;
 	bool async = cJSON_IsTrue(member(function, "async")), first = true;
 	int failed = buffer_format(out, "\n\n%sdef %s", async ? "async " : "", name) || put_signature(out, function) ||
 		     buffer_text(out, ":\n") ||
@@ -243,7 +239,7 @@ static int put_function(struct buffer *out, const cJSON *function)
 		     buffer_format(out, "    return %s(\"%s\", {", async ? "await _call_async" : "_call", name);
 
 	cJSON_ArrayForEach(p, parameters) {
-		const char *word = text_of(p, "name");
+		const char *word = json_string(p, "name");
 
 		if (kind_of(p) == VAR_KEYWORD) {
 			others = word;
@@ -257,7 +253,7 @@ static int put_function(struct buffer *out, const cJSON *function)
 
 static int put_library(struct buffer *out, const char *name, const char *id, const char *library, const cJSON *described)
 {
-	const char *doc = text_of(described, "doc");
+	const char *doc = json_string(described, "doc");
 	const cJSON *function;
 	int failed = put_string(out, doc && *doc ? doc : name, true) || buffer_text(out, "\n") || buffer_text(out, library) ||
 		     /* Which it is; not where, and nothing that would let anybody in. */
@@ -286,7 +282,7 @@ void interface_module(const char *name, char out[INTERFACE_MODULE])
 
 static int put_words(struct buffer *out, const char *module, const cJSON *described)
 {
-	const char *doc = text_of(described, "doc");
+	const char *doc = json_string(described, "doc");
 	const cJSON *function;
 	int failed;
 
@@ -294,10 +290,10 @@ static int put_words(struct buffer *out, const char *module, const cJSON *descri
 		 buffer_format(out, "The functions of the module `%s` run elsewhere; import it and call them. What one raises "
 			       "is raised here.\n", module);
 	cJSON_ArrayForEach(function, member(described, "functions")) {
-		const char *text = text_of(function, "description");
+		const char *text = json_string(function, "description");
 
 		failed = failed || buffer_format(out, "\n## `%s%s", cJSON_IsTrue(member(function, "async")) ? "async " : "",
-						 text_of(function, "name")) ||
+						 json_string(function, "name")) ||
 			 put_signature(out, function) || buffer_text(out, "`\n") ||
 			 (text && *text && buffer_format(out, "\n%s\n", text));
 	}
@@ -320,7 +316,7 @@ static void first_line(const char *text, char out[256])
 static int put_skill(struct buffer *out, const char *module, const cJSON *described)
 {
 	char line[256];
-	const char *doc = text_of(described, "doc");
+	const char *doc = json_string(described, "doc");
 
 	first_line(doc && *doc ? doc : "Functions that run elsewhere", line);
 	return buffer_format(out, "---\nname: %s\ndescription: \"%s\"\n---\n\n", module, line) ||
@@ -336,9 +332,9 @@ static int put_schema(struct buffer *out, const cJSON *functions)
 
 	cJSON_ArrayForEach(function, functions) {
 		cJSON *one = cJSON_CreateObject(), *schema = cJSON_Duplicate(member(function, "schema"), true);
-		const char *doc = text_of(function, "description");
+		const char *doc = json_string(function, "description");
 
-		good = good && one && schema && cJSON_AddItemToObject(whole, text_of(function, "name"), one) &&
+		good = good && one && schema && cJSON_AddItemToObject(whole, json_string(function, "name"), one) &&
 		       cJSON_AddStringToObject(one, "description", doc ? doc : "");
 		for (cJSON *child; good && (child = schema->child);) {
 			(void)cJSON_DetachItemViaPointer(schema, child);
@@ -367,7 +363,7 @@ int interface_texts_make(struct interface_texts *t, const char *name, const char
 			 const cJSON *described, struct error *err)
 {
 	const cJSON *functions = member(described, "functions");
-	const char *doc = text_of(described, "doc");
+	const char *doc = json_string(described, "doc");
 	char module[INTERFACE_MODULE];
 
 	*t = (struct interface_texts){ BUFFER(TEXT_MAX), BUFFER(TEXT_MAX), BUFFER(TEXT_MAX), BUFFER(TEXT_MAX), BUFFER(TEXT_MAX) };

@@ -25,13 +25,6 @@
 #define DEEP 64
 #define TRIES 5
 
-static const char *text_of(const cJSON *object, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-
-	return text ? text : "";
-}
-
 static const cJSON *entries_of(const cJSON *wanted)
 {
 	return cJSON_GetObjectItemCaseSensitive(wanted, "entries");
@@ -122,7 +115,7 @@ static int name_set(const cJSON *wanted, char hash[MAKING_HASH_SIZE], const char
 	if (buffer_format(&text, "set 1 %s %.0f\n", folder, cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(wanted, "try"))))
 		return error_memory(err);
 	cJSON_ArrayForEach(entry, entries_of(wanted))
-		if (buffer_format(&text, "%s %s\n%s\n", text_of(entry, "kind"), text_of(entry, "sha256"), text_of(entry, "name")))
+		if (buffer_format(&text, "%s %s\n%s\n", json_word(entry, "kind"), json_word(entry, "sha256"), json_word(entry, "name")))
 			return error_memory(err);
 	making_hash(text.data, text.length, hash);
 	return 0;
@@ -131,13 +124,13 @@ static int name_set(const cJSON *wanted, char hash[MAKING_HASH_SIZE], const char
 /* Whether a file is still the one whose bytes the set is named by. */
 static bool unchanged(int libraries, const cJSON *entry)
 {
-	const char *stamp = text_of(entry, "stamp");
+	const char *stamp = json_word(entry, "stamp");
 	char now[128];
 	struct stat st;
 
 	if (!*stamp)
 		return true; /* a package of the config */
-	if (fstatat(libraries, text_of(entry, "name"), &st, 0))
+	if (fstatat(libraries, json_word(entry, "name"), &st, 0))
 		return false;
 	(void)snprintf(now, sizeof now, "%lld.%09ld %lld %llu", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
 		       (long long)st.st_size, (unsigned long long)st.st_ino);
@@ -153,7 +146,7 @@ static int check_unchanged(const char *libraries, const cJSON *wanted, struct er
 		return -1;
 	cJSON_ArrayForEach(entry, entries_of(wanted))
 		if (!unchanged(folder, entry))
-			return error_set(err, EAGAIN, "%s was changed while it was installed", text_of(entry, "name"));
+			return error_set(err, EAGAIN, "%s was changed while it was installed", json_word(entry, "name"));
 	return 0;
 }
 
@@ -172,7 +165,7 @@ static int add_text(cJSON *list, const char *text, struct error *err)
 /* An entry as pip's arguments. */
 static int add_arguments(cJSON *arguments, const cJSON *entry, struct error *err)
 {
-	const char *name = text_of(entry, "name"), *kind = text_of(entry, "kind");
+	const char *name = json_word(entry, "name"), *kind = json_word(entry, "kind");
 	cleanup_free char *path = NULL;
 
 	if (!strcmp(kind, "package"))
@@ -218,8 +211,8 @@ static int tell(cJSON *told, const cJSON *entry, const char *why, struct error *
 {
 	cJSON *line = cJSON_CreateObject();
 
-	if (cJSON_AddStringToObject(line, "name", text_of(entry, "name")) &&
-	    cJSON_AddStringToObject(line, "kind", text_of(entry, "kind")) &&
+	if (cJSON_AddStringToObject(line, "name", json_word(entry, "name")) &&
+	    cJSON_AddStringToObject(line, "kind", json_word(entry, "kind")) &&
 	    (*why ? cJSON_AddStringToObject(line, "why", why) : cJSON_AddNullToObject(line, "why")) &&
 	    cJSON_AddItemToArray(told, line))
 		return 0;

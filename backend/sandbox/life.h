@@ -73,6 +73,8 @@ int life_keep_deadline(struct life *s, struct error *err);
 void life_read_deadline(struct life *s);
 /* Gives the guest a new deadline. 0: none. */
 int life_set_deadline(struct life *s, double deadline, struct error *err);
+/* What the backend tells of it, and the deadline, as info.json. */
+int life_write_info(struct life *s, struct error *err);
 /* Puts the deadline into info.json. */
 int life_tell_deadline(struct life *s, struct error *err);
 void life_open_samples(struct life *s);

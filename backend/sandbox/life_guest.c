@@ -1,19 +1,20 @@
-/* The guest while a sandbox runs: its link among the runner's descriptors, its deadline, and a
+/* The guest while a sandbox runs: its link among the runner's descriptors, its deadline, info.json, and a
  * sample of what runs inside now and then. */
 #include "backend/sandbox/life.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/talk.h"
 
 #define SAMPLE_MAX (256u << 10)
+#define INFO_MAX (1u << 20)
 
 double life_now(void)
 {
@@ -48,29 +49,7 @@ int life_watch_guest(struct life *s, struct error *err)
 	return s->host.watch(s, guest_fd(s->guest), guest_events(s->guest), guest_ready, s, err);
 }
 
-static void no_output(void *context, int channel, const void *data, size_t n)
-{
-	(void)context;
-	(void)channel;
-	(void)data;
-	(void)n;
-}
-
-static void passed(void *context, int fd)
-{
-	(void)context;
-	(void)close(fd);
-}
-
-static void nothing_ended(void *context, int code, int exit_, const char *text)
-{
-	(void)context;
-	(void)code;
-	(void)exit_;
-	(void)text;
-}
-
-const struct guest_callbacks life_quiet = { no_output, passed, nothing_ended };
+const struct guest_callbacks life_quiet = { NULL, NULL, NULL };
 
 /* "STARTED DEADLINE" of CLOCK_BOOTTIME. */
 int life_keep_deadline(struct life *s, struct error *err)
@@ -93,6 +72,45 @@ void life_read_deadline(struct life *s)
 		return;
 	s->started = strtod(text.data, &rest);
 	s->deadline = strtod(rest, NULL);
+}
+
+/* Adds the deadline and writes it; takes info (NULL: out of memory). */
+static int put_info(struct life *s, cJSON *info, struct error *err)
+{
+	cleanup_free char *text = NULL;
+	/* Milliseconds, as `since` has them. */
+	bool good = info && (s->deadline <= 0 ||
+			     cJSON_AddNumberToObject(info, "deadline", round(life_real(s->deadline) * 1000) / 1000));
+
+	text = good ? cJSON_Print(info) : NULL;
+	cJSON_Delete(info);
+	return text ? runner_set_text(s->runner, "info.json", text, err) : error_memory(err);
+}
+
+int life_write_info(struct life *s, struct error *err)
+{
+	cJSON *info = cJSON_CreateObject();
+
+	if (info && s->backend->describe(&s->sandbox, info, err)) {
+		cJSON_Delete(info);
+		return -1;
+	}
+	return put_info(s, info, err);
+}
+
+/* The rest stays as it was found at the start: a later runner has not looked at it. */
+int life_tell_deadline(struct life *s, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(INFO_MAX);
+	cJSON *info;
+
+	if (file_read(runner_folder(s->runner), "info.json", &text, err))
+		return -1;
+	info = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
+	if (!info)
+		return error_set(err, EBADMSG, "info.json: damaged");
+	cJSON_DeleteItemFromObjectCaseSensitive(info, "deadline");
+	return put_info(s, info, err);
 }
 
 int life_set_deadline(struct life *s, double deadline, struct error *err)
@@ -134,7 +152,7 @@ static void sample_ended(void *context, int code, int exit_, const char *text)
 				       sample->text.length, 0600, &ignored);
 }
 
-static const struct guest_callbacks sample_callbacks = { sample_output, passed, sample_ended };
+static const struct guest_callbacks sample_callbacks = { sample_output, NULL, sample_ended };
 
 void life_open_samples(struct life *s)
 {

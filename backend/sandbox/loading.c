@@ -8,16 +8,10 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define NAME_MAX_ 160
-
-static const char *text_of(const cJSON *model, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(model, name));
-
-	return text ? text : "";
-}
 
 static bool is_set(const cJSON *model, const char *name)
 {
@@ -40,7 +34,7 @@ static int read_script(struct buffer *script, struct error *err)
 static cJSON *describe(const cJSON *model)
 {
 	cJSON *one = cJSON_CreateObject();
-	const char *var = text_of(model, "var_name");
+	const char *var = json_word(model, "var_name");
 	char tokenizer[NAME_MAX_], path[NAME_MAX_], base[NAME_MAX_];
 	bool good;
 
@@ -95,7 +89,7 @@ int loading_kernel_code(const cJSON *models, struct buffer *out, struct error *e
 
 int loading_program(const cJSON *model, struct buffer *out, struct error *err)
 {
-	const char *var = text_of(model, "var_name");
+	const char *var = json_word(model, "var_name");
 	char tokenizer[NAME_MAX_];
 
 	loading_tokenizer(var, tokenizer, sizeof tokenizer);
@@ -110,13 +104,13 @@ int loading_program(const cJSON *model, struct buffer *out, struct error *err)
 
 static int put_model(const cJSON *model, bool loaded, struct buffer *out)
 {
-	const char *var = text_of(model, "var_name");
+	const char *var = json_word(model, "var_name");
 	bool hidden = is_set(model, "hidden"), peft = is_set(model, "is_peft");
 	char tokenizer[NAME_MAX_];
 
 	loading_tokenizer(var, tokenizer, sizeof tokenizer);
-	if (buffer_format(out, "- `%s`: %s", var, hidden ? "a model whose name is not told" : text_of(model, "name")) ||
-	    (peft && !hidden && buffer_format(out, ", an adapter (PEFT) on %s", text_of(model, "base_model"))) ||
+	if (buffer_format(out, "- `%s`: %s", var, hidden ? "a model whose name is not told" : json_word(model, "name")) ||
+	    (peft && !hidden && buffer_format(out, ", an adapter (PEFT) on %s", json_word(model, "base_model"))) ||
 	    (is_set(model, "load_as_peft") && buffer_text(out, ", a PeftModel, on which adapters can be put with load_adapter()")) ||
 	    (loaded && buffer_format(out, "; its tokenizer is `%s`", tokenizer)) ||
 	    buffer_format(out, "; its files are in `/models/%s`", var) ||

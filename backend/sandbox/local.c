@@ -1,5 +1,6 @@
 /* The backend `local`: this machine, without a daemon, an account or an image. A sandbox's box is
- * STATE/sandboxes/SERIAL/box; its files stay in it while it is stopped. */
+ * STATE/sandboxes/SERIAL/box; its files stay in it while it is stopped. What it sees is put
+ * together in local_plan.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,46 +14,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "backend/sandbox/backend.h"
-#include "backend/sandbox/box.h"
 #include "backend/sandbox/cgroup.h"
 #include "backend/sandbox/gate.h"
 #include "backend/sandbox/gpu.h"
-#include "backend/sandbox/image.h"
-#include "backend/sandbox/layers.h"
-#include "backend/sandbox/libraries.h"
+#include "backend/sandbox/loading.h"
+#include "backend/sandbox/local_own.h"
 #include "backend/sandbox/local_snapshot.h"
 #include "backend/sandbox/local_things.h"
-#include "backend/sandbox/loading.h"
 #include "backend/sandbox/making.h"
-#include "backend/sandbox/models.h"
-#include "backend/sandbox/network.h"
-#include "backend/sandbox/parts.h"
-#include "backend/sandbox/plan.h"
-#include "backend/sandbox/python.h"
 #include "backend/sandbox/python_inside.h"
 #include "backend/sandbox/rootfs.h"
 #include "backend/sandbox/runtime.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define RECORD_MAX (1u << 20)
-
-struct local {
-	struct box box;
-	/* found by prepare (or by jupyter, for a sandbox that was adopted) */
-	char *runtime;
-	struct network network;
-	struct uplink uplink;
-	struct masks masks;
-	struct python python;       /* exe NULL: there is none */
-	cJSON *gpus;                /* models of those that it has; NULL or empty without */
-	struct image image;
-	struct parts parts;         /* below its own files */
-	struct layer_chain layers;
-	struct sandbox_models models;
-};
 
 static struct local *own(const struct sandbox *s)
 {
@@ -136,14 +114,6 @@ static void local_close(struct sandbox *s)
 	s->own = NULL;
 }
 
-static void tell(void *context, const char *text)
-{
-	struct sandbox *s = context;
-
-	s->host->log(s->host->context, text, strlen(text));
-	s->host->log(s->host->context, "\n", 1);
-}
-
 /* ---- what it is made of ---- */
 
 static int find_python(struct sandbox *s, struct local *l, bool needed, struct error *err)
@@ -163,9 +133,9 @@ static int find_python(struct sandbox *s, struct local *l, bool needed, struct e
 	}
 	if (!needed && !version) {
 		char line[ERROR_TEXT_SIZE + 64];
-		int n = snprintf(line, sizeof line, "no Python inside: %s\n", why.text);
 
-		s->host->log(s->host->context, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+		(void)snprintf(line, sizeof line, "no Python inside: %s", why.text);
+		sandbox_say(s, line);
 		return 0;
 	}
 	*err = why;
@@ -182,20 +152,15 @@ static int find_layers(struct sandbox *s, struct local *l, const cJSON *packages
 	if (needed || err->code == ECANCELED)
 		return -1;
 	/* Without a venv the sandbox still has the interpreter itself. */
-	tell(s, err->text);
+	sandbox_say(s, err->text);
 	return 0;
-}
-
-static struct libraries libraries_of(struct sandbox *s, const struct local *l)
-{
-	return (struct libraries){ .sandbox = s, .runtime = l->runtime, .python = &l->python, .image = &l->image, .chain = &l->layers };
 }
 
 /* What the workspace wants installed is there before the first command. Whatever fails of it is said in the
  * workspace's `installed`; the sandbox goes on. */
 static int install_libraries(struct sandbox *s, struct local *l, struct error *err)
 {
-	const struct libraries wanted = libraries_of(s, l);
+	const struct libraries wanted = local_libraries_of(s, l);
 	cleanup_free char *folder = NULL;
 	cJSON *result = NULL;
 	int done;
@@ -208,7 +173,7 @@ static int install_libraries(struct sandbox *s, struct local *l, struct error *e
 	cJSON_Delete(result);
 	if (done >= 0 || err->code == ECANCELED)
 		return done < 0 ? -1 : 0;
-	tell(s, err->text);
+	sandbox_say(s, err->text);
 	return 0;
 }
 
@@ -315,215 +280,6 @@ static int local_prepare(struct sandbox *s, struct error *err)
 
 /* ---- the start ---- */
 
-static int add_env(struct plan *plan, const struct sandbox *s, struct error *err)
-{
-	const cJSON *item;
-
-	if (plan_env(plan, "PYTHONPATH", "/workspace/libraries:/workspace/.modules:" PLAN_PACKAGES "/current", err))
-		return -1;
-	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
-	{
-		cleanup_free char *number = cJSON_IsString(item) ? NULL : cJSON_PrintUnformatted(item);
-		const char *text = number ? number : cJSON_GetStringValue(item);
-
-		if (!text)
-			return error_memory(err);
-		if (plan_env(plan, item->string, text, err))
-			return -1;
-	}
-	return 0;
-}
-
-static int add_way_out(struct plan *plan, const struct sandbox *s, struct error *err)
-{
-	cleanup_free char *trusted = NULL;
-
-	for (const struct gate_variable *v = gate_environment(s); v->name; v++)
-		if (plan_env(plan, v->name, v->value, err))
-			return -1;
-	if (!gate_has_secrets(s))
-		return 0;
-	if (asprintf(&trusted, "%s/" GATE_TRUSTED, s->folder_path) < 0)
-		return error_memory(err);
-	return gate_write_trusted(s, err) || plan_bind(plan, trusted, GATE_TRUSTED_INSIDE, false, err) ? -1 : 0;
-}
-
-static const char *text_in(const cJSON *object, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-}
-
-/* What a CDI specification, or gpu.c in its place, says of one GPU. */
-static int add_edits(struct plan *plan, const cJSON *edits, struct error *err)
-{
-	const cJSON *item;
-
-	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "env")) {
-		cleanup_free char *name = strdup(cJSON_IsString(item) ? item->valuestring : "");
-		char *value = name ? strchr(name, '=') : NULL;
-
-		if (!value)
-			continue;
-		*value++ = '\0';
-		if (plan_env(plan, name, value, err))
-			return -1;
-	}
-	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "deviceNodes")) {
-		const char *path = text_in(item, "path"), *host = text_in(item, "hostPath");
-
-		if (!path || *path != '/')
-			continue;
-		if (access(host ? host : path, F_OK))
-			return error_errno(err, "gpu: %s", host ? host : path);
-		if (plan_device(plan, host ? host : path, path, err))
-			return -1;
-	}
-	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(edits, "mounts")) {
-		const char *host = text_in(item, "hostPath"), *inside = text_in(item, "containerPath");
-
-		/* What is below /usr of the host's is inside already. */
-		if (!host || !inside || *inside != '/' || (!plan->base && !strcmp(host, inside) && !strncmp(inside, "/usr/", 5)))
-			continue;
-		if (plan_bind(plan, host, inside, false, err))
-			return -1;
-	}
-	return 0;
-}
-
-static int add_gpus(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
-{
-	const char *wanted = sandbox_text(s, "gpu");
-	struct gpus gpus;
-	int result;
-
-	cJSON_Delete(l->gpus);
-	l->gpus = NULL;
-	if (!wanted)
-		return 0;
-	gpus_find(&gpus, false, tell, s);
-	l->gpus = cJSON_CreateArray();
-	result = l->gpus ? gpus_claim(&gpus, wanted, (int)sandbox_number(s, "gpu_count", 1), s->state, s->serial, err)
-			 : error_memory(err);
-	for (size_t i = 0; !result && i < gpus.count; i++) {
-		cJSON *told = cJSON_CreateString(gpus.list[i].model);
-
-		result = add_edits(plan, gpus.list[i].edits, err);
-		if (!cJSON_AddItemToArray(l->gpus, told)) {
-			cJSON_Delete(told);
-			result = error_memory(err);
-		}
-	}
-	gpus_free(&gpus);
-	return result;
-}
-
-static int add_workspace(struct plan *plan, const struct sandbox *s, struct error *err)
-{
-	for (size_t i = 0; i < SANDBOX_WORKSPACE_PARTS; i++) {
-		cleanup_free char *path = NULL;
-		const char *inside;
-		int found = sandbox_workspace(s, i, &path, &inside, err);
-
-		if (found < 0 || (found && plan_bind(plan, path, inside, false, err)))
-			return -1;
-	}
-	return 0;
-}
-
-/* Bound also where nothing is installed yet: a folder that comes later could not be. Which it is, a later
- * runner reads in ctl/packages: by then the host may have another interpreter. */
-static int add_packages(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
-{
-	const struct libraries wanted = libraries_of(s, l);
-	cleanup_free char *folder = NULL;
-	int found = libraries_folder(&wanted, &folder, err);
-
-	if (found <= 0)
-		return found;
-	return file_swap(l->box.ctl, "packages", folder, strlen(folder), 0600, err) ||
-	       plan_bind(plan, folder, PLAN_PACKAGES, false, err) ? -1 : 0;
-}
-
-static bool below(const char *path, const char *folder)
-{
-	size_t n = strlen(folder);
-
-	return !strncmp(path, folder, n) && (path[n] == '/' || !path[n]);
-}
-
-static int check_destination(const char *path, struct error *err)
-{
-	static const char *const taken[] = { "/proc", "/sys", "/dev", "/run", PLAN_LAYERS };
-	static const char *const whole[] = { "/", "/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib64", "/tmp",
-					     "/var", "/root", "/workspace" };
-	bool good = *path == '/' && !strstr(path, "/../") && !strstr(path, "//");
-
-	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-		good = good && !below(path, taken[i]);
-	for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-		good = good && strcmp(path, whole[i]);
-	return good ? 0 : error_set(err, EINVAL, "local_dirs: nothing can be put at '%s' inside", path);
-}
-
-static int add_folders(struct plan *plan, const struct sandbox *s, struct error *err)
-{
-	const cJSON *pair;
-	int n = 0;
-
-	cJSON_ArrayForEach(pair, sandbox_field(s, "local_dirs"))
-	{
-		const char *from = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0));
-		const char *to = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
-		cleanup_free char *source = from && to ? sandbox_host_path(from, err) : NULL;
-		const char *lowers[] = { source, NULL };
-		struct stat st;
-		char name[16];
-
-		if (!from || !to)
-			return error_set(err, EINVAL, "local_dirs: each is [here, there]");
-		if (!source || check_destination(to, err))
-			return -1;
-		if (stat(source, &st))
-			return error_errno(err, "local_dirs: %s", source);
-		if (!S_ISDIR(st.st_mode))
-			return error_set(err, ENOTDIR, "local_dirs: %s is not a folder; files belong to local_files", source);
-		(void)snprintf(name, sizeof name, "dir-%d", n++);
-		if (plan_overlay(plan, to, name, lowers, err))
-			return -1;
-	}
-	return 0;
-}
-
-static int add_jupyter(struct plan *plan, const struct sandbox *s, const struct local *l, struct error *err)
-{
-	cleanup_free char *folder = layers_jupyter_folder(s->state, &l->python, err);
-
-	return folder ? plan_bind(plan, folder, PLAN_JUPYTER, false, err) : -1;
-}
-
-static int make_plan(struct plan *plan, struct sandbox *s, struct local *l, struct error *err)
-{
-	char hostname[64];
-
-	plan->parts = l->parts.paths;
-	sandbox_hostname(s->name, hostname);
-	if (plan_system(plan, s->state, &l->box, &l->image, hostname, &l->uplink, err))
-		return -1;
-	if (l->layers.paths[0] && plan_layers(plan, (const char *const *)l->layers.paths, err))
-		return -1;
-	if (l->python.exe && (plan_python(plan, &l->python, err) || add_jupyter(plan, s, l, err)))
-		return -1;
-	if (add_gpus(plan, s, l, err) || add_way_out(plan, s, err) || sandbox_models_plan(plan, &l->models, err) || add_env(plan, s, err) || add_workspace(plan, s, err) ||
-	    add_packages(plan, s, l, err) || add_folders(plan, s, err))
-		return -1;
-	plan->bundle.timeout = (uint64_t)sandbox_number(s, "timeout", 3600);
-	if (!plan->bundle.user) {
-		plan->bundle.memory = (uint64_t)sandbox_number(s, "memory", 0);
-		plan->bundle.cpu = sandbox_number(s, "cpu", 0);
-	}
-	return 0;
-}
-
 /* For an agent with a shell: load_VAR.py beside its files. */
 static int put_loaders(struct sandbox *s, struct local *l, struct error *err)
 {
@@ -536,7 +292,7 @@ static int put_loaders(struct sandbox *s, struct local *l, struct error *err)
 
 		if (!mode || strcmp(mode, "cli") != 0)
 			return 0;
-		if (asprintf(&path, "/workspace/load_%s.py", text_in(model, "var_name")) < 0) {
+		if (asprintf(&path, "/workspace/load_%s.py", json_string(model, "var_name")) < 0) {
 			path = NULL;
 			return error_memory(err);
 		}
@@ -551,7 +307,7 @@ static int local_start(struct sandbox *s, struct guest **guest, struct error *er
 	struct local *l = own(s);
 	struct plan plan = { .masks = &l->masks };
 	int cpus = geteuid() ? (int)ceil(sandbox_number(s, "cpu", 0)) : 0;
-	int result = box_start_uplink(&l->box, &l->uplink, err) || make_plan(&plan, s, l, err) ||
+	int result = box_start_uplink(&l->box, &l->uplink, err) || local_plan(&plan, s, l, err) ||
 		     put_loaders(s, l, err) ? -1 : 0;
 
 	if (!result)
@@ -588,10 +344,7 @@ static enum sandbox_end_kind read_end(struct box *box, char why[256])
 	why[0] = '\0';
 	if (box->ctl >= 0)
 		(void)file_read(box->ctl, "exit", &record, &ignored);
-	while (record.length && record.data[record.length - 1] == '\n')
-		record.data[--record.length] = '\0';
-	last = record.length ? strrchr(record.data, '\n') : NULL;
-	last = last ? last + 1 : record.length ? record.data : "";
+	last = buffer_last_line(&record);
 	if (strstr(last, " timeout"))
 		return SANDBOX_TIMEOUT;
 	if (strstr(last, " idle"))
@@ -704,7 +457,7 @@ static int local_libraries(struct sandbox *s, cJSON **result, struct error *err)
 					   : -1;
 	if (find_again(s, l, err))
 		return -1;
-	wanted = libraries_of(s, l);
+	wanted = local_libraries_of(s, l);
 	return libraries_install(&wanted, folder.data, result, err);
 }
 

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/hubname.h"
+#include "base/json.h"
 
 #define VALUE_MAX (16u << 20)
 
@@ -231,11 +232,6 @@ static void tell_ready(const struct telling *t, const char *path, bool hidden)
 	tell(t, "state", "ready\n");
 }
 
-static const char *text_of(const cJSON *model, const char *name)
-{
-	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(model, name));
-}
-
 /* models/names/VAR in the sandbox's folder. */
 static int name_it(const struct telling *t, const char *var, struct error *err)
 {
@@ -252,11 +248,11 @@ static int name_it(const struct telling *t, const char *var, struct error *err)
 
 static int find_one(struct telling *t, const char *runtime, const cJSON *entry, struct sandbox_model *m, struct error *err)
 {
-	const char *name = text_of(entry, "name"), *base = text_of(entry, "base_model");
+	const char *name = json_string(entry, "name"), *base = json_string(entry, "base_model");
 	bool hidden = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(entry, "hidden"));
 	int result;
 
-	m->var = text_of(entry, "var_name");
+	m->var = json_string(entry, "var_name");
 	if (!name || !m->var)
 		return error_set(err, EINVAL, "models: each has a name and a var_name");
 	if (name_it(t, m->var, err))
@@ -265,7 +261,7 @@ static int find_one(struct telling *t, const char *runtime, const cJSON *entry, 
 	if (!hidden)
 		tell(t, "name", "%s\n", name);
 	tell(t, "state", "waiting\n");
-	result = find(t, runtime, name, text_of(entry, "revision"), hidden, &m->path, err);
+	result = find(t, runtime, name, json_string(entry, "revision"), hidden, &m->path, err);
 	if (!result && base)
 		result = find(t, runtime, base, NULL, hidden, &m->base, err);
 	if (result) {

@@ -18,6 +18,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define ASK_MS 10000
@@ -66,13 +67,6 @@ static bool new_enough(const char *version)
 	return major > 3 || (major == 3 && minor >= 8);
 }
 
-static const char *text_of(const cJSON *answer, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, name));
-
-	return text ? text : "";
-}
-
 static bool below(const char *path, const char *folder)
 {
 	size_t n = strlen(folder);
@@ -119,7 +113,7 @@ static const cJSON *ask(struct search *s, const char *candidate)
 	    asprintf(&stamp, "%s %lld %lld.%09ld", real, (long long)st.st_size, (long long)st.st_ctim.tv_sec,
 		     st.st_ctim.tv_nsec) < 0)
 		return NULL;
-	if (known && !strcmp(text_of(known, "stamp"), stamp))
+	if (known && !strcmp(json_word(known, "stamp"), stamp))
 		return known;
 	if (spawn_run(argv, ASK_MS, &out, &status, &ignored) || status || !out.length)
 		return NULL;
@@ -127,7 +121,7 @@ static const cJSON *ask(struct search *s, const char *candidate)
 	if (!answer)
 		return NULL;
 	/* A shim may lead elsewhere tomorrow: only what the interpreter itself said is kept. */
-	if (!strcmp(text_of(answer, "exe"), real) && cJSON_AddStringToObject(answer, "stamp", stamp))
+	if (!strcmp(json_word(answer, "exe"), real) && cJSON_AddStringToObject(answer, "stamp", stamp))
 		s->changed = true;
 	cJSON_DeleteItemFromObjectCaseSensitive(s->cache, candidate);
 	if (!cJSON_AddItemToObject(s->cache, candidate, answer)) {
@@ -139,16 +133,16 @@ static const cJSON *ask(struct search *s, const char *candidate)
 
 static bool take(struct search *s, const cJSON *answer)
 {
-	const char *prefix = text_of(answer, "prefix"), *exec_prefix = text_of(answer, "exec_prefix");
+	const char *prefix = json_word(answer, "prefix"), *exec_prefix = json_word(answer, "exec_prefix");
 	struct python *p = s->found;
 	struct stat st;
 
-	if (stat(text_of(answer, "exe"), &st))
+	if (stat(json_word(answer, "exe"), &st))
 		return false;
 	p->mtime_ns = (long long)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-	p->exe = strdup(text_of(answer, "exe"));
-	p->version = strdup(text_of(answer, "version"));
-	p->soabi = strdup(text_of(answer, "soabi"));
+	p->exe = strdup(json_word(answer, "exe"));
+	p->version = strdup(json_word(answer, "version"));
+	p->soabi = strdup(json_word(answer, "soabi"));
 	if (!below(prefix, "/usr") && !below(prefix, "/opt"))
 		p->prefix = strdup(prefix);
 	if (!below(exec_prefix, "/usr") && !below(exec_prefix, "/opt") && strcmp(prefix, exec_prefix))
@@ -163,17 +157,17 @@ static bool try(struct search *s, const char *candidate)
 {
 	const cJSON *answer = candidate && !access(candidate, X_OK) ? ask(s, candidate) : NULL;
 
-	if (!answer || (s->asked && !python_version_fits(text_of(answer, "version"), s->asked)))
+	if (!answer || (s->asked && !python_version_fits(json_word(answer, "version"), s->asked)))
 		return false;
-	if (!new_enough(text_of(answer, "version"))) {
+	if (!new_enough(json_word(answer, "version"))) {
 		(void)snprintf(s->refusal, sizeof s->refusal, "%s is Python %s, which is too old (3.8 or newer)",
-			       candidate, text_of(answer, "version"));
+			       candidate, json_word(answer, "version"));
 		return false;
 	}
-	if (is_home(text_of(answer, "prefix")) || is_home(text_of(answer, "exec_prefix"))) {
+	if (is_home(json_word(answer, "prefix")) || is_home(json_word(answer, "exec_prefix"))) {
 		(void)snprintf(s->refusal, sizeof s->refusal,
 			       "%s is installed into %s, which a sandbox must not see", candidate,
-			       text_of(answer, "prefix"));
+			       json_word(answer, "prefix"));
 		return false;
 	}
 	return take(s, answer);

@@ -12,6 +12,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 
 #define CACHE "pythons.json"
 #define CACHE_MAX (1u << 20)
@@ -23,13 +24,6 @@ static const char ask[] =
 	"[ -x \"$p\" ] && \"$p\" -I -c \"$1\" 2>/dev/null </dev/null\n"
 	"done\n"
 	"exit 0\n";
-
-static const char *text_of(const cJSON *answer, const char *name)
-{
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, name));
-
-	return text ? text : "";
-}
 
 /* "3.N.N", 3.8 or newer: it comes from inside, and becomes part of paths. */
 static bool is_version(const char *text)
@@ -45,10 +39,10 @@ static bool is_version(const char *text)
 
 static bool is_good(const cJSON *answer)
 {
-	const char *exe = text_of(answer, "exe");
+	const char *exe = json_word(answer, "exe");
 
-	return is_version(text_of(answer, "version")) && *exe == '/' && strlen(exe) < 1024 && !strpbrk(exe, "\n\"\\") &&
-	       strlen(text_of(answer, "soabi")) < 256;
+	return is_version(json_word(answer, "version")) && *exe == '/' && strlen(exe) < 1024 && !strpbrk(exe, "\n\"\\") &&
+	       strlen(json_word(answer, "soabi")) < 256;
 }
 
 /* The answers, a line each, as an array. */
@@ -91,9 +85,9 @@ static int look(struct sandbox *s, const char *runtime, const struct image *imag
 
 static int take(const cJSON *answer, const struct image *image, struct python *p, struct error *err)
 {
-	p->exe = strdup(text_of(answer, "exe"));
-	p->version = strdup(text_of(answer, "version"));
-	p->soabi = strdup(text_of(answer, "soabi"));
+	p->exe = strdup(json_word(answer, "exe"));
+	p->version = strdup(json_word(answer, "version"));
+	p->soabi = strdup(json_word(answer, "soabi"));
 	if (asprintf(&p->system, "%s%s", image->base_hash, image->path ? image->hash : "") < 0)
 		p->system = NULL;
 	if (p->exe && p->version && p->soabi && p->system)
@@ -113,7 +107,7 @@ static int choose(const char *cache, const struct image *image, const char *vers
 		return -1;
 	list = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
 	cJSON_ArrayForEach(answer, list)
-		if (!found && (!version || python_version_fits(text_of(answer, "version"), version)))
+		if (!found && (!version || python_version_fits(json_word(answer, "version"), version)))
 			found = answer;
 	if (found)
 		result = take(found, image, p, err);

@@ -23,6 +23,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/program.h"
 
 #define SMALL_FILE_MAX 65536
@@ -47,7 +48,7 @@ static char *asked_runtime(const struct state *state)
 	if (named && *named)
 		return strdup(named);
 	options = read_json(state->fd, "options.json");
-	named = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(options, "runtime"));
+	named = json_string(options, "runtime");
 	copy = named && *named ? strdup(named) : NULL;
 	cJSON_Delete(options);
 	return copy;
@@ -72,9 +73,9 @@ static char *answer_stamp(const char *program)
 static char *kept_answer(const struct state *state, const char *asked)
 {
 	cJSON *answer = read_json(state->fd, "runtime.json");
-	const char *program = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "program"));
-	const char *stamp = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "stamp"));
-	const char *for_ = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "asked"));
+	const char *program = json_string(answer, "program");
+	const char *stamp = json_string(answer, "stamp");
+	const char *for_ = json_string(answer, "asked");
 	cleanup_free char *now = program ? answer_stamp(program) : NULL;
 	char *copy = NULL;
 

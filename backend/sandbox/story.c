@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +29,6 @@
 
 #define QUIT_MS 2000
 #define SECRETS_MS 10000
-#define INFO_MAX (1u << 20)
 #define GATE_MS 1000
 #define AGAIN_MS 1000     /* between two tries to find a distant sandbox again */
 #define PATIENCE 60.0     /* seconds past its deadline until one that cannot be found has ended */
@@ -181,45 +179,6 @@ static int choose_backend(struct life *s, struct error *err)
 	return open_backend(s, wanted_backend(s), err);
 }
 
-/* Adds the deadline and writes it; takes info (NULL: out of memory). */
-static int put_info(struct life *s, cJSON *info, struct error *err)
-{
-	cleanup_free char *text = NULL;
-	/* Milliseconds, as `since` has them. */
-	bool good = info && (s->deadline <= 0 ||
-			     cJSON_AddNumberToObject(info, "deadline", round(life_real(s->deadline) * 1000) / 1000));
-
-	text = good ? cJSON_Print(info) : NULL;
-	cJSON_Delete(info);
-	return text ? runner_set_text(s->runner, "info.json", text, err) : error_memory(err);
-}
-
-static int write_info(struct life *s, struct error *err)
-{
-	cJSON *info = cJSON_CreateObject();
-
-	if (info && s->backend->describe(&s->sandbox, info, err)) {
-		cJSON_Delete(info);
-		return -1;
-	}
-	return put_info(s, info, err);
-}
-
-/* The rest stays as it was found at the start: a later runner has not looked at it. */
-int life_tell_deadline(struct life *s, struct error *err)
-{
-	cleanup_buffer struct buffer text = BUFFER(INFO_MAX);
-	cJSON *info;
-
-	if (file_read(runner_folder(s->runner), "info.json", &text, err))
-		return -1;
-	info = cJSON_ParseWithLength(text.data ? text.data : "", text.length);
-	if (!info)
-		return error_set(err, EBADMSG, "info.json: damaged");
-	cJSON_DeleteItemFromObjectCaseSensitive(info, "deadline");
-	return put_info(s, info, err);
-}
-
 /* "PID STARTTIME BOOTID" for whoever looks after what is left when all else is gone. */
 static void link_pid(struct life *s)
 {
@@ -266,7 +225,7 @@ static int bring_up(struct life *s, enum place place, struct error *err)
 	s->started = life_now();
 	s->deadline = sandbox_number(&s->sandbox, "timeout", 0);
 	s->deadline += s->deadline > 0 ? s->started : 0;
-	if (wait_for_gate(s, err) || write_info(s, err) || life_keep_deadline(s, err) ||
+	if (wait_for_gate(s, err) || life_write_info(s, err) || life_keep_deadline(s, err) ||
 	    (place != PLACE_KEPT && keep_backend(s, PLACE_KEPT, err)))
 		return -1;
 	return runner_set_state(s->runner, "ready", err);

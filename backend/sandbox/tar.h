@@ -13,6 +13,8 @@ struct tar;
 
 struct tar *tar_new(struct error *err);
 void tar_free(struct tar *tar);
+static inline void cleanup_tar_(struct tar **tar) { tar_free(*tar); }
+#define cleanup_tar __attribute__((cleanup(cleanup_tar_)))
 
 /* name: inside, relative to where it will be unpacked ("workspace/data"). Copied. */
 int tar_add_file(struct tar *tar, const char *path, const char *name, mode_t mode, struct error *err);
