@@ -472,17 +472,13 @@ double interfaces_due(const struct interfaces *all)
 {
 	double due = 0;
 
-	for (const struct interface *it = all->list; it; it = it->next) {
-		double own = servers_due(it);
-
-		if (own > 0 && (!due || own < due))
-			due = own;
+	for (const struct interface *it = all->list; it; it = it->next)
 		for (const struct function_call *f = it->functions; f; f = f->next) {
-			own = f->again ? calls_now() + AGAIN : f->due;
+			double own = f->again ? calls_now() + AGAIN : f->due;
+
 			if (own > 0 && (!due || own < due))
 				due = own;
 		}
-	}
 	return due;
 }
 
@@ -529,6 +525,4 @@ void interfaces_timer(struct interfaces *all)
 	/* Bounded: those that connect again do so once a tick. */
 	for (int i = 0; i < 64 && each(all, is_due); i++)
 		;
-	for (struct interface *it = all->list; it; it = it->next)
-		servers_timer(it);
 }

@@ -22,7 +22,6 @@
 #define CONTROL_MAX 4096u
 #define SAID_MAX 4096u
 #define DEATHS_SECONDS 60.0
-#define END_SECONDS 10.0   /* that a process has to end when it is told to */
 
 /* Reads the program, since it begins the standard input, and runs the rest as it says. */
 static const char boot[] = "import sys;exec(compile(sys.stdin.buffer.read(int(sys.argv[1])),'interpfs','exec'))";
@@ -73,35 +72,11 @@ static void end_server(struct served *s)
 	s->ending = true;
 	if (s->process) {
 		guest_signal(s->process, SIGTERM);
-		s->due = calls_now() + END_SECONDS;
 		return;
 	}
 	quit = function_make(s->interface, FUNCTION_QUIT, NULL, "quit", "");
 	if (quit)
 		function_begin(quit, s);
-}
-
-double servers_due(const struct interface *it)
-{
-	double due = 0;
-
-	for (const struct served *s = it->servers; s; s = s->next)
-		if (s->due > 0 && (!due || s->due < due))
-			due = s->due;
-	return due;
-}
-
-/* The next one waits for the place of one that does not end. */
-void servers_timer(struct interface *it)
-{
-	double now = calls_now();
-
-	for (struct served *s = it->servers; s; s = s->next)
-		if (s->due > 0 && s->due <= now) {
-			s->due = 0;
-			if (s->process)
-				guest_signal(s->process, SIGKILL);
-		}
 }
 
 void server_retire(struct served *s)

@@ -29,7 +29,6 @@ struct served {
 	int running;                       /* calls that are under way on it */
 	bool retired;                      /* ends when they have */
 	bool ending;
-	double due;                        /* boot seconds by which it has ended, or is killed; 0: never */
 	struct buffer control;             /* of its standard output: `ready`, `failed WHY` */
 	struct buffer said;                /* its last words */
 };
@@ -98,8 +97,6 @@ void server_retire(struct served *server);         /* it ends, once the calls on
 void server_kill(struct served *server, const char *why); /* at once; the interface is served again */
 void server_call_ended(struct served *server);
 void server_described(struct served *server, const char *text, size_t n); /* NULL: it does not answer */
-double servers_due(const struct interface *it);    /* 0: nothing */
-void servers_timer(struct interface *it);
 void servers_forget(struct interface *it);         /* the guest is gone, and they are */
 
 /* interface_calls.c */
