@@ -123,7 +123,7 @@ class Runner:
         self.notes = []
         self.noted = threading.Condition()
         os.makedirs(folder + "/run", exist_ok=True)
-        for name, text in (("want", "1 run\n"), ("status", "1 ready 0\n")):
+        for name, text in (("status", "1 ready 0\n"), ("want", "1 run\n")):  # never at rest in between
             replace(f"{folder}/{name}", text)
         self.listener = Listener(folder + "/run/sock", lambda connection: Conversation(self, connection).run())
 
