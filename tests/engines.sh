@@ -85,6 +85,9 @@ start_podman() {
 		system service --time=0 "unix://$T/engine/sock"
 }
 
+engine_left() { pgrep -f -- "$T/engine/"; }
+nothing_of_engine() { [ -z "$(engine_left)" ]; }
+
 stop_engine() {
 	local id
 	[ -n "$ENGINE" ] || return 0
@@ -96,6 +99,9 @@ stop_engine() {
 	kill "$ENGINE_PID" 2>/dev/null
 	for _ in $(seq 100); do kill -0 "$ENGINE_PID" 2>/dev/null || break; sleep 0.1; done
 	kill -9 "$ENGINE_PID" "$ENGINE_NETWORK" "$ENGINE_HOLDER" 2>/dev/null
+	# Podman has a monitor of each exec stay for five minutes after it; they name this test's folder.
+	for id in $(engine_left); do kill -9 "$id" 2>/dev/null; done
+	eventually 10 nothing_of_engine
 	find /sys/fs/cgroup -maxdepth 2 -name interpfs-tests -type d -exec rmdir {} + 2>/dev/null
 	unset DOCKER_HOST
 	[ ! -e "$T/commands-called" ] || { echo "FAILED: a command was run: $(cat "$T/commands-called")" >&2; exit 1; }
