@@ -101,7 +101,8 @@ stop_engine() {
 	kill -9 "$ENGINE_PID" "$ENGINE_NETWORK" "$ENGINE_HOLDER" 2>/dev/null
 	# Podman has a monitor of each exec stay for five minutes after it; they name this test's folder.
 	for id in $(engine_left); do kill -9 "$id" 2>/dev/null; done
-	eventually 10 nothing_of_engine
+	for _ in $(seq 100); do nothing_of_engine && break; sleep 0.1; done
+	nothing_of_engine || { echo "FAILED: the engine left processes: $(engine_left | xargs)" >&2; status=1; } # finish()'s
 	find /sys/fs/cgroup -maxdepth 2 -name interpfs-tests -type d -exec rmdir {} + 2>/dev/null
 	unset DOCKER_HOST
 	[ ! -e "$T/commands-called" ] || { echo "FAILED: a command was run: $(cat "$T/commands-called")" >&2; exit 1; }
