@@ -97,6 +97,9 @@ static bool serve(struct conversation *c, const struct frame *f)
 		if (c->role != ROLE_CALL || c->complete)
 			return false;
 		c->complete = true;
+		/* What was sent to a client that closes unread would be gone with its socket. */
+		if (f->length == strlen(TALK_UNREAD) && !memcmp(f->payload, TALK_UNREAD, f->length))
+			runner_lose(c);
 		return true;
 	case TALK_CLOSE:
 		c->closed = true;

@@ -122,10 +122,21 @@ int talk_put(struct talk *talk, const void *data, size_t n, struct error *err)
 	return put_data(talk, data, n, err) < 0 || talk_flush(talk, err) < 0 ? -1 : 0;
 }
 
-int talk_ask(struct talk *talk, const char *name, const void *request, size_t n, struct error *err)
+static int ask(struct talk *talk, const char *name, const void *request, size_t n, const char *how,
+	       struct error *err)
 {
 	return put_frame(talk, TALK_CALL, name, strlen(name), err) < 0 || put_data(talk, request, n, err) < 0 ||
-	       put_frame(talk, TALK_GO, NULL, 0, err) < 0 || talk_flush(talk, err) < 0 ? -1 : 0;
+	       put_frame(talk, TALK_GO, how, strlen(how), err) < 0 || talk_flush(talk, err) < 0 ? -1 : 0;
+}
+
+int talk_ask(struct talk *talk, const char *name, const void *request, size_t n, struct error *err)
+{
+	return ask(talk, name, request, n, "", err);
+}
+
+int talk_ask_unread(struct talk *talk, const char *name, const void *request, size_t n, struct error *err)
+{
+	return ask(talk, name, request, n, TALK_UNREAD, err);
 }
 
 /* Receives what is there. 1: something came, 0: nothing now, -1. */

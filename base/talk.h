@@ -9,7 +9,7 @@
  *   COMMAND "interrupt"                           END     {"errno":0,"text":"","exit":0}
  *   CALL    "exec"                                (END closes a COMMAND or a CALL; a descriptor
  *   DATA    a piece of the call's request          may ride on a DATA frame by SCM_RIGHTS)
- *   GO      (the request is complete)
+ *   GO      (the request is complete; "log": nobody reads)
  *   CLOSE   (the client gives up: end it)
  *
  * A connection that is lost without CLOSE ends nothing: the mount may have been killed. The
@@ -36,6 +36,8 @@ enum talk_type {
 	TALK_NOTICE = 'N',
 	TALK_END = 'E',
 };
+
+#define TALK_UNREAD "log" /* GO's payload where nobody reads the answer */
 
 enum talk_channel { TALK_STDOUT = 1, TALK_STDERR = 2 };
 
@@ -70,6 +72,8 @@ int talk_send(struct talk *talk, enum talk_type type, const void *payload, size_
 int talk_put(struct talk *talk, const void *data, size_t n, struct error *err);
 /* The whole beginning of a call, in one piece: CALL, its request, GO. */
 int talk_ask(struct talk *talk, const char *name, const void *request, size_t n, struct error *err);
+/* The same where nobody will read the answer: the output goes into the object's log. */
+int talk_ask_unread(struct talk *talk, const char *name, const void *request, size_t n, struct error *err);
 int talk_flush(struct talk *talk, struct error *err); /* 1: all sent, 0: more later, -1 */
 
 /* Takes the next message that has come. 1: *message is filled in; 0: none yet; -1: the peer is

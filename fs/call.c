@@ -16,6 +16,7 @@
 
 #define REQUEST_MAX (8u << 20)
 #define ANSWER_FULL (256u << 10) /* unread bytes at which the runner is held back */
+#define CALL_NAME_MAX (NAME_MAX + 64)
 
 struct call {
 	struct handle *handle;
@@ -77,20 +78,27 @@ static void ended(void *context, int code, int exit, const char *text, int passe
 
 static const struct supervise_call_callbacks callbacks = { .data = came, .ended = ended };
 
+/* Writes what the runner knows the call by into name, and returns it. */
+static const char *name_call(const struct handle *h, char name[CALL_NAME_MAX])
+{
+	/* One of a listed folder is known by the folder's number and its own name. */
+	if (h->named)
+		(void)snprintf(name, CALL_NAME_MAX, "%s %u %s file", h->node.row->child->call, h->node.index,
+			       h->named->name);
+	else
+		(void)snprintf(name, CALL_NAME_MAX, "%s", h->node.row->call);
+	return name;
+}
+
 static int begin(struct call *c)
 {
 	struct handle *h = c->handle;
 	struct object *object = h->node.object;
-	char name[NAME_MAX + 64];
+	char name[CALL_NAME_MAX];
 
-	/* One of a listed folder is known by the folder's number and its own name. */
-	if (h->named)
-		(void)snprintf(name, sizeof name, "%s %u %s file", h->node.row->child->call, h->node.index, h->named->name);
-	else
-		(void)snprintf(name, sizeof name, "%s", h->node.row->call);
 	c->begun = true;
-	c->call = supervise_call(mount_supervisor(), object->kind, object->serial, name, h->text.data, h->text.length,
-				 &callbacks, c);
+	c->call = supervise_call(mount_supervisor(), object->kind, object->serial, name_call(h, name), h->text.data,
+				 h->text.length, &callbacks, c);
 	return c->call ? 0 : -1;
 }
 
@@ -205,13 +213,14 @@ static unsigned call_poll(struct handle *h)
 static void call_release(struct handle *h)
 {
 	struct call *c = h->data;
+	char name[CALL_NAME_MAX];
 
 	if (!c)
 		return;
 	if (!c->begun && h->text.length) {
 		/* Closed unread: it runs, and what it prints goes into the log. */
-		if (!begin(c) && c->call)
-			supervise_call_abandon(c->call);
+		(void)supervise_call_unread(mount_supervisor(), h->node.object->kind, h->node.object->serial,
+					    name_call(h, name), h->text.data, h->text.length);
 	} else if (c->call) {
 		supervise_call_close(c->call);
 	}

@@ -108,10 +108,13 @@ struct supervise_call *supervise_command(struct supervisor *s, enum object_kind 
 					 const char *line,
 					 const struct supervise_call_callbacks *callbacks, void *context);
 
+/* A call whose answer nobody reads: its output goes into the object's log. -1 only without memory. */
+int supervise_call_unread(struct supervisor *s, enum object_kind kind, uint64_t serial, const char *name,
+			  const void *request, size_t n);
+
 /* Stops and goes on taking data: while paused the kernel's buffer fills and the runner holds back. */
 void supervise_call_pause(struct supervise_call *call, bool paused);
-/* Both free the call; `ended` is not called. close ends what was asked for; abandon lets it run
- * and the runner puts its output into the object's log. */
+/* Both free the call; `ended` is not called. close ends what was asked for; abandon lets it run. */
 void supervise_call_close(struct supervise_call *call);
 void supervise_call_abandon(struct supervise_call *call);
 

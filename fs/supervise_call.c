@@ -101,7 +101,8 @@ static void begin(struct supervise_call *call)
 	if (result == 0 && call->command)
 		result = talk_send(&call->talk, TALK_COMMAND, call->name, strlen(call->name), &err);
 	else if (result == 0)
-		result = talk_ask(&call->talk, call->name, call->request.data, call->request.length, &err);
+		result = (call->released ? talk_ask_unread : talk_ask)(&call->talk, call->name, call->request.data,
+									   call->request.length, &err);
 	buffer_free(&call->request);
 	/* A runner that did not take the request has said why before it closed (EPIPE): that is read. */
 	if (result < 0 && (call->talk.fd < 0 || err.code != EPIPE)) {
@@ -316,14 +317,15 @@ static void launch(struct supervise_call *call)
 	}
 }
 
-struct supervise_call *supervise_call(struct supervisor *s, enum object_kind kind, uint64_t serial,
-				      const char *name, const void *request, size_t n,
-				      const struct supervise_call_callbacks *callbacks, void *context)
+static struct supervise_call *ask(struct supervisor *s, enum object_kind kind, uint64_t serial,
+				  const char *name, const void *request, size_t n, bool unread,
+				  const struct supervise_call_callbacks *callbacks, void *context)
 {
 	struct supervise_call *call = make(s, kind, serial, name, callbacks, context);
 
 	if (!call)
 		return NULL;
+	call->released = call->paused = unread;
 	if (buffer_append(&call->request, request, n) < 0) {
 		if (errno != EFBIG) {
 			free_call(call);
@@ -334,6 +336,21 @@ struct supervise_call *supervise_call(struct supervisor *s, enum object_kind kin
 	}
 	launch(call);
 	return call;
+}
+
+struct supervise_call *supervise_call(struct supervisor *s, enum object_kind kind, uint64_t serial,
+				      const char *name, const void *request, size_t n,
+				      const struct supervise_call_callbacks *callbacks, void *context)
+{
+	return ask(s, kind, serial, name, request, n, false, callbacks, context);
+}
+
+int supervise_call_unread(struct supervisor *s, enum object_kind kind, uint64_t serial, const char *name,
+			  const void *request, size_t n)
+{
+	static const struct supervise_call_callbacks none;
+
+	return ask(s, kind, serial, name, request, n, true, &none, NULL) ? 0 : -1;
 }
 
 struct supervise_call *supervise_command(struct supervisor *s, enum object_kind kind, uint64_t serial,

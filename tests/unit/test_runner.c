@@ -329,6 +329,12 @@ START_TEST(closed_or_lost)
 	talk_close(&t);
 	ck_assert_int_eq(kill(child, SIGCONT), 0);
 	ck_assert(reaches("log", "for the log\n"));
+	/* Whoever asks unread may hold the connection as long as it likes. */
+	good(talk_connect(&t, folder, &err));
+	good(talk_ask_unread(&t, "echo", "unread\n", 7, &err));
+	ck_assert(reaches("log", "for the log\nunread\n"));
+	bad(talk_wait(&t, 5000, &m, &err), ECONNRESET);
+	talk_close(&t);
 
 	good(talk_connect(&t, folder, &err));
 	good(talk_send(&t, TALK_CALL, "hold", 4, &err));

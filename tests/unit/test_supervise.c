@@ -534,13 +534,10 @@ START_TEST(paused_closed_abandoned)
 	uint64_t serial = add("a");
 	cleanup_close int folder = object_open(&state, OBJECT_SANDBOX, serial, &err);
 	struct buffer b = BUFFER(4096);
-	struct supervise_call *c;
 
 	want(serial, WANT_RUN);
 	/* Nobody will read it: all of it is in the log. */
-	c = supervise_call(s, OBJECT_SANDBOX, serial, "echo", "to the log", 10, &call_callbacks, NULL);
-	ck_assert_ptr_nonnull(c);
-	supervise_call_abandon(c);
+	good(supervise_call_unread(s, OBJECT_SANDBOX, serial, "echo", "to the log", 10));
 	until(state_is("ready", 1));
 	until((buffer_clear(&b), file_read(folder, "log", &b, &err) == 0 && b.length == 10));
 	ck_assert_str_eq(b.data, "to the log");
