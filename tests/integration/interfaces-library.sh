@@ -66,6 +66,38 @@ END
 same "called from another sandbox" called "$(ask "$caller/python" "$(cat "$T/caller.py")")"
 jq -e 'select(.caller != "sandboxes/caller")' "$petri/calls.jsonl" >/dev/null && fail "who called: $(cat "$petri/calls.jsonl")"
 
+# Functions may be called as Python's own are, and as the library's own exception: each uses the library whole.
+words=$target/interfaces/words
+mkdir "$words" || fail mkdir
+python3 - >"$words/interface.py" <<'END' || fail "a text of every builtin"
+import builtins, keyword
+for name in sorted(n for n in [*dir(builtins), "InterfaceError", "annotations"] if n[0] != "_" and not keyword.iskeyword(n)):
+    print("def f(x=None):\n    if x is None:\n        raise KeyError('no')\n    return [x]\nf.__name__ = '%s'\nexpose(f)" % name)
+END
+echo wait >"$words/ctl" || fail "wait: $(cat "$words/error")"
+cp "$words/library/words.py" "$M/workspaces/audit/libraries/" && echo wait >"$M/workspaces/audit/ctl" || fail "cp the library"
+same "functions called as builtins are" "called" "$(ask "$caller/python" 'import asyncio, builtins, enum, words
+class Kind(enum.Enum):
+    A = 1
+for name in dir(words):
+    if name[0] == "_":
+        continue
+    function = getattr(words, name)
+    assert function({2}) == [[2]] and function(Kind.A) == [1], name
+    try:
+        function()
+        raise SystemExit("it did not raise")
+    except KeyError as why:
+        assert why.message == "'"'no'"'", why
+    try:
+        function(object())
+        raise SystemExit("it did not raise")
+    except TypeError:
+        pass
+assert words.len is not len and words.InterfaceError(3) == [3]
+print("called")')"
+rm "$M/workspaces/audit/libraries/words.py" && rmdir "$words" || fail "rm"
+
 # The library holds no address, no token and nothing but the standard library's modules.
 grep -nE '127\.0\.0\.1|localhost|token|https?:' "$petri/library/petri.py" && fail "the library holds an address or a token"
 same "what it imports" "__future__ asyncio builtins dataclasses enum json os socket struct" \
