@@ -175,7 +175,8 @@ void document_put(const struct node *node, const char *text, size_t n, struct aw
 	}
 	d = document_of(node);
 	if (!d) {
-		fuse_reply_err(awaiting.request, ENOMEM);
+		if (awaiting.request)
+			fuse_reply_err(awaiting.request, ENOMEM);
 		return;
 	}
 	code = decide(d, text, n);

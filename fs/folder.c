@@ -434,12 +434,44 @@ static void rename_to_document(fuse_req_t request, struct named *named, const st
 	notify_entry(parent, to);
 }
 
+/* A document gets a name under which it is kept; nothing is left of it at its own. */
+static void rename_to_kept(fuse_req_t request, const struct node *directory, const struct node *from, fuse_ino_t parent,
+			   const char *to)
+{
+	cleanup_buffer struct buffer text = BUFFER(DOCUMENT_MAX);
+	struct error err;
+
+	if (node_read(from, &text, &err) < 0) {
+		fuse_reply_err(request, err.code);
+		return;
+	}
+	kept_put(request, directory, to, &text);
+	document_hide(from);
+	document_put(from, "", 0, (struct awaiting){ NULL, 0 });
+	notify_entry(parent, to);
+}
+
+/* A file that is kept beside a document takes its place. The disk has the text there before it is gone here. */
+static void rename_kept(fuse_req_t request, const struct node *directory, const char *name, const struct node *document,
+			fuse_ino_t parent, const char *to)
+{
+	struct named *named = kept_lift(directory, name);
+
+	if (!named) {
+		fuse_reply_err(request, errno);
+		return;
+	}
+	rename_to_document(request, named, document, parent, to);
+	kept_remove(NULL, directory, name);
+}
+
 void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 		   const char *to, unsigned flags)
 {
 	struct node directory, other, from, target;
 	struct named *named, *over;
 	struct error err;
+	bool there;
 
 	if (directory_of(request, parent, &directory) < 0 || directory_of(request, new_parent, &other) < 0)
 		return;
@@ -465,14 +497,17 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 			numbered_rename(request, &directory, name, to);
 		return;
 	}
+	over = named_find(&directory, to);
+	there = !tree_find(&directory, to, &target);
+	if (flags & RENAME_NOREPLACE && (there ? !document_hidden(&target) : over && !over->listed)) {
+		fuse_reply_err(request, EEXIST);
+		return;
+	}
 	if (kept_rename(request, &directory, name, to))
 		return;
-	over = named_find(&directory, to);
 	if (named && !named->listed) {
-		if (!tree_find(&directory, to, &target)) {
-			if (flags & RENAME_NOREPLACE && !document_hidden(&target))
-				fuse_reply_err(request, EEXIST);
-			else if (row_takes_text(target.row))
+		if (there) {
+			if (row_takes_text(target.row))
 				rename_to_document(request, named, &target, parent, to);
 			else
 				fuse_reply_err(request, EPERM);
@@ -485,7 +520,11 @@ void folder_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse
 	}
 	if (tree_find(&directory, name, &from) < 0 || document_hidden(&from))
 		fuse_reply_err(request, ENOENT);
-	else if (from.row->kind == FILE_DOCUMENT && tree_find(&directory, to, &target) < 0)
+	else if (from.row->kind == FILE_KEPT && there && row_takes_text(target.row))
+		rename_kept(request, &directory, name, &target, parent, to);
+	else if (from.row->kind == FILE_DOCUMENT && kept_takes(&directory, to))
+		rename_to_kept(request, &directory, &from, parent, to);
+	else if (from.row->kind == FILE_DOCUMENT && !there)
 		rename_document(request, &directory, &from, to, parent);
 	else
 		fuse_reply_err(request, EPERM);

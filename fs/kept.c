@@ -152,6 +152,11 @@ struct named *kept_create(const struct node *directory, const char *name)
 	return named ? named : named_make(directory, name, true);
 }
 
+void kept_put(fuse_req_t request, const struct node *directory, const char *name, const struct buffer *text)
+{
+	submit(request, 0, directory, name, NULL, text);
+}
+
 void kept_remove(fuse_req_t request, const struct node *directory, const char *name)
 {
 	struct named *named = named_find(directory, name);
@@ -189,21 +194,34 @@ static void keep(fuse_req_t request, const struct node *directory, struct named 
 	buffer_free(&named->text);
 }
 
-/* A kept file becomes an editor's backup. */
-static void let_go(fuse_req_t request, const struct node *directory, const char *name, const char *to)
+struct named *kept_lift(const struct node *directory, const char *name)
 {
-	struct named *named = named_find(directory, name), *over = named_find(directory, to);
+	struct named *named = named_find(directory, name);
 	struct error err;
 
 	if (!named)
 		named = named_make(directory, name, true);
-	if (!named) {
-		fuse_reply_err(request, errno);
-		return;
-	}
+	if (!named)
+		return NULL;
 	buffer_clear(&named->text);
 	if (read_kept(directory, name, &named->text, &err) < 0) {
-		fuse_reply_err(request, err.code);
+		errno = err.code;
+		return NULL;
+	}
+	if (named_rename(named, name, false) < 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return named;
+}
+
+/* A kept file becomes an editor's backup. */
+static void let_go(fuse_req_t request, const struct node *directory, const char *name, const char *to)
+{
+	struct named *named = kept_lift(directory, name), *over = named_find(directory, to);
+
+	if (!named) {
+		fuse_reply_err(request, errno);
 		return;
 	}
 	if (over)

@@ -39,6 +39,28 @@ grep -qx counted "$petri/log" || fail "what it prints: $(cat "$petri/log")"
 same "who called what" 'file count {"by":5} true {"count":6}' \
 	"$(sed -n 2p "$petri/calls.jsonl" | jq -r '"\(.caller) \(.function) \(.arguments) \(.ok) \(.result)"')"
 
+# As sed -i and mv change it: what takes its place was a file beside it, what it was goes on as one. Nothing is lost by an unmount.
+sed -i 's/{"count"/{"counted"/' "$petri/interface.py" || fail "sed -i"
+echo wait >"$petri/ctl" || fail "after sed -i: $(cat "$petri/error")"
+same "after sed -i" '{"counted": 1}' "$(call count)"
+same "what sed left" interface.py "$(ls -A "$petri" | grep -E 'sed|\.py')"
+echo '# another' >"$petri/other.py" || fail other.py
+cp "$petri/interface.py" "$T/text.py"
+mv "$petri/interface.py" "$petri/kept.py" || fail "mv interface.py"
+eventually 20 grep -qx draft "$petri/state"
+mv -n "$petri/other.py" "$petri/kept.py" # it does not say so in its status
+cmp "$petri/kept.py" "$T/text.py" || fail "mv -n put another in its place"
+unmount_it
+mount_it
+same "at the next mount" "interface.py kept.py other.py" "$(ls "$petri" | grep '\.py' | xargs)"
+same "what interface.py is without a text" "" "$(cat "$petri/interface.py")"
+cmp "$petri/kept.py" "$T/text.py" || fail "interface.py under another name, at the next mount"
+mv "$petri/kept.py" "$petri/interface.py" || fail "mv back"
+echo wait >"$petri/ctl" || fail "after mv: $(cat "$petri/error")"
+same "after mv" '{"counted": 1}' "$(call count)"
+cmp "$petri/interface.py" "$T/text.py" || fail "interface.py after mv"
+rm "$petri/other.py" || fail rm
+
 rmdir "$petri" || fail rmdir
 same "removed" "" "$(ls "$lab/interfaces")"
 
