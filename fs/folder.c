@@ -20,20 +20,19 @@
 #include "fs/snapshots.h"
 #include "fs/supervise.h"
 #include "fs/treefile.h"
+#include "fs/workspaces.h"
 
 /* A change of the tree that is refused is explained by the root's `error`: what was tried, so that
  * nobody takes an older refusal for his own, and why not. */
 static void refuse_change(fuse_req_t request, const char *what, const struct node *directory, const char *name,
 			  struct error *err)
 {
-	const struct object *object = directory->object;
+	cleanup_buffer struct buffer place = BUFFER(4096);
 	char shown[JUDGE_SHOWN];
 
 	(void)judge_shown(name, shown);
-	if (object)
-		(void)error_wrap(err, "%s %s/%s/%s", what, object_folder[object->kind], object->name, shown);
-	else
-		(void)error_wrap(err, "%s %s%s%s", what, directory->row->name, *directory->row->name ? "/" : "", shown);
+	(void)tree_place(directory, &place);
+	(void)error_wrap(err, "%s %s%s", what, place.length ? place.data : "", shown);
 	refuse(NULL, err);
 	fuse_reply_err(request, err->code);
 }
@@ -303,6 +302,10 @@ void folder_rmdir(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, err.code);
 		return;
 	}
+	if (workspace_stays(child.object, &err)) {
+		refuse_change(request, "rmdir", &directory, name, &err);
+		return;
+	}
 	c = change_make(request, directory.row, child.object, name, NULL);
 	if (c)
 		change_submit(c, rmdir_work, rmdir_finish);
@@ -382,6 +385,10 @@ static void rename_object(fuse_req_t request, const struct node *directory, cons
 	}
 	if (flags & ~(unsigned)RENAME_NOREPLACE) {
 		fuse_reply_err(request, EINVAL);
+		return;
+	}
+	if (workspace_stays(object, &err)) {
+		refuse_change(request, "mv", directory, name, &err);
 		return;
 	}
 	if (check_name(directory, to, &err) < 0) {

@@ -296,6 +296,43 @@ int tree_list(const struct node *directory, int (*visit)(void *context, const ch
 	return 0;
 }
 
+/* Its name there: of one of many by its number. */
+static int put_name(const struct node *node, const struct row *row, const struct row *above, struct buffer *out)
+{
+	char name[NAME_MAX + 1];
+
+	if (!above || above->listing != LIST_NAMED)
+		return above && above->listing == LIST_NUMBERS ? buffer_format(out, "%u/", node->index) : buffer_format(out, "%s/", row->name);
+	return buffer_format(out, "%s/", numbered_name(node, above->file ? above->file : above->name, name) ? "?" : name);
+}
+
+/* 1: it is below this row, and out says where; 0: it is not, and out is as it was. */
+static int find_place(const struct node *node, const struct row *row, const struct row *above, struct buffer *out)
+{
+	size_t before = out->length;
+	int found = row == node->row;
+
+	if (row->kind != FILE_DIRECTORY || (above && put_name(node, row, above->child == row ? above : NULL, out) < 0))
+		return 0;
+	for (const struct row *r = row->rows; !found && r && r->name; r++)
+		found = find_place(node, r, row, out);
+	/* Of objects each is a tree of its own. */
+	if (!found && row->child && row->listing != LIST_OBJECTS)
+		found = find_place(node, row->child, row, out);
+	if (!found)
+		out->length = before;
+	return found;
+}
+
+int tree_place(const struct node *directory, struct buffer *out)
+{
+	const struct object *object = directory->object;
+
+	if (object && buffer_format(out, "%s/%s/", object_folder[object->kind], object->name) < 0)
+		return -1;
+	return find_place(directory, object ? tree_object_row(object->kind) : &root_row, NULL, out) ? 0 : -1;
+}
+
 static int help_rows(const struct row *rows, const char *above, struct buffer *out);
 
 static int help_row(const struct row *row, const char *above, struct buffer *out)

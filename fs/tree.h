@@ -185,6 +185,9 @@ int tree_path(const struct node *node, char *path, size_t size);
 /* The folder that it is relative to: borrowed, -1 with errno when it cannot be opened. */
 int tree_folder(const struct node *node);
 
+/* Appends where a directory is, as a person would write it: "sandboxes/lab/interfaces/tools/"; "" for the root. */
+int tree_place(const struct node *directory, struct buffer *out);
+
 /* Appends the help of each row of the tree, "PATH<tab>help" a line: for README and the manual. */
 int tree_help(struct buffer *out, struct error *err);
 

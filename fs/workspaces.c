@@ -47,6 +47,14 @@ int workspace_make_default(struct error *err)
 	return folder < 0 ? error_errno(err, "workspace default") : workspace_furnish(folder, err);
 }
 
+bool workspace_stays(const struct object *object, struct error *err)
+{
+	if (object->kind != OBJECT_WORKSPACE || strcmp(object->name, "default") != 0)
+		return false;
+	(void)error_set(err, EPERM, "it stays, with this name: it is the workspace of everything that names no other");
+	return true;
+}
+
 /* ---- telling its runner ---- */
 
 /* Wants on their way to the disk. A change that comes meanwhile is told by one more, once. */

@@ -2,6 +2,7 @@
 #ifndef INTERPFS_FS_WORKSPACES_H
 #define INTERPFS_FS_WORKSPACES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -19,6 +20,9 @@ void workspace_users_changed(void);
 void workspace_touched(uint64_t serial);
 
 struct object;
+
+/* Whether it is the default one, which `workspace` leads to and stays, with a sentence that says so. */
+bool workspace_stays(const struct object *object, struct error *err);
 
 /* A sandbox has become ready, or has ended: `installed` says what is installed in it. */
 void workspace_user_rests(struct object *sandbox);
