@@ -88,6 +88,17 @@ void buffer_free(struct buffer *b)
 	b->length = b->capacity = 0;
 }
 
+int buffer_append_last(struct buffer *b, const void *data, size_t n)
+{
+	if (n > b->limit) {
+		data = (const char *)data + (n - b->limit);
+		n = b->limit;
+	}
+	if (b->length > b->limit - n)
+		buffer_consume(b, b->length - (b->limit - n));
+	return buffer_append(b, data, n);
+}
+
 const char *buffer_last_line(struct buffer *b)
 {
 	const char *line;

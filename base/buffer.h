@@ -21,6 +21,9 @@ int buffer_append(struct buffer *b, const void *data, size_t n);
 int buffer_text(struct buffer *b, const char *text);
 int buffer_format(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same, and when the limit is reached its first bytes go. */
+int buffer_append_last(struct buffer *b, const void *data, size_t n);
+
 void buffer_consume(struct buffer *b, size_t n);        /* drops the first n bytes; n <= length */
 void buffer_clear(struct buffer *b);                    /* length 0, memory kept */
 void buffer_free(struct buffer *b);                     /* memory given back, limit kept */

@@ -256,13 +256,7 @@ static void server_output(void *context, int channel, const void *data, size_t n
 
 	(void)channel;
 	(void)runner_append(calls->runner, "jupyter.log", data, n, &ignored);
-	if (n > WORDS_MAX) {
-		data = (const char *)data + (n - WORDS_MAX);
-		n = WORDS_MAX;
-	}
-	if (j->said.length + n > WORDS_MAX)
-		buffer_consume(&j->said, j->said.length + n - WORDS_MAX);
-	(void)buffer_append(&j->said, data, n);
+	(void)buffer_append_last(&j->said, data, n);
 	guest_consumed(j->server, n);
 }
 

@@ -186,13 +186,7 @@ static void process_output(void *context, int channel, const void *data, size_t 
 	guest_consumed(s->process, n);
 	if (channel == TALK_STDERR) {
 		(void)runner_append(it->all->runner, interface_path(it, "log", path), data, n, &ignored);
-		if (n > SAID_MAX) {
-			data = (const char *)data + (n - SAID_MAX);
-			n = SAID_MAX;
-		}
-		if (s->said.length + n > SAID_MAX)
-			buffer_consume(&s->said, s->said.length + n - SAID_MAX);
-		(void)buffer_append(&s->said, data, n);
+		(void)buffer_append_last(&s->said, data, n);
 		return;
 	}
 	if (buffer_append(&s->control, data, n) < 0 || it->server != s || it->state != INTERFACE_LOADING ||

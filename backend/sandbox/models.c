@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "backend/sandbox/fetch.h"
+#include "backend/sandbox/numbers.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -49,19 +50,6 @@ static int look_up(int folder, const char *called, unsigned long *number, unsign
 	return 0;
 }
 
-/* A number and the name that leads to it (fs/numbered.h). */
-static int give(int folder, const char *name, unsigned long number, struct error *err)
-{
-	char path[HUBNAME_MAX + 8], target[32];
-
-	(void)snprintf(target, sizeof target, "%lu", number);
-	if (file_make_folder(folder, "names", 0700, err) || file_make_folder(folder, target, 0755, err))
-		return -1;
-	(void)snprintf(target, sizeof target, "../%lu", number);
-	(void)snprintf(path, sizeof path, "names/%s", name);
-	return symlinkat(target, folder, path) && errno != EEXIST ? error_errno(err, "models/%s", name) : 0;
-}
-
 /* The folder of a model, made where there is none. Owned; NULL with err. */
 static char *find_folder(const struct state *state, const char *called, struct error *err)
 {
@@ -89,7 +77,7 @@ static char *find_folder(const struct state *state, const char *called, struct e
 		return NULL;
 	if (!number) {
 		number = last + 1;
-		if (give(folder, called, number, err))
+		if (numbers_give(folder, called, number, err))
 			return NULL;
 	}
 	if (asprintf(&path, "%s/%lu", above, number) < 0) {
@@ -240,7 +228,7 @@ static int name_it(const struct telling *t, const char *var, struct error *err)
 	if (file_make_folder(t->s->folder, "models", 0755, err))
 		return -1;
 	folder = file_open_folder(t->s->folder, "models", err);
-	if (folder < 0 || give(folder, var, t->number, err))
+	if (folder < 0 || numbers_give(folder, var, t->number, err))
 		return -1;
 	t->s->host->value(t->s->host->context, "models", NULL);
 	return 0;

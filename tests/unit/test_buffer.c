@@ -38,6 +38,22 @@ START_TEST(last_line)
 }
 END_TEST
 
+START_TEST(append_last)
+{
+	struct buffer b = BUFFER(4);
+
+	ck_assert_int_eq(buffer_append_last(&b, "ab", 2), 0);
+	ck_assert_str_eq(b.data, "ab");
+	ck_assert_int_eq(buffer_append_last(&b, "cde", 3), 0);
+	ck_assert_str_eq(b.data, "bcde");
+	ck_assert_int_eq(buffer_append_last(&b, "", 0), 0);
+	ck_assert_str_eq(b.data, "bcde");
+	ck_assert_int_eq(buffer_append_last(&b, "123456", 6), 0);
+	ck_assert_str_eq(b.data, "3456");
+	buffer_free(&b);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("buffer");
@@ -48,6 +64,7 @@ int main(void)
 	tcase_set_timeout(cases, 60);
 	tcase_add_test(cases, limit);
 	tcase_add_test(cases, last_line);
+	tcase_add_test(cases, append_last);
 	suite_add_tcase(suite, cases);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
