@@ -10,6 +10,7 @@
 
 #include "base/hosts.h"
 #include "base/json.h"
+#include "base/repository.h"
 
 #define YEAR (365.0 * 24 * 3600)
 #define GIB (1024.0 * 1024 * 1024)
@@ -242,11 +243,22 @@ static bool is_repository(const char *text)
 	       !name[strspn(name, letters)] && !strstr(text, "--") && !strstr(text, "..") && strlen(text) <= 96;
 }
 
+/* A branch, a tag or a commit. It becomes an argument of a program. */
+static int check_revision(const char *field, const char *revision, struct error *err)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+	char out[JUDGE_SHOWN];
+
+	if (!revision || (*revision && !revision[strspn(revision, letters)] && !strstr(revision, "..") && *revision != '/' &&
+			  *revision != '-' && strlen(revision) <= 96))
+		return 0;
+	return error_set(err, EINVAL, "%s: '%s' is no revision; write a branch, a tag or a commit", field, judge_shown(revision, out));
+}
+
 static int check_model(const cJSON *value, struct error *err)
 {
-	static const char revision_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
 	const cJSON *model = value->child;
-	const char *var = json_string(model, "var_name"), *base = json_string(model, "base_model"), *revision = json_string(model, "revision");
+	const char *var = json_string(model, "var_name"), *base = json_string(model, "base_model");
 	const char *name = json_string(model, "name");
 	bool peft = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(model, "is_peft"));
 	char out[JUDGE_SHOWN];
@@ -257,9 +269,8 @@ static int check_model(const cJSON *value, struct error *err)
 		return error_set(err, EINVAL, "models: base_model '%s' is no model of the hub; write it as google/gemma-2-9b", judge_shown(base, out));
 	if (var && !is_python_name(var))
 		return error_set(err, EINVAL, "models: var_name '%s' is no name of a variable in Python", judge_shown(var, out));
-	if (revision && (!*revision || revision[strspn(revision, revision_letters)] || strstr(revision, "..") || *revision == '/' ||
-			 *revision == '-' || strlen(revision) > 96))
-		return error_set(err, EINVAL, "models: '%s' is no revision; write a branch, a tag or a commit", judge_shown(revision, out));
+	if (check_revision("models", json_string(model, "revision"), err) < 0)
+		return -1;
 	if (peft && !base)
 		return error_set(err, EINVAL, "models: %s is_peft, and base_model is missing: name the model that it is an adapter of",
 				 judge_shown(name ? name : "", out));
@@ -277,6 +288,26 @@ static const struct field model_fields[] = {
 	{ "base_model", FIELD_STRING, "null", .help = "the model that an adapter is for" },
 	{ "load_as_peft", FIELD_BOOLEAN, "false", .help = "it is loaded so that adapters can be put on it" },
 	{ "revision", FIELD_STRING, "null", .help = "a branch, a tag or a commit; absent is the newest when it was downloaded" },
+	{ .name = NULL },
+};
+
+static int check_repository(const cJSON *value, struct error *err)
+{
+	const char *url = json_word(value->child, "url"), *wrong;
+	struct repository repository;
+	char out[JUDGE_SHOWN];
+
+	wrong = repository_read(&repository, url);
+	if (wrong)
+		return error_set(err, EINVAL, "repos: '%s' %s", judge_shown(url, out), wrong);
+	return check_revision("repos", json_string(value->child, "revision"), err);
+}
+
+static const struct field repository_fields[] = {
+	{ "url", FIELD_STRING, NULL, .help = "org/repo at GitHub, https://host/path, or git@host:path" },
+	{ "revision", FIELD_STRING, "null", .help = "a branch, a tag or a commit; absent is the repository's own branch" },
+	{ "install", FIELD_STRING, "null", .help = "a shell command that is run in it, for example pip install -e ." },
+	{ "dockerfile", FIELD_STRING, "null", .later = true, .help = "what its own container is built from" },
 	{ .name = NULL },
 };
 
@@ -309,7 +340,9 @@ const struct field sandbox_fields[] = {
 	  .help = "what Jupyter's own environment is made of; with jupyterlab (or notebook) a notebook's url opens it" },
 	{ "models", FIELD_OBJECTS, "[]", .only = "local", .fields = model_fields, .check = check_model,
 	  .help = "models that are inside, read-only at /models/VAR, downloaded once: [{name, var_name, hidden, is_peft, base_model, load_as_peft, revision}]" },
-	{ "repos", FIELD_OBJECTS, "[]", .later = true, .help = "repositories that are cloned to /workspace" },
+	{ "repos", FIELD_OBJECTS, "[]", .fields = repository_fields, .check = check_repository,
+	  .help = "repositories that are cloned to /workspace once it is ready: [{url, revision, install}]; "
+		  "one that fails says so in repos/NAME/state" },
 	{ "secrets", FIELD_OBJECTS, "[]", .fields = secret_fields,
 	  .help = "names of variables whose values come from the mount's environment or env_file; "
 		  "with {name, hosts} the value never enters the sandbox and goes into requests to those hosts" },

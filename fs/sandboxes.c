@@ -5,6 +5,7 @@
  *      fs -> ../../.fs/NAME                             its files, behind a link, since walkers follow none
  *      ports/N                                          where port N inside can be reached
  *      models/VAR/                                      a model that is inside
+ *      repos/NAME/                                      a repository that is cloned into it
  *      gpu processes jupyter mcp.json                   what its runner recorded
  *      interfaces/IF/                                   functions served from inside: fs/interfaces.c */
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "base/file.h"
 #include "base/hosts.h"
 #include "base/json.h"
+#include "base/repository.h"
 #include "base/secret.h"
 #include "fs/mount.h"
 #include "fs/show.h"
@@ -48,6 +50,16 @@ static int check_local(const cJSON *fields, const char *name, bool folders, stru
 }
 
 /* Whether a host that gets a secret is one that can be reached at all. */
+static bool is_admitted(const cJSON *network, const char *name, int port)
+{
+	const cJSON *listed;
+
+	cJSON_ArrayForEach(listed, network)
+		if (hosts_match(listed->valuestring, name, port))
+			return true;
+	return false;
+}
+
 static bool is_listed(const cJSON *network, const char *host)
 {
 	const cJSON *listed;
@@ -55,10 +67,9 @@ static bool is_listed(const cJSON *network, const char *host)
 	int port = 443;
 
 	cJSON_ArrayForEach(listed, network)
-		if (!strcmp(listed->valuestring, host) ||
-		    (!hosts_split(host, name, &port) && hosts_match(listed->valuestring, name, port)))
+		if (!strcmp(listed->valuestring, host))
 			return true;
-	return false;
+	return !hosts_split(host, name, &port) && is_admitted(network, name, port);
 }
 
 static int check_secrets(const cJSON *fields, bool final, struct fault *fault, struct error *err)
@@ -107,6 +118,45 @@ static int check_models(const cJSON *fields, struct fault *fault, struct error *
 				return error_set(err, EINVAL, "models: %s_base is where the base model of %s will be; give it another var_name",
 						 json_word(adapter, "var_name"), json_word(adapter, "var_name"));
 		}
+	}
+	return 0;
+}
+
+/* From inside: what its network does not let through cannot be cloned, unless a snapshot has it already. */
+static int check_reach(const cJSON *fields, const struct repository *r, struct error *err)
+{
+	const cJSON *network = cJSON_GetObjectItemCaseSensitive(fields, "network");
+
+	if (json_string(fields, "from_snapshot") || (cJSON_IsString(network) && strcmp(network->valuestring, "none") != 0))
+		return 0;
+	if (cJSON_IsString(network))
+		return error_set(err, EINVAL, "repos: %s is cloned from inside, and network is none; let network be full, or [%s]",
+				 r->name, r->host);
+	if (!r->web)
+		return error_set(err, EINVAL, "repos: %s: only https: and http: go through the proxy of a network that is a list", r->name);
+	if (!is_admitted(network, r->host, r->port))
+		return error_set(err, EINVAL, "repos: %s is cloned from inside, from %s:%d, which is not in network", r->name, r->host,
+				 r->port);
+	return 0;
+}
+
+/* Each is a folder below /workspace. */
+static int check_repositories(const cJSON *fields, struct fault *fault, struct error *err)
+{
+	const cJSON *repos = cJSON_GetObjectItemCaseSensitive(fields, "repos"), *one, *other;
+	struct repository r, before;
+
+	*fault = (struct fault){ "repos", -1 };
+	cJSON_ArrayForEach(one, repos) {
+		fault->item++;
+		(void)repository_read(&r, json_word(one, "url"));
+		for (other = repos->child; other != one; other = other->next) {
+			(void)repository_read(&before, json_word(other, "url"));
+			if (!strcmp(before.name, r.name))
+				return error_set(err, EINVAL, "repos: two would be /workspace/%s", r.name);
+		}
+		if (check_reach(fields, &r, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -165,7 +215,7 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 
 	(void)node;
 	if ((final && (check_only(fields, fault, err) < 0 || check_image(fields, fault, err) < 0 ||
-		       check_models(fields, fault, err) < 0)) ||
+		       check_models(fields, fault, err) < 0 || check_repositories(fields, fault, err) < 0)) ||
 	    check_secrets(fields, final, fault, err) < 0
 	    || check_local(fields, "local_files", false, fault, err) < 0
 	    || check_local(fields, "local_dirs", true, fault, err) < 0)
@@ -220,6 +270,22 @@ static struct row sandbox_model_row = {
 	.name = "VAR", .kind = FILE_DIRECTORY, .file = "models/#", .rows = model_rows, .help = "a model that is inside at /models/VAR",
 };
 
+static struct row repository_rows[] = {
+	{ .name = "url", .kind = FILE_VALUE, .file = "repos/#/url", .help = "where it comes from" },
+	{ .name = "path", .kind = FILE_VALUE, .file = "repos/#/path", .help = "where it is inside" },
+	{ .name = "revision", .kind = FILE_VALUE, .file = "repos/#/revision", .help = "the commit that was cloned" },
+	{ .name = "state", .kind = FILE_VALUE, .file = "repos/#/state",
+	  .help = "waiting (for the sandbox, or for the install of one before it) cloning installing ready failed" },
+	{ .name = "error", .kind = FILE_VALUE, .file = "repos/#/error", .help = "why it failed; the sandbox's next start tries again" },
+	{ .name = "log", .kind = FILE_LOG, .file = "repos/#/log", .help = "what git and its install say" },
+	{ .name = NULL },
+};
+
+static struct row sandbox_repository_row = {
+	.name = "NAME", .kind = FILE_DIRECTORY, .file = "repos/#", .rows = repository_rows,
+	.help = "a repository that is inside at /workspace/NAME",
+};
+
 static const struct command sandbox_commands[] = {
 	{ "start", "", "starts it, if it does not run", COMMAND_START, NULL },
 	{ "stop", "", "stops it; its files stay", COMMAND_STOP, NULL },
@@ -252,6 +318,8 @@ static struct row sandbox_rows[] = {
 	  .help = "mkdir makes one: functions that are served from inside" },
 	{ .name = "models", .kind = FILE_DIRECTORY, .listing = LIST_NAMED, .found = true, .child = &sandbox_model_row,
 	  .help = "a folder a model of its config" },
+	{ .name = "repos", .kind = FILE_DIRECTORY, .listing = LIST_NAMED, .found = true, .child = &sandbox_repository_row,
+	  .help = "a folder a repository of its config" },
 	{ .name = "jupyter", .kind = FILE_VALUE, .mode = 0400, .help = "Jupyter's address with its token" },
 	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_mcp, .help = "its tools, for any MCP client" },
 	{ .name = NULL },

@@ -220,6 +220,29 @@ sys.exit(0 if good == [True] * 60 else 1)" "http://localhost:$plain/" || fail "s
 	unset LISTED_TOKEN SSL_CERT_FILE
 }
 
+# Repositories: cloned inside once it is ready, by the proxy; what fails is the repository's own state.
+engine_repos() {
+	local url
+	. tests/git/git.sh
+	serve_git
+	url=http://localhost:$GIT_PORT
+	cp -r "$G/tool.git" "$G/broken.git"
+	made cloned "network: ['localhost:$GIT_PORT']" "env: {no_proxy: '', NO_PROXY: ''}" \
+		"repos: [{url: $url/tool.git, revision: v1, install: 'cp tool.py /root/installed'}, {url: $url/broken.git, install: 'echo all is lost; exit 3'}]" ||
+		fail "cloned: $(error cloned)"
+	eventually 60 repo_is cloned broken failed
+	same "a repository" "ready $(git -C "$G/tool.git" rev-parse v1)" "$(repo cloned tool state) $(repo cloned tool revision)"
+	same "its install" "VALUE = 'v1'" "$(inside cloned cat /root/installed)"
+	same "one that failed" "ready install ended with status 3: all is lost" "$(state cloned) $(repo cloned broken error)"
+	kill -9 "$(runner_of cloned)"
+	eventually 30 inside cloned rm /root/installed
+	ctl cloned restart || fail "restart: $(error cloned)"
+	eventually 30 repo_is cloned broken failed
+	same "after a restart" "ready 1" "$(repo cloned tool state) $(sent tool.git)"
+	fails "what was installed again" inside cloned test -e /root/installed
+	rmdir "$M/sandboxes/cloned"
+}
+
 # GPUs by a CDI specification of the test's own, with harmless devices: nodes, variables and files are inside and
 # the devices work, each has one owner, and what is not there is refused with what is.
 engine_gpus() {
@@ -447,6 +470,7 @@ engine_tests() {
 	engine_files
 	engine_secrets
 	engine_listed
+	engine_repos
 	engine_gpus
 	engine_ports
 	engine_interfaces

@@ -431,6 +431,12 @@ void calls_look(struct calls *calls)
 	rearm(calls);
 }
 
+void calls_begin_repos(struct calls *calls)
+{
+	repos_begin(calls->repos);
+	rearm(calls);
+}
+
 bool calls_take_libraries(struct calls *calls)
 {
 	bool any = false;
@@ -483,6 +489,7 @@ void calls_attach(struct calls *calls, struct guest *guest)
 	jupyter_attach(calls);
 	calls->ports = ports_open(calls->runner, guest,
 				  cJSON_GetObjectItemCaseSensitive(runner_fields(calls->runner), "ports"));
+	calls->repos = repos_open(calls);
 	interfaces_attach(calls->interfaces, guest);
 	calls->callers = callers_open(calls->runner, guest);
 	for (struct call *c = calls->list; c;) {
@@ -504,6 +511,8 @@ void calls_detach(struct calls *calls, int code, const char *reason)
 	interfaces_attach(calls->interfaces, NULL);
 	callers_close(calls->callers);
 	calls->callers = NULL;
+	repos_close(calls->repos);
+	calls->repos = NULL;
 	ports_close(calls->ports);
 	calls->ports = NULL;
 	for (struct call *c = calls->list, *next; c; c = next) {

@@ -9,7 +9,7 @@
  *
  *   function, interface   what interfaces/ serve (interfaces.h); from inside others' by callers.h
  *
- * and ports/N (ports.c), relays to what else listens inside.
+ * and ports/N (ports.c), relays to what else listens inside; repos/NAME (repos.c), commands that nobody calls.
  *
  * A call that comes while there is no guest waits for it, or for calls_detach() to refuse it. */
 #ifndef INTERPFS_BACKEND_SANDBOX_CALLS_H
@@ -40,6 +40,8 @@ bool calls_descriptor(struct calls *calls, int fd, short revents);
 
 /* Documents may have changed. */
 void calls_look(struct calls *calls);
+/* The sandbox is ready, and so is its way out: its repositories are cloned (repos.h). Again: nothing happens. */
+void calls_begin_repos(struct calls *calls);
 /* Whether a notebook or a session says that it uses the sandbox. */
 bool calls_in_use(const struct calls *calls);
 /* Whether what the workspace wants installed is asked for: those who ask until now are answered by

@@ -7,6 +7,7 @@
 #include "backend/sandbox/interfaces.h"
 #include "backend/sandbox/ports.h"
 #include "backend/sandbox/relay.h"
+#include "backend/sandbox/repos.h"
 #include "base/buffer.h"
 
 enum jupyter_state {
@@ -57,6 +58,7 @@ struct calls {
 	struct call *list;
 	struct jupyter jupyter;
 	struct ports *ports;            /* NULL: none, or no guest */
+	struct repos *repos;            /* NULL: none, or no guest */
 	struct interfaces *interfaces;
 	struct callers *callers;        /* NULL: none, or no guest */
 	int timer;                      /* a timerfd for everything that is due */

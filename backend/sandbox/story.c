@@ -379,6 +379,15 @@ static int serve_libraries(struct life *s)
 	return 1;
 }
 
+/* From inside they need the way out; where that failed, git says so. */
+static void serve_repos(struct life *s)
+{
+	struct error ignored;
+
+	if (s->guest && !s->lost && gate_ready(s->gate, &ignored))
+		calls_begin_repos(s->calls);
+}
+
 /* Serves until it has ended or is wanted otherwise. */
 static int serve(struct life *s, struct error *err)
 {
@@ -397,7 +406,7 @@ static int serve(struct life *s, struct error *err)
 			*err = pumped;
 			return -1;
 		}
-
+		serve_repos(s);
 		if (jupyter) {
 			struct sandbox_jupyter made = { NULL, NULL, NULL };
 			int result = s->backend->jupyter(&s->sandbox, &made, &why);

@@ -30,8 +30,8 @@ done
 same "what was refused can be read back" "timeout: 60" "$(head -n1 "$L/config")"
 [ ! -e "$S/sandboxes/$(basename "$(readlink "$S/sandboxes/names/lab")")/spec.json" ] || fail "something is in force"
 
-refused 'debug: true\n' 'line 1: debug is not supported by this version'
-refused '# one\n\nrepos: [{url: x}]\n' 'line 3: repos is not supported by this version'
+refused '# one\n\ndebug: true\n' 'line 3: debug is not supported by this version'
+refused 'repos: [{url: a/b, dockerfile: x}]\n' 'line 1: repos.dockerfile is not supported by this version'
 refused 'backend: modal\n' 'line 1: modal is not supported by this version'
 refused 'timeout: soon\n' "line 1: timeout must be a whole number, not 'soon'"
 refused 'timeout: -1\n' 'line 1: timeout must be between 1 and 31536000, not -1'

@@ -71,13 +71,35 @@ START_TEST(models)
 }
 END_TEST
 
+START_TEST(repositories)
+{
+	taken("repos: [org/repo]\n");
+	taken("repos: [{url: org/repo, revision: v1.0, install: pip install -e ., dockerfile: null}]\n");
+	taken("repos: [https://host:8443/a/b.git, 'git@host:a/c', 'ssh://git@host/a/d']\n");
+	refused("repos: [{revision: v1}]\n", "line 1: repos.url is missing: org/repo at GitHub, https://host/path, or git@host:path");
+	refused("repos: [{url: org/repo, instal: x}]\n", "line 1: unknown field 'repos.instal'; did you mean 'install'?");
+	refused("repos:\n- org/repo\n- '../x'\n", "line 3: repos: '../x' goes through ..");
+	refused("repos: ['-x']\n",
+		"line 1: repos: '-x' is no repository; write it as org/repo, https://host/path or git@host:path");
+	refused("repos: ['ext::sh -c x']\n",
+		"line 1: repos: 'ext::sh -c x' is no repository; write it as org/repo, https://host/path or git@host:path");
+	refused("repos: [/etc]\n",
+		"line 1: repos: '/etc' is a folder of this machine, which a sandbox does not see; local_dirs brings one in");
+	refused("repos: [{url: org/repo, revision: '--help'}]\n",
+		"line 1: repos: '--help' is no revision; write a branch, a tag or a commit");
+	refused("repos: [{url: org/repo, revision: [a]}]\n", "line 1: repos.revision must be a text, not a list");
+	open_still("repos:\n- url: org/re\n");
+	open_still("repos:\n- url: https:/");
+}
+END_TEST
+
 START_TEST(later_fields)
 {
 	struct error err;
 
 	refused("debug: true\n", "line 1: debug is not supported by this version");
 	refused("timeout: 60\n\ndebug: true\n", "line 3: debug is not supported by this version");
-	refused("repos: [{url: org/repo}]\n", "line 1: repos is not supported by this version");
+	refused("repos: [{url: org/repo, dockerfile: Dockerfile}]\n", "line 1: repos.dockerfile is not supported by this version");
 	refused("idle_timeout: 5\n", "line 1: idle_timeout is 0, or 10 seconds and more, not 5");
 	refused("docker_in_docker: true\n", "line 1: docker_in_docker is not supported by this version");
 	refused("backend: slurm\n", "line 1: slurm is not supported by this version");
@@ -86,7 +108,8 @@ START_TEST(later_fields)
 	/* what they say is so anyway */
 	taken("gpu: null\nmodels: []\nidle_timeout: 0\ndocker_in_docker: false\nsetup: []\ngpu_count: 1\n");
 	taken("gpu:\n");
-	refused_early("repos:\n- org/repo\n", "line 2: repos is not supported by this version");
+	refused_early("repos:\n- url: org/repo\n  dockerfile: Dockerfile\n",
+		      "line 3: repos.dockerfile is not supported by this version");
 	open_still("repos:\n");
 	open_still("models: [\n");
 	ck_assert_str_eq(verdict(session_fields, "approve: always\n"), "line 1: approve is not supported by this version");
@@ -416,6 +439,7 @@ int main(void)
 	tcase_set_timeout(t, 20);
 	tcase_add_test(t, unknown_fields);
 	tcase_add_test(t, models);
+	tcase_add_test(t, repositories);
 	tcase_add_test(t, later_fields);
 	tcase_add_test(t, types);
 	tcase_add_test(t, python_versions);
