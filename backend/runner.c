@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,8 @@
 #define EXIT_HELD 75
 #define DRAIN_MS 5000
 #define LOOK_MS 30000 /* how often it looks whether its folder is there */
+#define REST_MS 500   /* with nothing to do for so long it gives memory back */
+#define SPARE_MEMORY (128u << 10) /* so much may be free and not be the system's again */
 
 struct state *runner_state(struct runner *r) { return &r->state; }
 enum object_kind runner_kind(struct runner *r) { return r->kind; }
@@ -167,7 +170,36 @@ static bool leaves_it_to_a_newer(const struct runner *r)
 
 void runner_hold_calls(struct runner *r, bool hold) { r->holding = hold; }
 
-int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err)
+static bool owes_something(const struct runner *r)
+{
+	for (const struct conversation *c = r->conversations; c; c = c->next)
+		if (c->fd >= 0 && c->out.length)
+			return true;
+	return false;
+}
+
+/* How long to wait at most, ms. Whoever has had nothing to do for a while gives back what that took, once:
+ * who prints is read into the same pages over and over, and of a library's pages a few are used. */
+static int64_t rest(struct runner *r, int64_t left)
+{
+	int64_t now = clock_ms();
+
+	if (left < 0 || left > LOOK_MS)
+		left = LOOK_MS;
+	if (r->resting)
+		return left;
+	if (owes_something(r))
+		r->busy = now;
+	if (now < r->busy + REST_MS)
+		return left < r->busy + REST_MS - now ? left : r->busy + REST_MS - now;
+	if (mallinfo2().fordblks > SPARE_MEMORY)
+		(void)malloc_trim(0);
+	program_let_go_of_code();
+	r->resting = true;
+	return left;
+}
+
+static int next_event(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err)
 {
 	int64_t end = timeout_ms < 0 ? -1 : clock_ms() + timeout_ms;
 
@@ -199,7 +231,7 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 		}
 		if (next_of_clients(r, event))
 			return 0;
-		if (runner_pump(r, left < 0 || left > LOOK_MS ? LOOK_MS : left, &ready, &event->revents, err) < 0)
+		if (runner_pump(r, rest(r, left), &ready, &event->revents, err) < 0)
 			return -1;
 		if (clock_ms() - r->looked >= LOOK_MS) {
 			r->looked = clock_ms();
@@ -220,6 +252,17 @@ int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, st
 		if (end >= 0 && clock_ms() >= end)
 			return 0;
 	}
+}
+
+int runner_next(struct runner *r, int timeout_ms, struct runner_event *event, struct error *err)
+{
+	int result = next_event(r, timeout_ms, event, err);
+
+	if (result == 0 && event->kind != RUNNER_TIMEOUT) {
+		r->busy = clock_ms();
+		r->resting = false;
+	}
+	return result;
 }
 
 /* A POSIX lock: it belongs to this process alone, no child ever holds it. The one before may be

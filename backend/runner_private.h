@@ -75,6 +75,8 @@ struct runner {
 	bool holding;                 /* new calls wait */
 	bool rebooted;
 	int64_t looked;               /* ms, when its folder was seen */
+	int64_t busy;                 /* ms, when it last had something to do */
+	bool resting;                 /* and it has let go of memory since */
 	bool corked;                  /* notices and answers wait for the next runner_next */
 	bool removed;                 /* the folder is gone: nothing may be written any more */
 };

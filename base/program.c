@@ -1,9 +1,12 @@
 #include "base/program.h"
 
+#include <elf.h>
 #include <limits.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -116,4 +119,41 @@ void program_keep_private(void)
 		(void)setrlimit(RLIMIT_CORE, &none);
 	}
 	(void)prctl(PR_SET_DUMPABLE, 0);
+}
+
+/* Whether the loader wrote into what is not writable: that is in no file. */
+static bool has_text_relocations(const struct dl_phdr_info *info)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
+			continue;
+		for (const ElfW(Dyn) *d = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr); d->d_tag != DT_NULL; d++)
+			if (d->d_tag == DT_TEXTREL || (d->d_tag == DT_FLAGS && (d->d_un.d_val & DF_TEXTREL)))
+				return true;
+	}
+	return false;
+}
+
+static int let_go(struct dl_phdr_info *info, size_t size, void *context)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+	(void)size;
+	(void)context;
+	if (has_text_relocations(info))
+		return 0;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+		uintptr_t begin = info->dlpi_addr + part->p_vaddr, end = begin + part->p_filesz;
+
+		begin -= begin % page;
+		if (part->p_type == PT_LOAD && !(part->p_flags & PF_W) && begin < end)
+			(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+void program_let_go_of_code(void)
+{
+	(void)dl_iterate_phdr(let_go, NULL);
 }

@@ -16,7 +16,6 @@
 
 #define ANSWER_MAX (256u << 20)
 #define INTERRUPT_SECONDS 10
-#define TIDY_SECONDS 0.5
 
 double story_now(void)
 {
@@ -123,7 +122,6 @@ void request_finish(struct story *s, struct request *r)
 	bool sent = r->sent;
 
 	r->finished = true;
-	s->tidy_due = story_now() + TIDY_SECONDS;
 	remove_request(s, r);
 	if (r->outcome == OUTCOME_ERROR && !strcmp(r->cell.failed, "KeyboardInterrupt"))
 		r->outcome = OUTCOME_INTERRUPTED;

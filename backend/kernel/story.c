@@ -32,7 +32,6 @@
 #define RELEASE_SECONDS 5
 #define CONNECT_SECONDS 30
 #define RETRY_MS 200
-#define SPARE_MEMORY (128u << 10) /* so much may be free and not be the system's again */
 
 static int shorter(int a, int b)
 {
@@ -85,23 +84,6 @@ static int hold_sandbox(struct story *s)
 	return (int)(USE_SECONDS * 1000);
 }
 
-/* Gives back what the last cells took, once nothing has been asked for a while: who prints is read into
- * the same pages over and over, and a client takes what it is owed after its cell has ended. ms until
- * this is due, -1. */
-static int tidy(struct story *s)
-{
-	double left = s->tidy_due - story_now();
-
-	if (s->tidy_due <= 0)
-		return -1;
-	if (left > 0)
-		return (int)(left * 1000) + 1;
-	s->tidy_due = 0;
-	if (mallinfo2().fordblks > SPARE_MEMORY)
-		(void)malloc_trim(0);
-	return -1;
-}
-
 int story_step(struct story *s, int timeout_ms, struct error *err)
 {
 	struct runner_event event;
@@ -111,7 +93,7 @@ int story_step(struct story *s, int timeout_ms, struct error *err)
 	if (reason_to_stop(s, err) < 0 || kernel_watch(s, err) < 0)
 		return -1;
 	until = shorter(shorter(timeout_ms, until), shorter(kernel_timeout(s), requests_timeout(s)));
-	until = shorter(until, shorter(hold_sandbox(s), tidy(s)));
+	until = shorter(until, hold_sandbox(s));
 	if (runner_next(s->runner, s->unprepared ? 0 : until, &event, err) < 0)
 		return -1;
 	/* Nothing else is to be done: a good time for what the next cell will need. */
@@ -534,7 +516,7 @@ int notebook_story(struct runner *r, struct error *err)
 	int result;
 
 	/* A printing kernel sends a hundred kilobytes at a time; fetching and clearing fresh pages for
-	 * each buffer would cost more than all else that is done with them. tidy() gives them back. */
+	 * each buffer would cost more than all else that is done with them. A runner at rest gives them back. */
 	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
 	/* Restarted is stopped and run again; a removed one's folder is deleted by the skeleton. */

@@ -70,7 +70,6 @@ struct story {
 	uint64_t number;               /* the last request's */
 	bool ready;                    /* the kernel is set up: clients' requests may run */
 	bool unprepared;               /* the next cell's files are still to be made, when there is time */
-	double tidy_due;               /* when to give back what prints took; 0: nothing has been asked since */
 	struct {
 		uint64_t number;
 		unsigned int cell;

@@ -10,6 +10,7 @@ import threading
 import time
 
 MOUNT, EVENTS, PAUSE = sys.argv[1], 200, 0.01
+THOUGHT = 1.5  # s, before the first word, as a model's
 sent = []
 
 
@@ -30,6 +31,7 @@ def serve(listener):
     c.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
     event("message_start", message={"id": "m", "model": "claude-opus-5-5", "usage": {"input_tokens": 1}})
     event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    time.sleep(THOUGHT)
     for i in range(EVENTS):
         time.sleep(PAUSE)
         sent.append(time.monotonic())

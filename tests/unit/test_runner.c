@@ -447,6 +447,40 @@ START_TEST(torn_tails)
 }
 END_TEST
 
+/* Resident pages of files, in kB. */
+static long resident(void)
+{
+	char path[64], *at;
+	struct buffer b = BUFFER(8192);
+	long kb = 0;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/status", (int)child);
+	good(file_read(AT_FDCWD, path, &b, &err));
+	if ((at = strstr(b.data, "RssFile:")))
+		kb = strtol(at + strlen("RssFile:"), NULL, 10);
+	buffer_free(&b);
+	return kb;
+}
+
+START_TEST(at_rest)
+{
+	struct buffer out = BUFFER(100);
+	long busy = 0, now = 0;
+
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 10; i++) {
+			good(talk_call(folder, "echo", "x", 1, 5000, &out, NULL, NULL, &err));
+			now = resident();
+			busy = now > busy ? now : busy;
+		}
+		for (int i = 0; i < 1000 && (now = resident()) > busy / 2; i++)
+			(void)usleep(10000);
+		ck_assert_msg(now <= busy / 2, "%ld kB, and %ld at work", now, busy);
+	}
+	buffer_free(&out);
+}
+END_TEST
+
 START_TEST(a_failure_is_a_sentence)
 {
 	struct status s;
@@ -587,6 +621,7 @@ int main(void)
 	tcase_add_test(t, started_for_nothing);
 	tcase_add_test(t, terminated);
 	tcase_add_test(t, nonsense);
+	tcase_add_test(t, at_rest);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
