@@ -5,6 +5,7 @@
 #include "fs/coming.h"
 #include "fs/files.h"
 #include "fs/named.h"
+#include "fs/notify.h"
 #include "fs/numbered.h"
 #include "fs/treefile.h"
 
@@ -69,6 +70,8 @@ void entry_of(const struct node *node, struct fuse_entry_param *entry)
 	entry->attr_timeout = cache_time(node);
 	entry->entry_timeout = node->row->present ? 0 : CACHED;
 	note_known(node, entry->attr_timeout);
+	if (entry->attr_timeout > 0)
+		notify_shown(entry->ino);
 	if (node->row->kind == FILE_CTL) {
 		/* A parked write holds the inode's lock in the kernel: each LOOKUP gets an inode. */
 		fresh.index = node->row->call ? ++ctl_count << NUMBERED_BITS | node->index : ++ctl_count;

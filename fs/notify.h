@@ -20,6 +20,10 @@ void notify_stop(void); /* afterwards, or when the kernel has ended the connecti
 
 /* At once, from the loop: the next stat asks. */
 void notify_attributes(uint64_t inode);
+/* In the loop: a reply is about to show an inode, with attributes that the kernel may keep; and it has asked for
+ * one that it got that way. Attributes that change between are told once the reply has arrived. */
+void notify_shown(uint64_t inode);
+void notify_known(uint64_t inode);
 
 /* Queued: sent after the loop's current request has been answered. */
 void notify_entry(uint64_t parent, const char *name);

@@ -5,6 +5,7 @@
 #include "fs/coming.h"
 #include "fs/files.h"
 #include "fs/named.h"
+#include "fs/notify.h"
 
 struct handle *open_node(const struct node *node, struct named *named, int flags, fuse_req_t request,
 			 struct error *err)
@@ -64,6 +65,7 @@ void open_inode(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 		return;
 	}
 	handle_reply(h, fi);
+	notify_known(inode);
 	if (fuse_reply_open(request, fi) < 0) { /* interrupted: there will be no RELEASE */
 		h->kind->release(h);
 		handle_free(h);
