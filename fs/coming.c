@@ -10,7 +10,7 @@
 #include "fs/loop.h"
 #include "fs/show.h"
 
-#define PATIENCE_MS 1000 /* with a runner that takes no text */
+#define PATIENCE_MS 5000 /* with a runner that takes no text: what it takes it syncs, on whatever disk */
 
 struct held {
 	fuse_req_t request;

@@ -18,7 +18,7 @@ void coming_end(enum object_kind kind);
 void coming_arrived(void);
 
 /* Brackets a text on its way to an object's runner; call coming_arrived after it. Who looks at what it may
- * change waits for it, as long as the runner takes one a second: it may be stuck, however many more are sent. */
+ * change waits for it, as long as the runner takes one in five seconds: it may be stuck, however many more are sent. */
 void coming_text(struct object *object);
 void coming_text_taken(struct object *object);
 

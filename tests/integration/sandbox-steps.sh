@@ -59,7 +59,7 @@ life_with_notebook() { # WHAT
 	eventually 60 is ready
 	inside sh -c 'echo kept >/root/file' || fail "$1: exec"
 	echo 'sandbox: lab' >"$M/notebooks/nb/config" || fail "$1: the notebook's config"
-	timeout 120 sh -c "echo wait >'$M/notebooks/nb/ctl'" || fail "$1: the notebook: $(cat "$M/notebooks/nb/error")"
+	timeout 400 sh -c "echo wait >'$M/notebooks/nb/ctl'" || fail "$1: the notebook: $(cat "$M/notebooks/nb/error")"
 	same "$1: a cell" 2 "$(ask "$M/notebooks/nb/exec" 'print(1 + 1)')"
 	same "$1: the sandbox" ready "$(cat "$M/sandboxes/lab/state")"
 	same "$1: a file of before" kept "$(inside cat /root/file)"
