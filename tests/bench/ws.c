@@ -1,11 +1,12 @@
 /* The yardstick for cells: the least that a client of Jupyter's kernel WebSocket can be.
  *
- *   ws SANDBOX-FOLDER TOKEN ROUNDS
+ *   ws SANDBOX-FOLDER TOKEN
  *
  * Blocking reads and writes on a descriptor that leads straight to the server inside the sandbox
  * (no relay, no runner, no notebook), a kernel of its own, the same execute_request as a
- * notebook's cell. Prints p10, p50, p90 in ms of a cell `1`, from sending it until both its reply
- * and its idle have come, as JSON. */
+ * notebook's cell. For each number of cells on its standard input it runs as many, and prints p10,
+ * p50, p90 in ms of a cell `1`, from sending it until both its reply and its idle have come, as
+ * JSON: its cells come between a notebook's, on kernels of the same age. */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
@@ -206,17 +207,35 @@ static int ascending(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static void run_cells(int fd, int rounds)
+{
+	static int cells;
+	double *times = calloc((size_t)rounds, sizeof *times);
+	char id[32];
+
+	if (!times)
+		die("no memory");
+	for (int i = 0; i < rounds; i++) {
+		double start = now();
+
+		(void)snprintf(id, sizeof id, "bench-%d", cells++);
+		execute(fd, id);
+		times[i] = now() - start;
+	}
+	qsort(times, (size_t)rounds, sizeof *times, ascending);
+	printf("{\"rounds\": %d, \"p10_ms\": %.3f, \"p50_ms\": %.3f, \"p90_ms\": %.3f}\n", rounds, times[rounds / 10],
+	       times[rounds / 2], times[rounds * 9 / 10]);
+	fflush(stdout);
+	free(times);
+}
+
 int main(int argc, char **argv)
 {
-	int rounds = argc == 4 ? (int)strtol(argv[3], NULL, 10) : 0, fd;
-	char kernel[80], text[2048], id[32];
-	double *times;
+	char kernel[80], text[2048];
+	int fd, rounds;
 
-	if (rounds < 1)
+	if (argc != 3)
 		return 64;
-	times = calloc((size_t)rounds, sizeof *times);
-	if (!times)
-		return 1;
 	start_kernel(argv[1], argv[2], kernel, sizeof kernel);
 	fd = dial(argv[1]);
 	(void)snprintf(text, sizeof text,
@@ -228,17 +247,7 @@ int main(int argc, char **argv)
 	head(fd, text, sizeof text);
 	if (!strstr(text, " 101 "))
 		die("no WebSocket");
-	for (int i = -20; i < rounds; i++) {
-		double start = now();
-
-		(void)snprintf(id, sizeof id, "bench-%d", i + 20);
-		execute(fd, id);
-		if (i >= 0)
-			times[i] = now() - start;
-	}
-	qsort(times, (size_t)rounds, sizeof *times, ascending);
-	printf("{\"rounds\": %d, \"p10_ms\": %.3f, \"p50_ms\": %.3f, \"p90_ms\": %.3f}\n", rounds, times[rounds / 10],
-	       times[rounds / 2], times[rounds * 9 / 10]);
-	free(times);
+	while (fgets(text, sizeof text, stdin) && (rounds = (int)strtol(text, NULL, 10)) > 0)
+		run_cells(fd, rounds);
 	return 0;
 }
