@@ -33,6 +33,7 @@ PATIENCE=${PATIENCE:-8}
 T=$(mktemp -d "${TMPDIR:-/tmp}/interpfs-$NAME.XXXXXX") || exit 2
 M=$T/mnt S=$T/state
 mkdir "$M"
+[ -z "${TEST_FOLDERS:-}" ] || echo "$T/" >>"$TEST_FOLDERS" # tests/check looks whether anything of it stays
 EXIT_COMMANDS=()
 # Daemons have no terminal: what a sanitizer finds in any process of the test goes to a file, and finish() looks.
 export ASAN_OPTIONS="log_path=$T/sanitizer:abort_on_error=0:${ASAN_OPTIONS:-}"
@@ -41,13 +42,28 @@ export TSAN_OPTIONS="log_path=$T/sanitizer:${TSAN_OPTIONS:-}"
 
 on_exit() { EXIT_COMMANDS=("$1" "${EXIT_COMMANDS[@]+"${EXIT_COMMANDS[@]}"}"); }
 
-fail() {
-	echo "FAILED: $*" >&2
-	echo "  at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}; alone: $0" >&2
+show_logs() {
+	local f
 	for f in "$T"/mount.log "$S"/log "$S"/*/[0-9]*/failure "$S"/*/[0-9]*/refusal; do
 		[ -s "$f" ] && { echo "--- ${f#"$T"/}" >&2; tail -n 40 "$f" >&2; }
 	done
+}
+
+fail() {
+	echo "FAILED: $*" >&2
+	echo "  at ${BASH_SOURCE[1]}:${BASH_LINENO[0]}; alone: $0" >&2
+	show_logs
 	exit 1
+}
+
+# Not within its time: what it was at. A command of its own is its first line; where it is called from follows.
+told_to_end() { # COMMAND
+	local i
+	[ "$BASHPID" = $$ ] || exit 130 # a job that has traps for a moment yet: see finish()
+	echo "FAILED: told to end while at: ${1%%$'\n'*}" >&2
+	for ((i = 2; i < ${#BASH_SOURCE[@]}; i++)); do echo "  in ${FUNCNAME[i - 1]}, called at ${BASH_SOURCE[i]}:${BASH_LINENO[i - 1]}" >&2; done
+	show_logs
+	exit 130
 }
 
 same() {
@@ -173,4 +189,5 @@ finish() {
 	exit "$status"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'told_to_end "$BASH_COMMAND"' TERM
