@@ -121,7 +121,7 @@ static inline void tear_down(void)
 {
 	guest_detach(guest);
 	guest = NULL;
-	for (int i = 0; i < 500; i++) {
+	for (int64_t end = guest_now() + 20000; guest_now() < end;) {
 		bool busy = links[0].fd >= 0;
 
 		for (size_t k = 0; k < JOBS; k++)
@@ -197,7 +197,7 @@ static inline int turn(struct error *err)
 
 static inline void wait_for(const struct seen *s)
 {
-	int64_t end = guest_now() + 20000;
+	int64_t end = guest_now() + 50000;
 	struct error err;
 
 	while (!s->ended) {

@@ -135,7 +135,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, made_once);
 	tcase_add_test(t, a_link_is_no_upper_folder);

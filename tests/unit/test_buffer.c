@@ -61,7 +61,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(cases, 60);
+	tcase_set_timeout(cases, 240);
 	tcase_add_test(cases, limit);
 	tcase_add_test(cases, last_line);
 	tcase_add_test(cases, append_last);

@@ -387,7 +387,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 240);
 	tcase_add_test(tests, root_has_groups_and_limits);
 	tcase_add_test(tests, a_user_has_one_id_and_no_groups);
 	tcase_add_test(tests, everybody_is_confined);

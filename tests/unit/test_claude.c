@@ -368,7 +368,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, assembles);
 	tcase_add_test(t, truncated_arguments);
 	tcase_add_test(t, no_arguments);

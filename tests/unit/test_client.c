@@ -55,7 +55,7 @@ static int step(struct client *c, struct error *err)
 {
 	struct pollfd p = { .fd = client_fd(c), .events = POLLIN };
 
-	ck_assert_int_eq(poll(&p, 1, 10000), 1); /* nothing for 10 s is a failure */
+	ck_assert_int_eq(poll(&p, 1, 50000), 1);
 	return client_step(c, err);
 }
 
@@ -353,7 +353,7 @@ int main(void)
 	int failed;
 
 	signal(SIGPIPE, SIG_IGN);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, calls);
 	tcase_add_test(t, large);
 	tcase_add_test(t, pages);

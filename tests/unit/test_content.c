@@ -132,7 +132,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_loop_test(t, what_is_a_picture, 0, sizeof pictures / sizeof *pictures);
 	tcase_add_loop_test(t, base64, 0, sizeof texts / sizeof *texts);
 	tcase_add_loop_test(t, what_is_a_message, 0, sizeof messages / sizeof *messages);

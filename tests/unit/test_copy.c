@@ -131,8 +131,8 @@ START_TEST(a_link_in_a_folders_place)
 	twice = 0;
 	text_is("copy/z", "inside");
 	ck_assert(!fstatat(top, "outside/a", &st, 0) && st.st_nlink == 1);
-	/* The next pass sees what is there. */
-	ck_assert_uint_gt(pass(copy), 0);
+	/* So does the next pass, which may have nothing to do: what is older than the clock's step is not copied again. */
+	(void)pass(copy);
 	text_is("copy/z", "inside");
 	ck_assert(!fstatat(top, "copy/d", &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode));
 	copy_close(copy);
@@ -160,7 +160,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(all, 60);
+	tcase_set_timeout(all, 240);
 	tcase_add_checked_fixture(all, set_up, tear_down);
 	tcase_add_test(all, names_of_one_file);
 	tcase_add_test(all, a_link_in_a_folders_place);

@@ -57,7 +57,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(cases, 60);
+	tcase_set_timeout(cases, 240);
 	tcase_add_test(cases, headers);
 	tcase_add_test(cases, loaded_once);
 	tcase_add_test(cases, table_of_mounts);

@@ -149,7 +149,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, what_others_may_read);
 	tcase_add_test(t, as_it_was);

@@ -60,7 +60,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, round_trip);
 	tcase_add_test(t, refusals);
 	tcase_add_test(t, limits);

@@ -109,7 +109,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, specification);
 	tcase_add_test(t, damaged_specifications);
 	tcase_add_test(t, nested);

@@ -145,6 +145,7 @@ START_TEST(the_rest)
 	char byte;
 
 	(void)snprintf(address.sun_path, sizeof address.sun_path, "/tmp/test_guest.%d", (int)getpid());
+	(void)unlink(address.sun_path);
 	ck_assert_int_eq(bind(listening, (struct sockaddr *)&address, sizeof address), 0);
 	ck_assert_int_eq(listen(listening, 1), 0);
 	s[0].operation = guest_ping(guest, &callbacks, &s[0], &err);
@@ -237,7 +238,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, commands);
 	tcase_add_test(t, environment);
 	tcase_add_test(t, no_such_command);

@@ -234,7 +234,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, hostile_guest);
 	tcase_add_test(t, too_much_output);
 	tcase_add_test(t, hostile_descriptors);

@@ -101,7 +101,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(cases, 60);
+	tcase_set_timeout(cases, 240);
 	tcase_add_checked_fixture(cases, setup, teardown);
 	tcase_add_test(cases, nothing_leads_out);
 	tcase_add_test(cases, names_change_elsewhere);

@@ -171,7 +171,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(all, 60);
+	tcase_set_timeout(all, 240);
 	tcase_add_test(all, signatures);
 	tcase_add_test(all, annotations);
 	tcase_add_test(all, refused);

@@ -196,7 +196,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, kinds);
 	tcase_add_test(t, refusals);
 	tcase_add_test(t, escaped_nul);

@@ -436,7 +436,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 20);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, unknown_fields);
 	tcase_add_test(t, models);
 	tcase_add_test(t, repositories);

@@ -330,7 +330,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, it_answers);
 	tcase_add_loop_test(t, it_is_silent, 0, 2);

@@ -89,6 +89,7 @@ int main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
+	tcase_set_timeout(t, 240);
 	suite_add_tcase(suite, t);
 	tcase_add_test(t, names);
 	tcase_add_test(t, loopback);

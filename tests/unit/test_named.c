@@ -164,7 +164,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(cases, 60);
+	tcase_set_timeout(cases, 240);
 	tcase_add_test(cases, names_are_private_to_their_folder);
 	tcase_add_test(cases, an_inode_is_never_used_again);
 	tcase_add_test(cases, an_alias_has_no_name);

@@ -290,7 +290,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, markdown);
 	tcase_add_test(t, made_ahead);
 	tcase_add_test(t, not_made_ahead);

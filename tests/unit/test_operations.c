@@ -23,7 +23,7 @@ int main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, whatever_a_tree_answers_reaches_it);
 	suite_add_tcase(suite, t);
 	srunner_run_all(runner, CK_NORMAL);

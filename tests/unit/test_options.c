@@ -97,7 +97,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, subcommand);
 	tcase_add_test(t, commas);
 	tcase_add_test(t, helper);

@@ -287,7 +287,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, outputs);
 	tcase_add_test(t, clearing_and_updating);
 	tcase_add_test(t, late_and_torn);

@@ -111,7 +111,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, who_may);
 	tcase_add_test(t, where_the_kernel_does_not_say);

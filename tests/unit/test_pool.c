@@ -24,7 +24,7 @@ static struct timespec in_seconds(int seconds)
 /* As a request for a file whose disk answers when another request has been served. */
 static void waits(struct pool_job *job)
 {
-	struct timespec end = in_seconds(10);
+	struct timespec end = in_seconds(50);
 
 	(void)job;
 	in_time = sem_timedwait(&second_ran, &end) == 0;
@@ -106,7 +106,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(cases, 60);
+	tcase_set_timeout(cases, 240);
 	tcase_add_test(cases, a_job_behind_one_that_waits);
 	tcase_add_test(cases, one_thread_keeps_the_order);
 	suite_add_tcase(suite, cases);

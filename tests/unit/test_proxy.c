@@ -265,7 +265,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, hosts);
 	tcase_add_test(t, no_hosts);
 	tcase_add_test(t, near);

@@ -457,7 +457,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, both_ways);
 	tcase_add_test(t, half_closed);
 	tcase_add_test(t, thousands);

@@ -224,7 +224,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, a_request);
 	tcase_add_test(t, up_to_the_end);
 	tcase_add_test(t, no_server);

@@ -112,7 +112,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_loop_test(t, judges, 0, sizeof cases / sizeof *cases);
 	tcase_add_test(t, delays);
 	tcase_add_test(t, costs);

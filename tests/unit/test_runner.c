@@ -25,6 +25,8 @@ static uint64_t serial;
 static int folder;
 static pid_t child;
 
+#define WAIT_MS 50000 /* what a busy machine may need; one that is not is done at once */
+
 #define good(call) ck_assert_msg((call) >= 0, "%s: %s", #call, err.text)
 #define bad(call, number) do { \
 	ck_assert_int_eq((call), -1); \
@@ -64,6 +66,12 @@ static int story_call(struct runner *r, struct runner_event *e, struct error *er
 		    runner_append(r, "cells/1/output", "more", 4, error) < 0 ||
 		    runner_sync(r, "events.jsonl", error) < 0)
 			return -1;
+		conversation_end(c, 0, 0, NULL);
+	} else if (!strcmp(e->text, "much")) {
+		for (int i = 0; i < 1000; i++)
+			if (runner_append(r, "events.jsonl", "{}\n", 3, error) < 0 ||
+			    runner_append(r, "messages", "new\n", 4, error) < 0)
+				return -1;
 		conversation_end(c, 0, 0, NULL);
 	} else if (!strcmp(e->text, "tell")) {
 		if (runner_append(r, "interfaces/1/log", e->request, e->length, error) < 0)
@@ -195,7 +203,7 @@ static void text_is(const char *path, const char *expected)
 
 static bool reaches(const char *path, const char *expected)
 {
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < WAIT_MS / 10; i++) {
 		struct timespec t = { .tv_nsec = 10000000 };
 		struct buffer b = BUFFER(4096);
 		bool same = file_read(folder, path, &b, &err) == 0 && b.data && !strcmp(b.data, expected);
@@ -204,6 +212,18 @@ static bool reaches(const char *path, const char *expected)
 		if (same)
 			return true;
 		(void)nanosleep(&t, NULL);
+	}
+	return false;
+}
+
+static bool reaches_size(const char *path, off_t size)
+{
+	for (int i = 0; i < WAIT_MS / 10; i++) {
+		struct stat st;
+
+		if (fstatat(folder, path, &st, 0) == 0 && st.st_size == size)
+			return true;
+		(void)poll(NULL, 0, 10);
 	}
 	return false;
 }
@@ -238,7 +258,7 @@ START_TEST(lives_and_stops)
 	good(talk_send(&late, TALK_CALL, "echo", 4, &err));
 	good(talk_send(&late, TALK_GO, NULL, 0, &err));
 	ck_assert_int_eq(kill(child, SIGCONT), 0);
-	ck_assert_int_eq(talk_wait(&late, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&late, WAIT_MS, &m, &err), 1);
 	ck_assert_int_eq(m.code, ENOTCONN);
 	ck_assert_str_eq(m.text, "the workspace is stopped");
 	talk_close(&late);
@@ -259,15 +279,15 @@ START_TEST(answers)
 	struct stat a, b;
 
 	memset(big, 'b', sizeof big);
-	good(talk_call(folder, "echo", big, sizeof big, 10000, &out, &status, &passed, &err));
+	good(talk_call(folder, "echo", big, sizeof big, WAIT_MS, &out, &status, &passed, &err));
 	ck_assert_int_eq(status, 3);
 	ck_assert_uint_eq(out.length, sizeof big);
 	ck_assert_mem_eq(out.data, big, sizeof big);
 	buffer_clear(&out);
-	bad(talk_call(folder, "none", "", 0, 5000, &out, &status, NULL, &err), ENOSYS);
+	bad(talk_call(folder, "none", "", 0, WAIT_MS, &out, &status, NULL, &err), ENOSYS);
 	ck_assert_str_eq(err.text, "there is no call 'none'");
-	good(talk_command(folder, "anything", 5000, &err));
-	good(talk_call(folder, "descriptor", "", 0, 5000, &out, &status, &passed, &err));
+	good(talk_command(folder, "anything", WAIT_MS, &err));
+	good(talk_call(folder, "descriptor", "", 0, WAIT_MS, &out, &status, &passed, &err));
 	ck_assert_str_eq(out.data, "before");
 	ck_assert_int_ge(passed, 0);
 	ck_assert_int_eq(fstat(passed, &a), 0);
@@ -292,16 +312,16 @@ START_TEST(too_much)
 		for (int j = 0; j < 100 && t.out.length; j++) {
 			struct pollfd p = { .fd = t.fd, .events = POLLOUT };
 
-			ck_assert_int_ge(poll(&p, 1, 5000), 0);
+			ck_assert_int_ge(poll(&p, 1, WAIT_MS), 0);
 			if (talk_flush(&t, &err) < 0)
 				break;
 		}
 	}
-	ck_assert_int_eq(talk_wait(&t, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&t, WAIT_MS, &m, &err), 1);
 	ck_assert_int_eq(m.type, TALK_END);
 	ck_assert_int_eq(m.code, EMSGSIZE);
 	talk_close(&t);
-	good(talk_command(folder, "anything", 5000, &err));
+	good(talk_command(folder, "anything", WAIT_MS, &err));
 }
 END_TEST
 
@@ -313,7 +333,7 @@ START_TEST(closed_or_lost)
 	good(talk_connect(&t, folder, &err));
 	good(talk_send(&t, TALK_CALL, "hold", 4, &err));
 	good(talk_send(&t, TALK_GO, NULL, 0, &err));
-	ck_assert_int_eq(talk_wait(&t, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&t, WAIT_MS, &m, &err), 1);
 	ck_assert_uint_eq(m.length, 4);
 	good(talk_send(&t, TALK_CLOSE, NULL, 0, &err));
 	talk_close(&t);
@@ -339,7 +359,7 @@ START_TEST(closed_or_lost)
 	good(talk_connect(&t, folder, &err));
 	good(talk_send(&t, TALK_CALL, "hold", 4, &err));
 	good(talk_send(&t, TALK_GO, NULL, 0, &err));
-	ck_assert_int_eq(talk_wait(&t, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&t, WAIT_MS, &m, &err), 1);
 	talk_close(&t);
 	ck_assert(reaches("closed", "lost\n"));
 }
@@ -355,9 +375,9 @@ START_TEST(full_and_drained)
 	good(talk_send(&t, TALK_CALL, "flood", 5, &err));
 	good(talk_send(&t, TALK_GO, NULL, 0, &err));
 	/* An unread call holds up nobody else. */
-	good(talk_command(folder, "anything", 5000, &err));
+	good(talk_command(folder, "anything", WAIT_MS, &err));
 	while (m.type != TALK_END) {
-		ck_assert_int_eq(talk_wait(&t, 5000, &m, &err), 1);
+		ck_assert_int_eq(talk_wait(&t, WAIT_MS, &m, &err), 1);
 		if (m.type == TALK_DATA)
 			ck_assert_int_eq(buffer_append(&out, m.data, m.length), 0);
 	}
@@ -374,32 +394,29 @@ START_TEST(notices_come_first)
 	struct talk_message m;
 	struct want again = { 2, WANT_RUN };
 	int notices = 0;
-	bool value = false;
 
 	good(talk_connect(&watch, folder, &err));
 	good(talk_send(&watch, TALK_WATCH, "{}", 2, &err));
-	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
 	ck_assert_int_eq(m.type, TALK_NOTICE);
 	ck_assert_int_eq(strncmp(m.data, "status ", 7), 0);
 	good(want_write(folder, &again, true, &err));
 	good(talk_send(&watch, TALK_POKE, NULL, 0, &err));
-	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
 	ck_assert_int_eq(strncmp(m.data, "status ", 7), 0);
 	/* More notices than a socket holds, while nobody takes them: none of the files is forgotten. */
-	for (int i = 0; i < 400; i++) {
-		good(talk_connect(&t, folder, &err));
-		good(talk_send(&t, TALK_CALL, "log", 3, &err));
-		good(talk_send(&t, TALK_GO, NULL, 0, &err));
-		talk_close(&t);
-	}
-	while (talk_wait(&watch, 300, &m, &err) == 1) {
+	good(talk_connect(&t, folder, &err));
+	good(talk_ask(&t, "much", NULL, 0, &err));
+	ck_assert(reaches_size("messages", 4000));
+	do {
+		ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
 		notices++;
-		if (m.length > 9 && !strncmp(m.data, "messages ", 9))
-			value = !strncmp(m.data, "messages 1600 ", 14);
-	}
-	ck_assert_int_eq(err.code, ETIMEDOUT);
+	} while (m.length < 14 || strncmp(m.data, "messages 4000 ", 14) != 0);
 	ck_assert_int_gt(notices, 3);
-	ck_assert(value);
+	/* And the answer comes behind them. */
+	ck_assert_int_eq(talk_wait(&t, WAIT_MS, &m, &err), 1);
+	ck_assert_int_eq(m.type, TALK_END);
+	talk_close(&t);
 	talk_close(&watch);
 }
 END_TEST
@@ -411,17 +428,17 @@ START_TEST(secrets_by_watch)
 	static const char secrets[] = "{\"secrets\":{\"KEY\":\"value\",\"OTHER\":\"\",\"A_TOKEN\":\"hush-0123456789\"}}";
 	static const char told[] = "it is hush-0123456789.\n";
 
-	bad(talk_call(folder, "secret", "2000", 5, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
+	bad(talk_call(folder, "secret", "2000", 5, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
 	ck_assert_ptr_nonnull(strstr(err.text, "KEY"));
 	/* Once the mount has said what it has, nobody waits for what it has not. */
 	good(talk_connect(&watch, folder, &err));
 	good(talk_send(&watch, TALK_WATCH, "{\"secrets\":{}}", 14, &err));
-	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
-	bad(talk_call(folder, "secret", "600000", 7, 20000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
+	ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
+	bad(talk_call(folder, "secret", "600000", 7, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err), ENOKEY);
 	good(talk_send(&watch, TALK_WATCH, secrets, sizeof secrets - 1, &err));
-	good(talk_call(folder, "secret", "2000", 5, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	good(talk_call(folder, "secret", "2000", 5, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
 	/* No log has one, wherever it lies. */
-	good(talk_call(folder, "tell", told, sizeof told - 1, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	good(talk_call(folder, "tell", told, sizeof told - 1, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
 	text_is("interfaces/1/log", "it is A_TOKEN.\n");
 	talk_close(&watch);
 }
@@ -438,11 +455,11 @@ START_TEST(torn_tails)
 	put("events.jsonl", "{\"a\":1}\n{\"torn\":");
 	put("messages", "half a li");
 	put("cells/1/output", "no newline ");
-	good(talk_call(folder, "log", "", 0, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	good(talk_call(folder, "log", "", 0, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
 	text_is("events.jsonl", "{\"a\":1}\n{\"b\":2}\n");
 	text_is("messages", "half a li\n[interrupted]\nnew\n");
 	text_is("cells/1/output", "no newline more");
-	good(talk_call(folder, "log", "", 0, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	good(talk_call(folder, "log", "", 0, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
 	text_is("messages", "half a li\n[interrupted]\nnew\nnew\n");
 }
 END_TEST
@@ -485,7 +502,7 @@ START_TEST(a_failure_is_a_sentence)
 {
 	struct status s;
 
-	bad(talk_command(folder, "fail", 5000, &err), EIO);
+	bad(talk_command(folder, "fail", WAIT_MS, &err), EIO);
 	ck_assert_int_eq(ended(child), 1);
 	child = 0;
 	text_is("failure", "the story failed in two lines\n");
@@ -503,10 +520,10 @@ START_TEST(what_is_forgiven_is_told)
 	put("failure", "it failed\n");
 	good(talk_connect(&watch, folder, &err));
 	good(talk_send(&watch, TALK_WATCH, "{}", 2, &err));
-	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
-	good(talk_call(folder, "forgive", "", 0, 5000, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
+	ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
+	good(talk_call(folder, "forgive", "", 0, WAIT_MS, &(struct buffer){ .limit = 10 }, NULL, NULL, &err));
 	ck_assert_int_eq(faccessat(folder, "failure", F_OK, 0), -1);
-	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
 	ck_assert_msg(!strncmp(m.data, "failure -1 ", 11), "%.*s", (int)m.length, m.data);
 	talk_close(&watch);
 }
@@ -535,7 +552,7 @@ START_TEST(its_folder_is_deleted)
 
 	good(talk_connect(&watch, folder, &err));
 	good(talk_send(&watch, TALK_WATCH, "{}", 2, &err));
-	ck_assert_int_eq(talk_wait(&watch, 5000, &m, &err), 1);
+	ck_assert_int_eq(talk_wait(&watch, WAIT_MS, &m, &err), 1);
 	good(file_remove_tree(state.fd, "workspaces", &err));
 	good(talk_send(&watch, TALK_POKE, NULL, 0, &err));
 	ck_assert_int_eq(ended(child), 0);
@@ -567,12 +584,12 @@ START_TEST(terminated)
 	good(status_read(folder, &s, &err));
 	ck_assert_str_eq(s.state, "starting");
 	child = start();
-	good(talk_command(folder, "anything", 5000, &err));
+	good(talk_command(folder, "anything", WAIT_MS, &err));
 	/* The next one takes over from one that was killed, at once. */
 	ck_assert_int_eq(kill(child, SIGKILL), 0);
 	ck_assert_int_eq(ended(child), -SIGKILL);
 	child = start();
-	good(talk_command(folder, "anything", 5000, &err));
+	good(talk_command(folder, "anything", WAIT_MS, &err));
 }
 END_TEST
 
@@ -590,10 +607,10 @@ START_TEST(nonsense)
 			good(talk_put(&t, "data before a call", 10, &err));
 		else
 			good(talk_send(&t, TALK_CALL, "a\0b", 3, &err));
-		bad(talk_wait(&t, 5000, &m, &err), ECONNRESET);
+		bad(talk_wait(&t, WAIT_MS, &m, &err), ECONNRESET);
 		talk_close(&t);
 	}
-	good(talk_command(folder, "anything", 5000, &err));
+	good(talk_command(folder, "anything", WAIT_MS, &err));
 }
 END_TEST
 
@@ -604,7 +621,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, lives_and_stops);
 	tcase_add_test(t, answers);

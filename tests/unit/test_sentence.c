@@ -34,7 +34,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, sentences);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);

@@ -60,7 +60,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 240);
 	tcase_add_test(tests, the_standards_examples);
 	tcase_add_test(tests, every_length);
 	suite_add_tcase(suite, tests);

@@ -458,7 +458,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tests, NULL, tear_down);
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 240);
 	tcase_add_test(tests, opening);
 	tcase_add_test(tests, refusals);
 	tcase_add_test(tests, frames);

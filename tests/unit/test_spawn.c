@@ -92,7 +92,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(cases, 90);
+	tcase_set_timeout(cases, 240);
 	tcase_add_test(cases, what_it_prints);
 	tcase_add_test(cases, what_it_leaves_behind);
 	tcase_add_test(cases, what_takes_too_long);

@@ -97,7 +97,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, line_ends);
 	tcase_add_test(t, fields);
 	tcase_add_test(t, end_without_empty_line);

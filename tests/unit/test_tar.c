@@ -145,7 +145,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, whole);
 	tcase_add_test(t, large);
 	tcase_add_test(t, what_cannot_be_read);

@@ -254,7 +254,7 @@ int main(void)
 	SRunner *runner = srunner_create(s);
 	int failed;
 
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 240);
 	tcase_add_test(t, stay_inside);
 	tcase_add_test(t, no_link_on_the_way);
 	tcase_add_test(t, numbers);

@@ -115,7 +115,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(all, 60);
+	tcase_set_timeout(all, 240);
 	tcase_add_checked_fixture(all, set_up, tear_down);
 	tcase_add_test(all, empty_files_and_folders);
 	tcase_add_test(all, folders_that_are_not_named);

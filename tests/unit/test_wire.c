@@ -147,7 +147,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 240);
 	tcase_add_test(tests, round_trip);
 	tcase_add_test(tests, counts);
 	tcase_add_test(tests, wrong_offsets);
