@@ -224,10 +224,11 @@ static bool lock_is_let_go(void)
 
 static int lock_state(struct error *err)
 {
+	enum { LOCK_TRIES = 1500 }; /* a daemon that ends on a busy machine, half a minute */
 	static const struct timespec pause = { .tv_nsec = 20000000 };
 
 	for (int tries = 0; state_lock(&mounted.state, mounted.options.directory, err) < 0; tries++) {
-		if (err->code != EBUSY || tries == 250 || !lock_is_let_go())
+		if (err->code != EBUSY || tries == LOCK_TRIES || !lock_is_let_go())
 			return -1;
 		(void)nanosleep(&pause, NULL);
 	}
