@@ -10,6 +10,8 @@ inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 
 cat >"$T/write.py" <<'END'
 import mmap, os, sqlite3, sys, threading, time
+def begun(): # what the check looks at is there
+    open("/root/begun-" + sys.argv[1], "w").close()
 def two_files():
     a = os.open("/root/a", os.O_CREAT | os.O_RDWR)
     b = os.open("/workspace/b", os.O_CREAT | os.O_RDWR)
@@ -18,6 +20,7 @@ def two_files():
         n += 1
         os.pwrite(a, b"%020d" % n, 0)
         os.pwrite(b, b"%020d" % n, 0)
+        if n == 1: begun()
 def mapped():
     # The first page is written before the last, again and again: last <= first <= last + 1.
     f = open("/data/mapped", "w+b")
@@ -28,11 +31,13 @@ def mapped():
         n += 1
         m[0:20] = b"%020d" % n
         m[-20:] = b"%020d" % n
+        if n == 1: begun()
 def database():
     db = sqlite3.connect("/var/lib/accounts.db", isolation_level=None)
     db.execute("pragma journal_mode=wal")
     db.execute("create table if not exists account (id integer primary key, money integer)")
     db.execute("insert into account values (1, 1000), (2, 1000)")
+    begun()
     while True:
         db.execute("begin")
         db.execute("update account set money = money - 1 where id = 1")
@@ -49,6 +54,7 @@ def renames():
         open("/root/new", "w").write("x" * 100000)
         os.rename("/root/new", "/root/whole")
         os.rename("/usr/local/two", "/usr/local/one")
+        if not os.path.exists("/root/begun-renames"): begun()
 os.makedirs("/data", exist_ok=True)
 {"two_files": two_files, "mapped": mapped, "database": database, "renames": renames}[sys.argv[1]]()
 END
@@ -77,7 +83,7 @@ made lab 'network: none\n' || fail "lab: $(error lab)"
 cp "$T/write.py" "$M/sandboxes/lab/fs/root/write.py" || fail "a file"
 inside lab 'echo locked >/root/locked; chmod 0 /root/locked; mkdir -p /data; for i in $(seq 500); do echo $i >/data/$i; done
 	for w in two_files mapped database renames; do python3 /root/write.py $w >/root/out-$w 2>&1 & echo $!; done >/root/pids' || fail "writers"
-eventually 60 inside lab 'test -s /root/whole && test -s /workspace/b && test -s /data/mapped && test -s /var/lib/accounts.db'
+eventually 60 inside lab 'cd /root && test -e begun-two_files && test -e begun-mapped && test -e begun-database && test -e begun-renames'
 for i in 1 2 3; do
 	ctl lab "snapshot live-$i" || fail "snapshot $i: $(error lab)"
 	inside lab 'for p in $(cat /root/pids); do kill -0 $p || exit 1; grep -q "^State:.[RSD]" /proc/$p/status || exit 1; done' || fail "a writer has ended or stands still: $(inside lab 'cat /root/out-*')"
