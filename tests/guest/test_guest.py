@@ -18,12 +18,12 @@ RUNTIME = None
 count = 0
 
 
-def sandbox(deadline=0):
+def sandbox():
     global count
     count += 1
     folder = os.path.join(FOLDER, "guest-%d-%d" % (os.getpid(), count))
     os.mkdir(folder, 0o700)
-    return Sandbox(RUNTIME, GUEST, folder, deadline)
+    return Sandbox(RUNTIME, GUEST, folder)
 
 
 def setUpModule():
@@ -222,9 +222,10 @@ class Living(unittest.TestCase):
         self.assertEqual(self.link.wait(stream).status, 137)
 
     def test_a_name_begins_no_line(self):
-        stream = self.link.exec("/bin/sh", "-c", "sleep 0.3; :", "a\n9 9 R 9 9 forged")
+        stream = self.link.exec("/bin/sh", "-c", "sleep 1004; :", "a\n9 9 R 9 9 forged")
         self.assertTrue(eventually(lambda: b"forged" in self.table()))
         self.assertNotIn(b"\n9 9 R 9 9 forged", self.table())
+        self.link.signal(stream, signal.SIGKILL)
         self.link.wait(stream)
 
     def test_orphans_are_reaped(self):
@@ -422,8 +423,8 @@ class Living(unittest.TestCase):
 
 
 class Ending(unittest.TestCase):
-    def started(self, deadline=0):
-        s = sandbox(deadline)
+    def started(self):
+        s = sandbox()
         self.addCleanup(s.remove)
         return s
 
@@ -437,18 +438,20 @@ class Ending(unittest.TestCase):
         self.assertEqual(s.record(), [["started", "1"], ["stopped", "0"]])
 
     def test_deadline(self):
-        s = self.started(deadline=5)
+        s = self.started()
         polite = s.link.sh("trap 'echo saved >/workspace/saved; exit 0' TERM; echo up; while :; do sleep 0.05; done")
         stubborn = s.link.sh("trap '' TERM; echo up; while :; do sleep 0.05; done")
         s.link.until(lambda: s.link.answers[stubborn].out and s.link.answers[polite].out)
+        self.assertEqual(s.link.wait(s.link.open(b"d", field(b"a", "1"))).code, 0)
         self.assertEqual(s.link.wait(stubborn).code, errno.ETIMEDOUT)
         self.assertTrue(s.wait_gone(60))
         self.assertEqual(s.record(), [["started", "1"], ["timeout", "124"]])
         self.assertEqual(read(os.path.join(s.folder, "root/workspace/saved")), "saved\n")
 
     def test_deadline_moves(self):
-        s = self.started(deadline=3)
-        self.assertEqual(s.link.wait(s.link.open(b"d", field(b"a", "0"))).code, 0)
+        s = self.started()
+        for stream in [s.link.open(b"d", field(b"a", seconds)) for seconds in ("3", "0")]:
+            self.assertEqual(s.link.wait(stream).code, 0)
         self.assertFalse(s.wait_gone(3.5))
         self.assertEqual(s.link.wait(s.link.open(b"d", field(b"a", "1"))).code, 0)
         self.assertTrue(s.wait_gone(60))
@@ -475,9 +478,10 @@ class Ending(unittest.TestCase):
 
     def test_fork_bomb_and_deadline(self):
         # Processes that come and go as fast as they can: the deadline is kept.
-        s = self.started(deadline=2)
+        s = self.started()
         for _ in range(4):
             s.link.sh("while :; do /bin/true & /bin/true & wait; done")
+        s.link.open(b"d", field(b"a", "2"))
         self.assertTrue(s.wait_gone(60))
         self.assertEqual(s.record()[-1], ["timeout", "124"])
 

@@ -41,7 +41,7 @@ echo "several cells in one answer, and one that takes longer than the client wai
 jq -n '{content: ([1, 2, 3] | map({tool: "mcp__probe__execute_code", input: {code: "print(\"cell\", \(.))"}}))}' >"$T/step"
 api_steps "$(cat "$T/step")" '{"tool": "mcp__probe__execute_code", "input": {"code": "import time; time.sleep(100); print(\"late\")"}}' \
 	'{"tool": "mcp__probe__interrupt"}' '{"text": "Enough."}'
-CLAUDE_ENV=MCP_TOOL_TIMEOUT=6000
+CLAUDE_ENV=MCP_TOOL_TIMEOUT=12000
 claude_code "$M/notebooks/probe/mcp.json" "Three at once." || fail "Claude Code: $? $(cat "$T/claude.err")"
 CLAUDE_ENV=
 same "refusals" "" "$(refusals)"

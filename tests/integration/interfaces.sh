@@ -125,8 +125,10 @@ says send_message '{"message": "still there"}' '.turns == 3'
 says dies '' '.error.type == "ConnectionError"'
 echo wait >"$petri/ctl" || fail "after a death: $(cat "$petri/error")"
 says send_message '{"message": "anew"}' '.turns == 1'
-exec 5<>"$petri/functions/never" && echo '{}' >&5 || fail never
-{ timeout 1 cat <&5; exec 5>&-; } >/dev/null # closing in the middle ends it
+rm "$lab/fs/tmp/begun" || fail "what never leaves"
+( exec 5<>"$petri/functions/never" && echo '{}' >&5 && exec cat <&5 ) >/dev/null & reader=$!
+eventually 60 test -e "$lab/fs/tmp/begun"
+kill "$reader" # closing in the middle ends it
 says send_message '{"message": "again"}' '.turns == 2'
 
 # One at a time, unless parallel says more.

@@ -20,7 +20,7 @@ at_most() { # KB: of each of them
 	[ "$own" -le "$1" ] && [ "$private" -le 4096 ]
 }
 is_small() { # KB WHEN
-	for _ in $(seq 200); do at_most "$1" && return; sleep 0.05; done
+	for _ in $(seq 1200); do at_most "$1" && return; sleep 0.05; done
 	fail "the runner keeps $own kB of its own and $private in all, not $1 and 4096, $2"
 }
 

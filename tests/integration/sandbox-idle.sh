@@ -19,11 +19,13 @@ while not os.path.exists("/workspace/libraries/enough"): time.sleep(0.5)' >"$T/s
 cell=$!
 eventually 20 grep -q asleep "$M/notebooks/nb/cells/1/output"
 printf 'network: none\nidle_timeout: 10\n' >"$M/sandboxes/asleep/config" || fail "the new config"
-made commanded 10 || fail "commanded: $(cat "$M/sandboxes/commanded/error")"
-"$INTERPFS" exec "$M/sandboxes/commanded" -- sh -c 'while [ ! -e /workspace/libraries/enough ]; do sleep 0.5; done' &
+made commanded 300 || fail "commanded: $(cat "$M/sandboxes/commanded/error")"
+"$INTERPFS" exec "$M/sandboxes/commanded" -- sh -c ': >/root/began; while [ ! -e /workspace/libraries/enough ]; do sleep 0.5; done' &
 command=$!
-made computing 10 || fail "computing: $(cat "$M/sandboxes/computing/error")"
+eventually 20 test -e "$M/sandboxes/commanded/fs/root/began"
+made computing 300 || fail "computing: $(cat "$M/sandboxes/computing/error")"
 "$INTERPFS" exec "$M/sandboxes/computing" -- sh -c 'setsid sh -c "while :; do :; done" >/dev/null 2>&1 & echo' || fail "exec"
+for s in commanded computing; do printf 'network: none\nidle_timeout: 10\n' >"$M/sandboxes/$s/config" || fail "the new config"; done
 made later 0 || fail later
 made unused 10 || fail "unused: $(cat "$M/sandboxes/unused/error")"
 eventually 40 is unused stopped # all the others are older

@@ -119,7 +119,7 @@ echo go >"$N/input"
 same "a session is a recording" ok "$(ctl 'wait 120')"
 
 # It ends while a turn runs; the sandbox that is used cannot go before.
-steps "[{\"text\": \"$words\", \"chunk\": 4, \"delay\": 0.1}]"
+steps "[{\"text\": \"$words\", \"chunk\": 4, \"delay\": 1}]" # it does not come to its end
 new 'sandbox: lab'
 echo go >"$N/input"
 eventually 20 grep -q '1 2 3' "$N/messages"

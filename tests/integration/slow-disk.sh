@@ -52,8 +52,8 @@ f = os.open(sys.argv[1], os.O_RDWR)
 os.write(f, b"sandbox: a\n")
 class Rung(Exception): pass
 def ring(*_): raise Rung
-signal.signal(signal.SIGALRM, ring); signal.setitimer(signal.ITIMER_REAL, 0.2)
-try: os.read(f, 100); raise SystemExit("it was not interrupted")
+signal.signal(signal.SIGALRM, ring)
+try: signal.setitimer(signal.ITIMER_REAL, 0.2); os.read(f, 100); raise SystemExit("it was not interrupted")
 except Rung: pass
 got = []
 def read(): got.append(os.pread(f, 100, 0)) # read(2) would wait for the other in the kernel

@@ -74,13 +74,18 @@ async def use(session, name):
         raise SystemExit(f"progress: {seen}")
     if not Client:
         return  # it forgets a call that is given up, and tells nobody
-    try:
-        await asyncio.wait_for(call("run_command", {"command": "echo >begun; sleep 300; echo never"}), 3)
-        raise SystemExit("a call of 300 s ended")
-    except asyncio.TimeoutError:
+    await call("run_command", {"command": "rm -f begun"})
+    given_up = asyncio.ensure_future(call("run_command", {"command": "echo >begun; sleep 300; echo never"}))
+    while (await call("run_command", {"command": "test -e begun || echo not yet"}))[1][0].text != "[no output]":
         pass
-    for _ in range(100):
-        _, (text,) = await call("run_command", {"command": "test -e begun && ! pgrep -fx 'sleep 300' || echo still"})
+    given_up.cancel()
+    try:
+        await given_up
+        raise SystemExit("a call of 300 s ended")
+    except asyncio.CancelledError:
+        pass
+    for _ in range(1000):
+        _, (text,) = await call("run_command", {"command": "! pgrep -fx 'sleep 300' || echo still"})
         if text.text == "[no output]":
             break
     else:
