@@ -9,6 +9,7 @@
  *      gpu processes jupyter mcp.json                   what its runner recorded
  *      interfaces/IF/                                   functions served from inside: fs/interfaces.c */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,13 +271,40 @@ static struct row sandbox_model_row = {
 	.name = "VAR", .kind = FILE_DIRECTORY, .file = "models/#", .rows = model_rows, .help = "a model that is inside at /models/VAR",
 };
 
+/* What was said last: its runner begins anew with an empty one. */
+static int show_repository_error(const struct node *node, struct buffer *out, struct error *err)
+{
+	int folder = tree_folder(node);
+	char refusal[64], failure[64];
+	struct stat refused, failed;
+	bool told;
+
+	(void)snprintf(refusal, sizeof refusal, "repos/%u/refusal", node->index);
+	(void)snprintf(failure, sizeof failure, "repos/%u/error", node->index);
+	if (folder < 0 || fstatat(folder, failure, &failed, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	told = !fstatat(folder, refusal, &refused, AT_SYMLINK_NOFOLLOW) &&
+	       (refused.st_mtim.tv_sec > failed.st_mtim.tv_sec ||
+		(refused.st_mtim.tv_sec == failed.st_mtim.tv_sec && refused.st_mtim.tv_nsec >= failed.st_mtim.tv_nsec));
+	return told && !file_read(folder, refusal, out, err) ? 0 : file_read(folder, failure, out, err);
+}
+
+static const struct command repository_commands[] = {
+	{ "wait", "[SECONDS]", "returns when it is ready; fails if it failed", COMMAND_RUNNER, NULL },
+	{ "retry", "", "tries again what failed, and returns when it is ready", COMMAND_RUNNER, NULL },
+	{ .name = NULL },
+};
+
 static struct row repository_rows[] = {
 	{ .name = "url", .kind = FILE_VALUE, .file = "repos/#/url", .help = "where it comes from" },
 	{ .name = "path", .kind = FILE_VALUE, .file = "repos/#/path", .help = "where it is inside" },
 	{ .name = "revision", .kind = FILE_VALUE, .file = "repos/#/revision", .help = "the commit that was cloned" },
 	{ .name = "state", .kind = FILE_VALUE, .file = "repos/#/state",
 	  .help = "waiting (for the sandbox, or for the install of one before it) cloning installing ready failed" },
-	{ .name = "error", .kind = FILE_VALUE, .file = "repos/#/error", .help = "why it failed; the sandbox's next start tries again" },
+	{ .name = "error", .kind = FILE_VALUE, .file = "repos/#/error", .render = show_repository_error,
+	  .help = "why it failed; the sandbox's next start tries again" },
+	{ .name = "ctl", .kind = FILE_CTL, .call = "repository", .refusals = "repos/#/refusal", .commands = repository_commands,
+	  .help = "takes commands; reading lists them" },
 	{ .name = "log", .kind = FILE_LOG, .file = "repos/#/log", .help = "what git and its install say" },
 	{ .name = NULL },
 };

@@ -230,14 +230,14 @@ engine_repos() {
 	made cloned "network: ['localhost:$GIT_PORT']" "env: {no_proxy: '', NO_PROXY: ''}" \
 		"repos: [{url: $url/tool.git, revision: v1, install: 'cp tool.py /root/installed'}, {url: $url/broken.git, install: 'echo all is lost; exit 3'}]" ||
 		fail "cloned: $(error cloned)"
-	eventually 60 repo_is cloned broken failed
+	fails "one that fails" repo_ctl cloned broken wait
 	same "a repository" "ready $(git -C "$G/tool.git" rev-parse v1)" "$(repo cloned tool state) $(repo cloned tool revision)"
 	same "its install" "VALUE = 'v1'" "$(inside cloned cat /root/installed)"
 	same "one that failed" "ready install ended with status 3: all is lost" "$(state cloned) $(repo cloned broken error)"
 	kill -9 "$(runner_of cloned)"
 	eventually 30 inside cloned rm /root/installed
 	ctl cloned restart || fail "restart: $(error cloned)"
-	eventually 30 repo_is cloned broken failed
+	fails "one that fails again" repo_ctl cloned broken wait
 	same "after a restart" "ready 1" "$(repo cloned tool state) $(sent tool.git)"
 	fails "what was installed again" inside cloned test -e /root/installed
 	rmdir "$M/sandboxes/cloned"

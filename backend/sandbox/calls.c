@@ -271,6 +271,11 @@ static int begin_interface(struct call *call, struct error *err)
 	return interfaces_begin_command(call->calls->interfaces, call, err);
 }
 
+static int begin_repository(struct call *call, struct error *err)
+{
+	return repos_begin_command(call->calls->repos, call, err);
+}
+
 static int begin_libraries(struct call *call, struct error *err)
 {
 	(void)err;
@@ -287,7 +292,7 @@ static const struct {
 	{ "exec", begin_exec, true },       { "python", begin_python, true }, { "run", begin_run, false },
 	{ "root", begin_root, false },      { "connect", begin_connect, true }, { "jupyter", begin_jupyter, false },
 	{ "use", begin_use, false },        { "function", begin_function, false }, { "interface", begin_interface, false },
-	{ "libraries", begin_libraries, false },
+	{ "libraries", begin_libraries, false }, { "repository", begin_repository, false },
 };
 
 static int find_kind(const char *name)
@@ -413,7 +418,7 @@ static void timer(struct calls *calls)
 	for (struct call *c = calls->list, *next; c; c = next) {
 		next = c->next;
 		if (c->deadline && c->waits && c->deadline <= now)
-			call_end(c, ETIMEDOUT, 0, "the interface is still loading");
+			call_end(c, ETIMEDOUT, 0, c->late);
 		else if (c->deadline && c->operation && !c->timed_out && c->deadline <= now) {
 			c->timed_out = true;
 			guest_signal(c->operation, SIGTERM); /* the guest follows with SIGKILL */

@@ -33,7 +33,7 @@ void calls_attach(struct calls *calls, struct guest *guest);
  * errno and sentence. Before guest_detach(). */
 void calls_detach(struct calls *calls, int code, const char *reason);
 
-/* RUNNER_CALL, RUNNER_CLOSED, RUNNER_DRAINED; a RUNNER_COMMAND of an interface. */
+/* RUNNER_CALL, RUNNER_CLOSED, RUNNER_DRAINED; a RUNNER_COMMAND of an interface or a repository. */
 void calls_event(struct calls *calls, const struct runner_event *event);
 /* RUNNER_FD: whether the descriptor was one of theirs. */
 bool calls_descriptor(struct calls *calls, int fd, short revents);

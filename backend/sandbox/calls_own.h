@@ -49,7 +49,8 @@ struct call {
 	double deadline;                /* boot seconds, 0 for none */
 	int passed;                     /* -1, or what the guest passed out */
 	struct function_call *function; /* of an interface: it is that */
-	const struct interface *waits;  /* until this one is ready */
+	const void *waits;              /* NULL, or until this interface or repository is ready */
+	const char *late;               /* what is said where that takes too long; lasts as long as the program */
 };
 
 struct calls {
@@ -79,6 +80,10 @@ void jupyter_asked(struct calls *calls);          /* a call waits for it */
 bool jupyter_descriptor(struct calls *calls, int fd, short revents);
 double jupyter_due(const struct calls *calls);    /* boot seconds, 0: nothing */
 void jupyter_timer(struct calls *calls);
+
+/* It waits for something, for so many seconds at most ("": as long as it takes); whoever's that is ends it. */
+int call_wait(struct call *call, const void *what, const char *late, const char *seconds, struct error *err);
+int call_take_number(const char *what, const char *text, double least, double most, double *number, struct error *err);
 
 /* Ends a call and forgets it. */
 void call_end(struct call *call, int code, int exit_status, const char *text);

@@ -426,26 +426,12 @@ int interfaces_begin_function(struct interfaces *all, struct call *call, struct 
 	return 0;
 }
 
-static int take_number(const char *what, const char *text, double least, double most, double *number, struct error *err)
-{
-	char *end;
-
-	*number = strtod(text, &end);
-	if (end == text || *end || !isfinite(*number) || *number < least || *number > most)
-		return error_set(err, EINVAL, "%s takes a number from %.0f to %.0f", what, least, most);
-	return 0;
-}
+static const char late[] = "the interface is still loading";
 
 static int wait_for(struct interface *it, struct call *call, const char *text, struct error *err)
 {
-	double seconds;
-
-	if (*text) {
-		if (take_number("wait", text, 0, 1e9, &seconds, err) < 0)
-			return -1;
-		call->deadline = calls_now() + seconds;
-	}
-	call->waits = it;
+	if (call_wait(call, it, late, text, err) < 0)
+		return -1;
 	(void)answers(it, call);
 	return 0;
 }
@@ -457,16 +443,14 @@ static int restart(struct interface *it, struct call *call, const char *text, st
 		return error_set(err, EINVAL, "restart: it is a draft: interface.py is empty");
 	memset(it->died, 0, sizeof it->died);
 	interface_serve(it);
-	call->waits = it;
-	(void)answers(it, call);
-	return 0;
+	return wait_for(it, call, "", err);
 }
 
 static int set_parallel(struct interface *it, struct call *call, const char *text, struct error *err)
 {
 	double count;
 
-	if (take_number("parallel", text, 1, PARALLEL_MAX, &count, err) < 0)
+	if (call_take_number("parallel", text, 1, PARALLEL_MAX, &count, err) < 0)
 		return -1;
 	it->parallel = (int)count;
 	if (keep_settings(it, err) < 0)
@@ -480,7 +464,7 @@ static int set_timeout(struct interface *it, struct call *call, const char *text
 {
 	double seconds;
 
-	if (take_number("timeout", text, 0, 1e9, &seconds, err) < 0)
+	if (call_take_number("timeout", text, 0, 1e9, &seconds, err) < 0)
 		return -1;
 	it->timeout = seconds;
 	if (keep_settings(it, err) < 0)

@@ -160,7 +160,7 @@ static void dispatch(struct life *s, const struct runner_event *event)
 		s->signalled = true;
 		break;
 	case RUNNER_COMMAND:
-		if (!strncmp(event->text, "interface ", 10))
+		if (!strncmp(event->text, "interface ", 10) || !strncmp(event->text, "repository ", 11))
 			calls_event(s->calls, event);
 		else
 			run_command(s, event->conversation, event->text);

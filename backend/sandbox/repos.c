@@ -40,6 +40,7 @@ struct repo {
 	struct guest_operation *operation;
 	struct buffer commit, said;        /* its standard output; the last of what it said */
 	size_t logged;
+	char failure[ERROR_TEXT_SIZE];
 };
 
 struct repos {
@@ -68,10 +69,24 @@ static void tell(const struct repo *r, const char *what, const char *text)
 		runner_log(runner, "%s: %s", path, err.text);
 }
 
+/* Ends a command that waits for it, if that is over. */
+static void answer(const struct repo *r, struct call *call)
+{
+	if (r->state == REPO_READY)
+		call_end(call, 0, 0, "");
+	else if (r->state == REPO_FAILED)
+		call_end(call, EIO, 0, r->failure);
+}
+
 static void set_state(struct repo *r, enum repo_state state)
 {
 	r->state = state;
 	tell(r, "state", words[state]);
+	for (struct call *c = r->all->calls->list, *next; c; c = next) {
+		next = c->next;
+		if (c->waits == r)
+			answer(r, c);
+	}
 }
 
 static void append(struct repo *r, const void *data, size_t n)
@@ -109,15 +124,16 @@ static void fail(struct repo *r, const char *why, const char *last)
 	for (size_t i = 0; i < text.length; i++)
 		if ((unsigned char)text.data[i] < ' ' || text.data[i] == 127)
 			text.data[i] = '?';
-	tell(r, "error", text.length ? text.data : "out of memory");
+	(void)snprintf(r->failure, sizeof r->failure, "%s", text.length ? text.data : "out of memory");
+	tell(r, "error", r->failure);
+	runner_log(runner, "repository %s: failed: %s", r->repository.name, r->failure);
 	set_state(r, REPO_FAILED);
-	runner_log(runner, "repository %s: failed: %s", r->repository.name, text.length ? text.data : "out of memory");
 }
 
 static void succeed(struct repo *r)
 {
-	set_state(r, REPO_READY);
 	runner_log(r->all->calls->runner, "repository %s: ready", r->repository.name);
+	set_state(r, REPO_READY);
 }
 
 /* ---- a command inside ---- */
@@ -263,6 +279,46 @@ static void next_install(struct repos *all)
 	}
 }
 
+/* ---- what is asked ---- */
+
+static int wait_for(struct repo *r, struct call *call, const char *text, struct error *err)
+{
+	if (call_wait(call, r, "it is not ready yet", text, err) < 0)
+		return -1;
+	answer(r, call);
+	return 0;
+}
+
+static int retry(struct repo *r, struct call *call, const char *text, struct error *err)
+{
+	(void)text;
+	if (r->state == REPO_FAILED && r->all->begun) {
+		tell(r, "error", "");
+		clone(r);
+	}
+	return wait_for(r, call, "", err);
+}
+
+int repos_begin_command(struct repos *all, struct call *call, struct error *err)
+{
+	static const struct {
+		const char *name;
+		int (*run)(struct repo *r, struct call *call, const char *text, struct error *err);
+	} commands[] = { { "wait", wait_for }, { "retry", retry } };
+	char *text;
+	unsigned long number = strtoul(call->name + strcspn(call->name, " "), &text, 10);
+	size_t word;
+
+	if (!all || !number || number > all->count)
+		return error_set(err, ENOENT, "there is no such repository");
+	text += strspn(text, " \t");
+	word = strcspn(text, " \t");
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		if (strlen(commands[i].name) == word && !strncmp(text, commands[i].name, word))
+			return commands[i].run(&all->repos[number - 1], call, text + word + strspn(text + word, " \t"), err);
+	return error_set(err, EINVAL, "unknown command '%.64s'", text);
+}
+
 /* ---- which there are ---- */
 
 /* Whether they are of this list, and of this start. */
@@ -289,17 +345,28 @@ static int keep_begun(struct runner *runner, const char *hash, struct error *err
 	return runner_set_text(runner, BEGUN, text, err);
 }
 
-static enum repo_state read_state(const struct repo *r)
+/* A line of its folder, "" where there is none. */
+static void read_line(const struct repo *r, const char *name, char out[ERROR_TEXT_SIZE])
 {
-	cleanup_buffer struct buffer text = BUFFER(64);
+	cleanup_buffer struct buffer text = BUFFER(2 * ERROR_TEXT_SIZE);
 	char path[64];
 	struct error ignored;
 
-	(void)snprintf(path, sizeof path, FOLDER "/%u/state", r->number);
-	if (file_read(runner_folder(r->all->calls->runner), path, &text, &ignored) < 0 || !text.length)
-		return REPO_WAITING;
+	(void)snprintf(path, sizeof path, FOLDER "/%u/%s", r->number, name);
+	if (file_read(runner_folder(r->all->calls->runner), path, &text, &ignored) < 0)
+		buffer_clear(&text);
+	(void)snprintf(out, ERROR_TEXT_SIZE, "%s", buffer_last_line(&text));
+}
+
+/* How the runner before this one left it. */
+static enum repo_state read_state(struct repo *r)
+{
+	char text[ERROR_TEXT_SIZE];
+
+	read_line(r, "state", text);
+	read_line(r, "error", r->failure);
 	for (enum repo_state s = REPO_READY; s <= REPO_FAILED; s++)
-		if (!strncmp(text.data, words[s], strlen(words[s])))
+		if (!strcmp(text, words[s]))
 			return s;
 	return REPO_WAITING;
 }

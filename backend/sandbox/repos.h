@@ -8,11 +8,14 @@
  *      STATE/sandboxes/7/repos/N/url path revision state error log
  *      STATE/sandboxes/7/repos/begun                  "GENERATION HASH": the start and the list that they are of
  *
- * What is ready stays so at the next start; what failed or was interrupted is tried again. In a sandbox that
+ * What is ready stays so at the next start; what failed or was interrupted is tried again, also by `retry`. In a sandbox that
  * begins from a snapshot the clone itself tells what was done with it (share/repo.sh). */
 #ifndef INTERPFS_BACKEND_SANDBOX_REPOS_H
 #define INTERPFS_BACKEND_SANDBOX_REPOS_H
 
+#include "base/error.h"
+
+struct call;
 struct calls;
 struct repos;
 
@@ -20,6 +23,9 @@ struct repos;
 struct repos *repos_open(struct calls *calls);
 /* The sandbox is ready. Again: nothing happens. */
 void repos_begin(struct repos *repos);
+/* Begins what a command asks for: "repository N wait [SECONDS]", "repository N retry". It may end it. -1: err is its
+ * end. repos may be NULL. */
+int repos_begin_command(struct repos *repos, struct call *call, struct error *err);
 /* Before the guest is detached. What is under way waits for the next start, or the next runner. */
 void repos_close(struct repos *repos);
 

@@ -4,7 +4,7 @@
 #                         commit on no branch, $PULLED; it is a Python package whose tool.VALUE is "main"
 #   serve_git [ADDRESS]   sets GIT_PORT; on loopback without an address
 #   sent PATH             how often somebody came for it
-#   repo SANDBOX NAME FILE, repo_is SANDBOX NAME STATE
+#   repo SANDBOX NAME FILE, repo_is SANDBOX NAME STATE, repo_ctl SANDBOX NAME LINE
 G=$T/git
 export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t
 mkdir -p "$G/slow"
@@ -31,4 +31,5 @@ serve_git() {
 
 sent() { grep -c "^GET /$1/info/refs?" "$G/requests"; }
 repo() { cat "$M/sandboxes/$1/repos/$2/$3"; }
+repo_ctl() { echo "$3" 2>/dev/null >"$M/sandboxes/$1/repos/$2/ctl"; }
 repo_is() { [ "$(repo "$1" "$2" state)" = "$3" ]; }

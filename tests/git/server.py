@@ -1,7 +1,7 @@
 """Serves the repositories in a folder to git by HTTP, as git http-backend does: server.py FOLDER [ADDRESS].
 
-The first line of its output is its port. What lies in slow/ is answered only when
-a file FOLDER/go is there.
+The first line of its output is its port. slow/NAME.git is answered only when there
+is a file FOLDER/go-NAME.
 """
 import http.server, os, socketserver, subprocess, sys, time
 
@@ -11,7 +11,7 @@ root = os.path.abspath(sys.argv[1])
 class Handler(http.server.BaseHTTPRequestHandler):
     def serve(self):
         path, _, query = self.path.partition('?')
-        while path.startswith('/slow/') and not os.path.exists(root + '/go'):
+        while path.startswith('/slow/') and not os.path.exists(root + '/go-' + path.split('/')[2].removesuffix('.git')):
             time.sleep(0.05)
         body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
         if self.headers.get('Transfer-Encoding') == 'chunked':

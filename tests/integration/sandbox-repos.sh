@@ -7,7 +7,7 @@
 . tests/git/git.sh
 
 for n in tagged side pulled broken after wrong; do cp -r "$G/tool.git" "$G/$n.git"; done
-cp -r "$G/tool.git" "$G/slow/held.git"
+for n in held late; do cp -r "$G/tool.git" "$G/slow/$n.git"; done
 git init -q --bare -b main "$G/empty.git"
 serve_git
 mount_it
@@ -44,11 +44,14 @@ made box "${settings}repos:
 - $url/slow/held.git
 " || fail "box: $(error box)"
 same "its repositories" "after broken dead empty held pulled side tagged tool wrong" "$(ls "$M/sandboxes/box/repos" | xargs)"
-settled() { local n; for n in tool broken after tagged side pulled wrong empty dead; do case $(repo box $n state) in ready | failed) ;; *) return 1 ;; esac; done; }
-eventually 60 settled
-repo_is box held cloning || fail "the one that is held: $(repo box held state)"
+for n in tool after tagged side pulled empty; do
+	repo_ctl box $n wait || fail "$n: $(repo box $n error): $(tail -n 5 "$M/sandboxes/box/repos/$n/log")"
+	repo_is box $n ready || fail "$n: $(repo box $n state)"
+done
+for n in broken wrong dead; do fails "a wait for $n" repo_ctl box $n wait; done
+fails "a wait for one that is held" repo_ctl box held 'wait 0.1'
+same "why" "cloning it is not ready yet" "$(repo box held state) $(repo box held error)"
 same "the sandbox" ready "$(cat "$M/sandboxes/box/state")"
-for n in tool after tagged side pulled empty; do repo_is box $n ready || fail "$n: $(repo box $n error): $(tail -n 5 "$M/sandboxes/box/repos/$n/log")"; done
 same "where it comes from" "$url/tool.git /workspace/tool" "$(repo box tool url) $(repo box tool path)"
 same "the commit" "$(git -C "$G/tool.git" rev-parse main)" "$(repo box tool revision)"
 same "a commit on no branch" "$PULLED" "$(repo box pulled revision)"
@@ -63,19 +66,27 @@ same "no such revision" "failed $url/wrong.git has no revision later" "$(repo bo
 case $(repo box dead state)$(repo box dead error) in failedfatal:*"localhost:1"*) ;; *) fail "a dead server: $(repo box dead error)" ;; esac
 same "what it leaves" ".held.cloning" "$(inside box ls -A /workspace | grep '^\..*cloning$')"
 
+# What failed is tried again when asked; nothing else is.
+fails "an unknown command" repo_ctl box tool again
+same "why" "unknown command 'again'; known: wait [SECONDS], retry" "$(repo box tool error)"
+fails "the same again" repo_ctl box broken retry
+same "it was not cloned again" "1 failed" "$(sent broken.git) $(repo box broken state)"
+git -C "$G/wrong.git" branch later side
+repo_ctl box wrong retry || fail "retry: $(repo box wrong error)"
+same "mended" "ready $(git -C "$G/wrong.git" rev-parse later) " "$(repo box wrong state) $(repo box wrong revision) $(repo box wrong error)"
+same "what was ready" "1 ready" "$(repo_ctl box tool retry; sent tool.git) $(repo box tool state)"
+
 # Its runner killed while it clones: the command runs on, and the next runner's finds what that one did.
 kill -9 "$(runner_pids | head -n 1)"
 eventually 30 repo_is box held cloning
-: >"$G/go"
-eventually 30 repo_is box held ready
-same "sent so often" 1 "$(sent slow/held.git)"
+: >"$G/go-held"
+eventually 30 repo_ctl box held wait # the one that was killed may not be missed yet
+same "sent so often" "1 ready" "$(sent slow/held.git) $(repo box held state)"
 
 # A restart does not clone again, nor install; what failed is tried again, and mended.
 inside box rm /workspace/after/done
-git -C "$G/wrong.git" branch later side
 ctl box restart || fail "restart: $(error box)"
-eventually 30 repo_is box wrong ready
-eventually 30 repo_is box broken failed
+fails "a wait for what fails again" repo_ctl box broken wait
 same "after a restart" "1 ready" "$(sent tool.git) $(repo box tool state)"
 ! inside box test -e /workspace/after/done || fail "it was installed again"
 same "the one that was cloned before its install failed" 1 "$(sent broken.git)"
@@ -83,20 +94,30 @@ same "the one that was cloned before its install failed" 1 "$(sent broken.git)"
 # From a snapshot it is all there, also where nothing could be reached.
 ctl box 'snapshot kept' || fail "snapshot: $(error box)"
 made again "from_snapshot: kept\nnetwork: none\n" || fail "again: $(error again)"
-for n in tool side pulled after; do eventually 30 repo_is again $n ready; done
+for n in tool side pulled after; do repo_ctl again $n wait || fail "$n: $(repo again $n error)"; done
 same "from a snapshot" "1 $(repo box side revision)" "$(sent side.git) $(repo again side revision)"
 same "the package" main "$(inside again python3 -c 'import tool; print(tool.VALUE)')"
 rmdir "$M/sandboxes/box" "$M/sandboxes/again"
 
-# Without git inside, the repository says so; over what is there already, nothing is cloned.
+# Over what is there already, nothing is cloned. A stop in the middle of a clone; the next start does it anew.
 printf 'mine\n' >"$T/mine"
-made bare "${settings}local_files: [['$T/mine', /workspace/side/mine]]\nrepos: [$url/side.git]\n" || fail "bare: $(error bare)"
-eventually 30 repo_is bare side failed
+made bare "${settings}local_files: [['$T/mine', /workspace/side/mine]]\nrepos: [$url/side.git, $url/slow/late.git]\n" || fail "bare: $(error bare)"
+fails "what is there already" repo_ctl bare side wait
 same "what is there already" "/workspace/side is there already, and is not this repository at this revision: move it away and restart the sandbox" "$(repo bare side error)"
 same "its file" mine "$(inside bare cat /workspace/side/mine)"
+eventually 30 repo_is bare late cloning
+ctl bare stop || fail "stop: $(error bare)"
+same "what waits for the next start" waiting "$(repo bare late state)"
+fails "a wait while it is stopped" repo_ctl bare late wait
+: >"$G/go-late"
+ctl bare start && ctl bare wait && repo_ctl bare late wait || fail "late: $(error bare) $(repo bare late error)"
+same "what is left of the first clone" "" "$(inside bare ls -A /workspace | grep cloning)"
+grep -q '^\[interrupted\]$' "$M/sandboxes/bare/repos/late/log" || fail "its log: $(repo bare late log)"
 rmdir "$M/sandboxes/bare"
+
+# Without git inside, the repository says so.
 made gitless "network: ['localhost:$GIT_PORT']\nenv: {PATH: /nowhere}\nrepos: [$url/tool.git]\n" || fail "gitless: $(error gitless)"
-eventually 30 repo_is gitless tool failed
+fails "a clone without git" repo_ctl gitless tool wait
 same "no git" "there is no git in the sandbox: put git into system_packages, or take an image that has it" "$(repo gitless tool error)"
 rmdir "$M/sandboxes/gitless"
 
@@ -108,7 +129,7 @@ if [ -n "$address" ]; then
 	mkdir "$G/a"; cp -r "$G/tool.git" "$G/a/tool"
 	made full "env: {GIT_CONFIG_COUNT: 1, GIT_CONFIG_KEY_0: url.http://$address:$GIT_PORT/.insteadOf, GIT_CONFIG_VALUE_0: https://github.com/}\nrepos: [a/tool]\n" ||
 		fail "full: $(error full)"
-	eventually 60 repo_is full tool ready
+	repo_ctl full tool wait || fail "full: $(repo full tool error)"
 	same "the short form" "https://github.com/a/tool $(repo full tool revision)" "$(repo full tool url) $(git -C "$G/tool.git" rev-parse main)"
 	rmdir "$M/sandboxes/full"
 fi
