@@ -110,6 +110,8 @@ stop_engine() {
 
 # shellcheck source=/dev/null
 . "$TOP/tests/root.sh"
+# shellcheck source=/dev/null
+. "$TOP/tests/fs.sh"
 
 make_image() {
 	api POST "/images/create?fromSrc=-&repo=$1&tag=latest" -H 'Content-Type: application/x-tar' -T "$(root_tar)" >"$T/import.json" ||
@@ -119,14 +121,56 @@ make_image() {
 
 one_container() { [ "$(containers | wc -l)" = 1 ]; }
 
+# behind FS WORDS...: a sandbox on the engine behind between.py (WORDS are its arguments), as whose fs/ info.json tells FS
+behind() {
+	local told=$1 between at; shift
+	coproc BETWEEN { exec python3 tests/between.py "$T/engine/sock" "$@"; }
+	between=$BETWEEN_PID
+	on_exit "kill $between 2>/dev/null"
+	read -r at <&"${BETWEEN[0]}" || fail "between"
+	case $at in /*) DOCKER_HOST=unix://$at ;; *) DOCKER_HOST=tcp://127.0.0.1:$at ;; esac
+	unmount_it; mount_it
+	made far "network: none" || fail "behind $at: $(error far)"
+	same "fs behind $at" "\"not available: $told\"" "$(info far .fs)"
+	same "what ls says" "Operation not supported" "$(LC_ALL=C ls "$M/sandboxes/far/fs/" 2>&1 | sed 's/.*: //')"
+	kill -9 "$(runner_of far)"
+	eventually 20 inside far true
+	same "the next runner" "Operation not supported" "$(LC_ALL=C ls "$M/sandboxes/far/fs/" 2>&1 | sed 's/.*: //')"
+	rmdir "$M/sandboxes/far"
+	eventually 20 sh -c "[ \"\$(ls '$S/sandboxes' | grep -c '^[0-9]')\" = 1 ]" # lab alone
+	kill "$between"
+	wait "$between" 2>/dev/null
+	DOCKER_HOST=unix://$T/engine/sock
+}
+
+# Its files behind fs/, and where they cannot be had: on another machine's engine, and where the number of a process is
+# not this machine's: that of the host's first one, and of one beside it with another root.
+container_files() {
+	local L=$M/sandboxes/lab
+	same "fs" '"live"' "$(info lab .fs)"
+	fs_both_ways
+	fs_stays_inside
+	kill -9 "$(runner_of lab)"
+	eventually 20 inside lab true
+	same "by the next runner" more "$(tail -n1 "$L/fs/srv/other")"
+	fs_ends
+	behind "the engine is on another machine"
+	behind "the engine's processes are not to be seen on this machine" "$T/engine/first" 1
+	behind "the engine's processes are not to be seen on this machine" "$T/engine/other" "$(info lab .pid)"
+	unmount_it; mount_it
+	eventually 20 inside lab true
+}
+
 # The list of engine.sh on an engine that was started, and what only an engine can do: it goes away and comes back.
 container_tests() {
 	local waiting
 	make_image interpfs-test
 	engine_tests docker "image: interpfs-test"
 
-	# The engine goes away and comes back: what runs is found again, and nothing is started twice.
 	made lab "network: none" || fail "$(error lab)"
+	container_files
+
+	# The engine goes away and comes back: what runs is found again, and nothing is started twice.
 	inside lab sh -c 'sleep 300 & echo $! >/root/sleeper'
 	pause_engine
 	eventually 20 grep -q 'not to be found for now: docker: no engine answers' "$M/sandboxes/lab/log"

@@ -80,6 +80,7 @@ static void docker_close(struct sandbox *s)
 	free(d->base);
 	free(d->image);
 	free(d->guest);
+	docker_found_free(&d->started);
 	cJSON_Delete(d->gpus);
 	free(d);
 	s->own = NULL;
@@ -263,11 +264,16 @@ static int find_libraries(struct sandbox *s, struct guest *guest, struct error *
 
 static int docker_start(struct sandbox *s, struct guest **guest, struct error *err)
 {
+	struct docker_found *started = &docker_own(s)->started;
+
 	*guest = NULL;
 	failpoint("sandbox-runtime");
-	if (!docker_run_guest(s, s->id, guest, err) && !configure(s, *guest, err) &&
-	    !check_python(s, *guest, err) && !find_libraries(s, *guest, err))
+	docker_found_free(started);
+	if (!docker_run_guest(s, s->id, guest, err) && !configure(s, *guest, err) && !check_python(s, *guest, err) &&
+	    !find_libraries(s, *guest, err) && !docker_inspect(s, false, started, err)) {
+		docker_lead_to_root(s, started, *guest);
 		return 0;
+	}
 	guest_detach(*guest);
 	*guest = NULL;
 	leave_nothing(s);
@@ -287,7 +293,10 @@ static int docker_adopt(struct sandbox *s, struct guest **guest, struct error *e
 		return error_wrap(err, "docker");
 	if (found.state != DOCKER_RUNNING)
 		return 0;
-	return docker_connect_guest(s, s->id, found.guest, guest, err) ? error_wrap(err, "docker") : 1;
+	if (docker_connect_guest(s, s->id, found.guest, guest, err))
+		return error_wrap(err, "docker");
+	docker_lead_to_root(s, &found, *guest);
+	return 1;
 }
 
 static int docker_ended(const struct sandbox *s)

@@ -6,6 +6,7 @@
  *      docker_change.c     a container that is there already, and a config that has changed
  *      docker_files.c      the user's files that are copied in
  *      docker_gpu.c        its GPUs
+ *      docker_root.c       its root as a folder of this machine
  *      docker_image.c      finding and fetching an image
  *      docker_build.c      a container in which something is made
  *      docker_layers.c     setup and packages as images above the config's
@@ -51,12 +52,27 @@
 
 #define DOCKER_RECORD "engine"           /* in a sandbox's or snapshot's folder: the address at which it is */
 
+/* New: it was never started, and holds nothing. */
+enum docker_state { DOCKER_ABSENT, DOCKER_NEW, DOCKER_RUNNING, DOCKER_ENDED };
+
+struct docker_found {
+	enum docker_state state;
+	bool removing;                 /* somebody is at it */
+	bool out_of_memory;
+	int exit;
+	char config[MAKING_HASH_SIZE]; /* its label */
+	char guest[256];               /* the program that is its process 1 */
+	cJSON *json;                   /* all that the engine says; owned */
+};
+
 struct docker {
 	struct engine *engine;        /* NULL until it is needed */
 	char image_name[64];          /* the image's name, where the config has none */
 	char *base;                   /* the id of the config's image; after docker_find_image */
 	char *image;                  /* the id of the image that it is made of; after docker_layers */
 	char *guest;                  /* the guest's program inside; after docker_fill_store */
+	struct docker_found started;  /* what the engine said of it when it had started, until it is described */
+	char no_root[GUEST_NO_ROOT_SIZE]; /* why fs/ is refused, "" where it is not; after docker_lead_to_root */
 	cJSON *gpus;                  /* models of those that it has; NULL without; after docker_add_gpus */
 };
 
@@ -89,19 +105,6 @@ int docker_kill(struct sandbox *s, const char *container, struct error *err);
 int docker_delete(struct sandbox *s, const char *container, struct error *err);
 
 /* docker_container.c */
-/* New: it was never started, and holds nothing. */
-enum docker_state { DOCKER_ABSENT, DOCKER_NEW, DOCKER_RUNNING, DOCKER_ENDED };
-
-struct docker_found {
-	enum docker_state state;
-	bool removing;                 /* somebody is at it */
-	bool out_of_memory;
-	int exit;
-	char config[MAKING_HASH_SIZE]; /* its label */
-	char guest[256];               /* the program that is its process 1 */
-	cJSON *json;                   /* all that the engine says; owned */
-};
-
 int docker_inspect(const struct sandbox *s, bool uncancelled, struct docker_found *found, struct error *err);
 void docker_found_free(struct docker_found *found);
 #define cleanup_found __attribute__((cleanup(docker_found_free)))
@@ -165,6 +168,10 @@ int docker_layers_above(struct sandbox *s, char **image, struct error *err);
 
 /* docker_jupyter.c */
 int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err);
+
+/* docker_root.c: has the guest's link lead to the root of the container that was found running, or says in
+ * own->no_root why that cannot be. */
+void docker_lead_to_root(struct sandbox *s, const struct docker_found *found, struct guest *guest);
 
 /* docker_snapshot.c */
 int docker_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);

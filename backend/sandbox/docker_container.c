@@ -123,7 +123,7 @@ static int seccomp_option(const struct sandbox *s, char **option, struct error *
 	*option = NULL;
 	if (!text)
 		return error_memory(err);
-	if (podman && strncmp(engine_address(engine), "unix:", 5))
+	if (podman && !engine_is_here(engine))
 		return 0;
 	making_hash(text, strlen(text), hash);
 	(void)snprintf(name, sizeof name, "docker/seccomp-%s.json", hash);
@@ -318,20 +318,18 @@ static int describe_limit(cJSON *info, const char *name, double asked, const cJS
 
 int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 {
-	cleanup_found struct docker_found found = { .state = DOCKER_ABSENT };
+	const struct docker_found *found = &docker_own(s)->started;
 	const struct network listed = { .kind = NETWORK_LISTED };
 	const cJSON *host;
 	const char *network, *image;
 
-	if (docker_inspect(s, false, &found, err))
-		return -1;
-	host = cJSON_GetObjectItemCaseSensitive(found.json, "HostConfig");
+	host = cJSON_GetObjectItemCaseSensitive(found->json, "HostConfig");
 	network = json_string(host, "NetworkMode");
-	image = cJSON_GetStringValue(docker_member(found.json, "Config", "Image"));
+	image = cJSON_GetStringValue(docker_member(found->json, "Config", "Image"));
 	if (!add_text(info, "backend", "docker") || !add_text(info, "engine", engine_told(docker_own(s)->engine)) ||
-	    !add_text(info, "container", s->id) || !add_text(info, "image", image ? image : "") ||
+	    !add_text(info, "fs", *docker_own(s)->no_root ? docker_own(s)->no_root : "live") || !add_text(info, "container", s->id) || !add_text(info, "image", image ? image : "") ||
 	    !add_text(info, "network", gate_is_wanted(s) ? network_told(&listed) : network && !strcmp(network, "none") ? "none" : "bridge") ||
-	    !cJSON_AddItemToObject(info, "pid", cJSON_Duplicate(docker_member(found.json, "State", "Pid"), true)))
+	    !cJSON_AddItemToObject(info, "pid", cJSON_Duplicate(docker_member(found->json, "State", "Pid"), true)))
 		return error_memory(err);
 	if (docker_own(s)->gpus && !cJSON_AddItemReferenceToObject(info, "gpus", docker_own(s)->gpus))
 		return error_memory(err);

@@ -145,7 +145,7 @@ int docker_add_gpus(cJSON *body, const struct sandbox *s, struct error *err)
 
 	if (!wanted)
 		return 0;
-	if (strncmp(engine_address(engine), "unix:", 5))
+	if (!engine_is_here(engine))
 		return error_set(err, ENOTSUP, "gpu: what the engine at %s has cannot be told from here: a GPU needs an engine on this "
 				 "machine", engine_address(engine));
 	/* Who prepares is at rest as others see it, and what it has is free: not while it builds. */

@@ -142,7 +142,7 @@ int docker_probe(struct state *state, cJSON *info, struct error *err)
 	if (engine_call(engine, &request, &answer, err))
 		return -1;
 	/* Whoever is behind a unix socket has this machine's devices. */
-	if (add_told(info, answer.json) || (!strncmp(engine_address(engine), "unix:", 5) && gpus_tell(info)))
+	if (add_told(info, answer.json) || (engine_is_here(engine) && gpus_tell(info)))
 		return error_memory(err);
 	return 0;
 }

@@ -161,6 +161,11 @@ bool engine_is_podman(const struct engine *e)
 	return e->podman;
 }
 
+bool engine_is_here(const struct engine *engine)
+{
+	return engine->socket;
+}
+
 int engine_unreachable(const struct engine *e, CURLcode code, const char *message, struct error *err)
 {
 	const char *where = e->socket ? e->socket : e->address;

@@ -29,6 +29,7 @@ int engine_ask(struct engine *engine, struct error *err);
 const char *engine_address(const struct engine *engine); /* "unix:///var/run/docker.sock"; borrowed */
 const char *engine_told(const struct engine *engine);    /* "Docker 20.10.24 at unix://…", after engine_ask */
 bool engine_is_podman(const struct engine *engine);
+bool engine_is_here(const struct engine *engine);        /* on this machine, as far as its address tells: its paths and devices are */
 
 struct engine_request {
 	const char *method;

@@ -27,7 +27,7 @@ static struct guest *new_guest(struct error *err)
 		(void)error_memory(err);
 		return NULL;
 	}
-	g->fd = g->set = -1;
+	g->fd = g->set = g->process = -1;
 	g->next_stream = 1;
 	g->in = BUFFER(2 * (FRAME_HEADER_SIZE + FRAME_PAYLOAD_MAX));
 	g->out = BUFFER(OUT_LIMIT);
@@ -99,15 +99,10 @@ void guest_detach(struct guest *g)
 	} else {
 		close(g->fd);
 	}
+	root_close(g);
 	buffer_free(&g->in);
 	buffer_free(&g->out);
 	free(g);
-}
-
-void guest_expect_root(struct guest *g, const struct stat *root)
-{
-	g->root_device = root->st_dev;
-	g->root_file = root->st_ino;
 }
 
 int guest_fd(const struct guest *g)
@@ -241,11 +236,6 @@ struct guest_operation *guest_accept(struct guest *g, const char *address, const
 				     void *context, struct error *err)
 {
 	return tunnel_begin(g, GUEST_ACCEPT, address, cb, context, err);
-}
-
-struct guest_operation *guest_root(struct guest *g, const struct guest_callbacks *cb, void *context, struct error *err)
-{
-	return guest_begin(g, GUEST_ROOT, NULL, cb, context, err);
 }
 
 struct guest_operation *guest_processes(struct guest *g, const struct guest_callbacks *cb, void *context,
@@ -469,6 +459,8 @@ static int take_end(struct guest_operation *o, const struct frame *frame, struct
 	if (code < 0 || code > 4095)
 		return error_set(err, EPROTO, "the guest sent an errno of %d", code);
 	read_sentence(frame, text);
+	if (!code)
+		code = root_pass(o);
 	end_operation(o, code, (int)(guest_get32(frame->payload + 4) & 0xff), text);
 	return 0;
 }

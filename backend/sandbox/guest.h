@@ -42,7 +42,7 @@ struct guest_command {
 };
 
 /* What carries the frames where it is no socket of this machine. Descriptors cannot be passed over
- * it: guest_connect() gives the near end of a tunnel instead, guest_root() is refused (EOPNOTSUPP). */
+ * it: guest_connect() gives the near end of a tunnel instead, guest_root() what guest_lead_to_root() was told. */
 struct guest_carrier {
 	void *context;
 	int fd;                                                     /* to poll */
@@ -60,6 +60,10 @@ void guest_detach(struct guest *guest); /* ends what is under way with ENOTCONN;
 /* The folder that the sandbox's root is: guest_root() gives no other. */
 struct stat;
 void guest_expect_root(struct guest *guest, const struct stat *root);
+/* Where the link is carried: the folder in /proc of the sandbox's first process, whose root it is (taken); -1
+ * where guest_root() is refused (EOPNOTSUPP), and why: "not available: …". */
+#define GUEST_NO_ROOT_SIZE 256
+void guest_lead_to_root(struct guest *guest, int process, const char *why);
 
 int guest_fd(const struct guest *guest);
 short guest_events(struct guest *guest); /* asked again after whatever was asked of the guest */

@@ -25,6 +25,7 @@ struct guest_operation {
 	uint64_t credit;         /* bytes that the guest may still send */
 	bool passed;             /* at most one descriptor an operation */
 	bool forgotten;
+	bool leads;              /* to the root, when it ends well */
 	struct guest_tunnel *tunnel; /* NULL: none */
 };
 
@@ -41,6 +42,8 @@ struct guest {
 	struct guest_operation *operations;
 	dev_t root_device;       /* of the one folder that may be passed out */
 	ino_t root_file;         /* 0: any may */
+	int process;             /* where the link is carried: /proc/PID of the sandbox's first process; -1: no_root says why */
+	char no_root[GUEST_NO_ROOT_SIZE];
 	bool broken;             /* a frame could not be queued: the link cannot go on */
 	bool closing;
 };
@@ -48,6 +51,10 @@ struct guest {
 /* guest.c */
 struct guest_operation *guest_begin(struct guest *g, char kind, const char *argument, const struct guest_callbacks *cb,
 				    void *context, struct error *err);
+
+/* guest_root.c */
+int root_pass(struct guest_operation *o); /* an errno; what nobody asked the root of ends as it does */
+void root_close(struct guest *g);
 
 /* guest_tunnel.c */
 int tunnels_open(struct guest *g, struct error *err);

@@ -159,23 +159,62 @@ END_TEST
 
 START_TEST(tunnels_refused)
 {
-	struct seen s[3] = { SEEN, SEEN, SEEN };
+	struct seen s[2] = { SEEN, SEEN };
 	struct carrier c;
 	struct error err;
 
 	carry(&c, 1u << 20, 1000000);
 	s[0].operation = guest_connect(guest, "/no/such/socket", &callbacks, &s[0], &err);
 	s[1].operation = guest_connect(guest, "nothing", &callbacks, &s[1], &err);
-	s[2].operation = guest_root(guest, &callbacks, &s[2], &err);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 2; i++) {
 		carried_wait(&s[i]);
 		ck_assert_int_eq(s[i].fd, -1);
 	}
 	ck_assert_int_eq(s[0].code, ENOENT);
 	ck_assert_str_eq(s[0].text, "/no/such/socket: No such file or directory");
 	ck_assert_int_eq(s[1].code, EINVAL);
-	ck_assert_int_eq(s[2].code, EOPNOTSUPP);
 	ck_assert_ptr_null(guest->tunnels);
+}
+END_TEST
+
+/* Where no descriptor can be passed, the root is that of the process which the backend has found; refused without
+ * one, and gone with it, whoever gets its number. */
+START_TEST(root_of_a_process)
+{
+	struct seen s[2] = { SEEN, SEEN };
+	struct carrier c;
+	struct error err;
+	struct stat root, passed;
+	char path[32];
+	pid_t child;
+
+	carry(&c, 1u << 20, 1000000);
+	guest_lead_to_root(guest, -1, "not available: for a reason");
+	ck_assert_ptr_null(guest_root(guest, &callbacks, &s[0], &err));
+	ck_assert_int_eq(err.code, EOPNOTSUPP);
+	ck_assert_str_eq(err.text, "fs is not available: for a reason");
+	guest_lead_to_root(guest, open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "");
+	s[0].operation = guest_root(guest, &callbacks, &s[0], &err);
+	carried_wait(&s[0]);
+	ck_assert_int_eq(s[0].code, 0);
+	ck_assert_int_eq(stat("/", &root), 0);
+	ck_assert_int_eq(fstat(s[0].fd, &passed), 0);
+	ck_assert(root.st_dev == passed.st_dev && root.st_ino == passed.st_ino);
+	ck_assert(fcntl(s[0].fd, F_GETFL) & O_PATH);
+	close(s[0].fd);
+	child = fork();
+	if (!child) {
+		(void)pause();
+		_exit(0);
+	}
+	(void)snprintf(path, sizeof path, "/proc/%d", (int)child);
+	guest_lead_to_root(guest, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), "");
+	ck_assert_int_eq(kill(child, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	s[1].operation = guest_root(guest, &callbacks, &s[1], &err);
+	carried_wait(&s[1]);
+	ck_assert_int_eq(s[1].code, ENOTCONN);
+	ck_assert_int_eq(s[1].fd, -1);
 }
 END_TEST
 
@@ -398,6 +437,7 @@ int main(void)
 	tcase_add_test(t, tunnels_both_ways);
 	tcase_add_test(t, tunnels_accepted);
 	tcase_add_test(t, tunnels_refused);
+	tcase_add_test(t, root_of_a_process);
 	tcase_add_test(t, tunnels_given_up);
 	tcase_add_test(t, tunnels_unread);
 	tcase_add_test(t, hostile_tunnel);
