@@ -97,11 +97,11 @@ stop_engine() {
 		api DELETE "/containers/$id?force=1&v=1" >/dev/null 2>&1
 	done
 	kill "$ENGINE_PID" 2>/dev/null
-	for _ in $(seq 100); do kill -0 "$ENGINE_PID" 2>/dev/null || break; sleep 0.1; done
+	for _ in $(seq 600); do kill -0 "$ENGINE_PID" 2>/dev/null || break; sleep 0.1; done
 	kill -9 "$ENGINE_PID" "$ENGINE_NETWORK" "$ENGINE_HOLDER" 2>/dev/null
 	# Podman has a monitor of each exec stay for five minutes after it; they name this test's folder.
 	for id in $(engine_left); do kill -9 "$id" 2>/dev/null; done
-	for _ in $(seq 100); do nothing_of_engine && break; sleep 0.1; done
+	for _ in $(seq 600); do nothing_of_engine && break; sleep 0.1; done
 	nothing_of_engine || { echo "FAILED: the engine left processes: $(engine_left | xargs)" >&2; status=1; } # finish()'s
 	find /sys/fs/cgroup -maxdepth 2 -name interpfs-tests -type d -exec rmdir {} + 2>/dev/null
 	unset DOCKER_HOST

@@ -5,7 +5,7 @@
 #   M         the mount point $T/mnt                                S  the state directory $T/state
 #
 #   mount_it [OPTIONS]      mounts S on M; the daemon's own messages go to $T/mount.log
-#   unmount_it              unmounts; runners go on
+#   unmount_it              unmounts, and waits for the daemon's end; runners go on
 #   eventually N CMD...     runs CMD until it succeeds; fails when it has not within N seconds of a machine that has
 #                           nothing else to do: one that has gets $PATIENCE times as many
 #   same WHAT EXPECTED GOT  fails with both when they differ
@@ -88,8 +88,10 @@ mount_it() {
 	"$INTERPFS" mount "$@" -o "state=$S" "$M" >>"$T/mount.log" 2>&1 || fail "mount exited with $?"
 }
 
+no_daemon() { flock -n "$S/lock" true; }
 unmount_it() {
 	fusermount3 -u "$M" || fail "unmount"
+	eventually 20 no_daemon # until then it starts again what is killed
 }
 
 LAYER_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/interpfs-tests
@@ -142,7 +144,7 @@ runner_pids() {
 remove_groups() {
 	local id
 	[ "$(id -u)" = 0 ] && [ -s "$S/id" ] && read -r id <"$S/id" && [ -n "$id" ] || return 0
-	for _ in $(seq 100); do
+	for _ in $(seq 500); do
 		find /sys/fs/cgroup -depth -type d -path "*/interpfs-$id-*" -exec rmdir {} + 2>/dev/null
 		[ -z "$(find /sys/fs/cgroup -type d -name "interpfs-$id-*" 2>/dev/null)" ] && return
 		sleep 0.02
@@ -157,7 +159,7 @@ end_objects() {
 	for c in sessions notebooks sandboxes; do
 		for o in "$M/$c"/*/; do [ -L "${o%/}" ] || rmdir "$o" 2>/dev/null; done
 	done
-	for _ in $(seq 100); do [ -z "$(runner_pids)" ] && break; sleep 0.05; done
+	for _ in $(seq 600); do [ -z "$(runner_pids)" ] && break; sleep 0.05; done
 }
 
 finish() {

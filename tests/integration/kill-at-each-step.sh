@@ -88,5 +88,5 @@ for point in $points; do
 	rm -f "$T/flag"
 	life
 	[ -e "$T/flag" ] || fail "$point: nobody came to it"
-	fusermount3 -u "$M" || fail "$point: unmount"
+	unmount_it
 done

@@ -955,14 +955,14 @@ class References(Case):
         self.assertEqual(s.end(), "interrupted")
         self.check(s)
         self.assertEqual([s.read(f"calls/{n}/state") for n in (1, 2)], ["interrupted\n"] * 2)
-        s = self.with_sandbox(tool_timeout=2)
+        s = self.with_sandbox(tool_timeout=5)
         self.api.steps({"content": self.reads("a", "b")}, {"text": "Good."})
         s.run("go")
         self.done(s)
         asked = [n.split()[0] for n in self.sandbox.notes if n.split()[0] in ("run", "close")]
         self.assertEqual(asked[:2], ["run", "run"])  # neither waited for the other's end
         for n in 1, 2:
-            self.assertIn("timed out after 2 s", s.read(f"calls/{n}/result"))
+            self.assertIn("timed out after 5 s", s.read(f"calls/{n}/result"))
         self.assertEqual(self.api.refusals(), [])
 
     def test_without_the_sandbox_it_began_with(self):
