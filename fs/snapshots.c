@@ -28,7 +28,7 @@ struct taking {
 	struct taking *next;
 	struct object *sandbox; /* pinned */
 	char *name, *spec;
-	uint64_t serial;        /* 0 while it has none */
+	uint64_t made, serial;  /* the same one: the storage thread's, and the loop's when that has ended */
 	bool decided;           /* ready or failed has come */
 	struct error error;
 	void (*finish)(void *data, int result, const struct error *error);
@@ -157,21 +157,21 @@ static int begin_work(void *data, struct error *err)
 	struct error ignored;
 	cleanup_close int folder = -1;
 
-	if (state_make(objects_state(), OBJECT_SNAPSHOT, &t->serial, err) < 0)
+	if (state_make(objects_state(), OBJECT_SNAPSHOT, &t->made, err) < 0)
 		return -1;
 	failpoint("snapshot-made");
-	folder = object_open(objects_state(), OBJECT_SNAPSHOT, t->serial, err);
+	folder = object_open(objects_state(), OBJECT_SNAPSHOT, t->made, err);
 	if (folder >= 0 && !file_replace(folder, "spec.json", t->spec, strlen(t->spec), 0600, true, err) &&
-	    !supervise_want(objects_state(), OBJECT_SNAPSHOT, t->serial, WANT_RUN, NULL, err))
+	    !supervise_want(objects_state(), OBJECT_SNAPSHOT, t->made, WANT_RUN, NULL, err))
 		return 0;
-	(void)supervise_want(objects_state(), OBJECT_SNAPSHOT, t->serial, WANT_REMOVED, NULL, &ignored);
+	(void)supervise_want(objects_state(), OBJECT_SNAPSHOT, t->made, WANT_REMOVED, NULL, &ignored);
 	return -1;
 }
 
 static void begun(void *data, int result, const struct error *error)
 {
 	struct taking *t = data;
-	uint64_t serial = t->serial;
+	uint64_t serial = t->serial = t->made;
 
 	if (result)
 		end(t, -1, error);

@@ -190,21 +190,27 @@ same "sizes are true" "" "$(cd "$M" && find . -type f -readable -size -100k | wh
 fails "fs of what does not run" ls "$L/fs/"
 
 # a long config costs about the same in one piece and in a thousand: it is not judged anew at each write
-python3 - "$L/config" <<'PY' || fail "a long config in small pieces"
-import os, sys, time
+python3 - "$L/config" "$(cut -d' ' -f1 "$S/lock")" <<'PY' || fail "a long config in small pieces"
+import os, sys
 
 text = b"python_packages:\n" + b"".join(b"- package%07d\n" % i for i in range(50000)) + b"timeout: soon\n"
 
 
+def used():
+    """The mount's own time: that of a clock is everybody's."""
+    with open(f"/proc/{sys.argv[2]}/stat") as f:
+        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def write(piece):
-    began = time.monotonic()
+    began = used()
     fd = os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC)
     for at in range(0, len(text), piece):
         os.write(fd, text[at : at + piece])
     try:
         os.close(fd)
     except OSError:
-        return time.monotonic() - began
+        return used() - began
     raise SystemExit("it was accepted")
 
 

@@ -307,7 +307,7 @@ class Faults(Case):
         self.check(s)
 
     def test_stalls(self):
-        self.env["INTERPFS_STALL_SECONDS"] = "2"
+        self.env["INTERPFS_STALL_SECONDS"] = "4"
         self.api.steps({"text": "It is two, and more.", "stall": 30, "after": 4}, {"text": "Two."})
         s = self.session()
         s.run("go")
