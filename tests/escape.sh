@@ -7,7 +7,7 @@
 #                          $T/secret and in other, $S is the state directory. GROUP_IS_NAMED: the engine gives
 #                          its containers no namespace of control groups here
 tried=0
-inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/lab" -- "$@" 2>/dev/null; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/lab" -- "$@" 2>/dev/null; }
 # refused WHAT SHELL: the shell's text, run inside, prints OUT where the attempt has succeeded.
 refused() {
 	local out
@@ -69,7 +69,7 @@ try:
     s = socket.create_connection(('127.0.0.1', $port), 2); print('OUT' if s.recv(7) == b'reached' else '')
 except OSError: pass"
 tried=$((tried + 1))
-fails "the machine's credentials of a cloud" timeout 120 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c \
+fails "the machine's credentials of a cloud" timeout 400 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c \
 	'import socket; socket.create_connection(("169.254.169.254", 80), 5)'
 refused "the kernel's settings" 'echo TRIED; echo x 2>/dev/null >/proc/sys/kernel/core_pattern && echo OUT; echo h >/proc/sysrq-trigger && echo OUT; find /sys -xdev -maxdepth 3 -writable -type f 2>/dev/null | while read -r f; do (: >"$f") 2>/dev/null && echo OUT; done'
 python "the kernel's keys" '

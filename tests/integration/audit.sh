@@ -13,7 +13,7 @@ cat "$M"/backends/*/info.json >/dev/null || fail backends # a probe of a runtime
 before=$(count)
 
 cd / || exit 2
-walk() { timeout 120 "$@" >"$T/out" 2>"$T/err" || fail "$*: $? $(head -n 3 "$T/err")"; }
+walk() { timeout 400 "$@" >"$T/out" 2>"$T/err" || fail "$*: $? $(head -n 3 "$T/err")"; }
 walk find "$M" -ls
 walk find "$M" -size +1k
 walk cp -r "$M" "$T/copied"
@@ -23,7 +23,7 @@ walk ls -lR "$M"
 walk sh -c "find '$M' -type f -print0 | xargs -0 cat"
 walk sh -c "find '$M' -type f -print0 | xargs -0 file"
 walk sh -c "find '$M' -type f -print0 | xargs -0 head -c1"
-timeout 120 grep -r nothing-like-this "$M" >/dev/null 2>"$T/err"
+timeout 400 grep -r nothing-like-this "$M" >/dev/null 2>"$T/err"
 same "grep's status (1: no match)" 1 $?
 same "grep says nothing" "" "$(cat "$T/err")"
 walk rsync -a "$M/" "$T/rsynced"

@@ -9,7 +9,7 @@ for i in 1 2 3 4 5 6; do
 	echo 'network: none' >"$M/sandboxes/s$i/config"
 	exec 3<>"$M/sandboxes/s$i/exec"
 	echo "echo from $i" >&3
-	same "the answer of s$i" "from $i" "$(timeout 120 cat <&3)"
+	same "the answer of s$i" "from $i" "$(timeout 400 cat <&3)"
 	exec 3>&-
 	rmdir "$M/sandboxes/s$i"
 done

@@ -22,7 +22,7 @@ escape_inside
 
 # Cloud's addresses: unreachable at once, whatever is behind the engine's network; names by one of them are told.
 reaches() { # ADDRESS PORT
-	timeout 120 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c 'import errno, socket, sys
+	timeout 400 "$INTERPFS" exec "$M/sandboxes/net" -- python3 -c 'import errno, socket, sys
 try: socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
 except OSError as e: sys.exit(e.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH))' "$@"
 }
@@ -32,7 +32,7 @@ for address in 169.254.169.254 169.254.170.2 100.100.100.200 168.63.129.16 192.0
 done
 case ${ENGINE_TO_TEST:-} in
 '')
-	grep -q . <(timeout 120 "$INTERPFS" exec "$M/sandboxes/net" -- grep 169.254.169.253 /etc/resolv.conf) || fail "the name server is another"
+	grep -q . <(timeout 400 "$INTERPFS" exec "$M/sandboxes/net" -- grep 169.254.169.253 /etc/resolv.conf) || fail "the name server is another"
 	fails "the name server's other ports" reaches 169.254.169.253 80
 	reaches 169.254.169.253 53 || fail "names are out of reach"
 	;;

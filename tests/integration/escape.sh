@@ -119,7 +119,7 @@ tried=$((tried + 1))
 same "a command while descriptors come" fine "$(inside echo fine)"
 few() { [ "$(descriptors)" -le "$had" ]; }
 eventually 10 few
-timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyter's place holds the sandbox up: $(cat "$M/sandboxes/lab/error")"
+timeout 400 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "what has Jupyter's place holds the sandbox up: $(cat "$M/sandboxes/lab/error")"
 
 # What it leaves for its next start, where the host makes folders and files of its own in it.
 mkdir "$T/victim"
@@ -129,7 +129,7 @@ for n in lab net; do
 	tried=$((tried + 1))
 	"$INTERPFS" exec "$M/sandboxes/$n" -- sh -c "$change &&
 		for f in hosts hostname resolv.conf passwd group; do mkfifo /etc/.\$f~ || exit; done" || fail "$n: nothing was left"
-	timeout 120 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
+	timeout 400 sh -c "echo restart >'$M/sandboxes/$n/ctl'" || fail "$n does not start again: $(cat "$M/sandboxes/$n/error")"
 	same "the host's folder after $n was started again" "" "$(ls "$T/victim")"
 done
 
@@ -137,12 +137,12 @@ done
 tried=$((tried + 1))
 same "the variable inside" "$variable" "$(inside sh -c 'echo $VARIABLE')"
 touch "$T/refuse"
-fails "a start that its runtime refuses" timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'"
+fails "a start that its runtime refuses" timeout 400 sh -c "echo restart >'$M/sandboxes/lab/ctl'"
 rm "$T/refuse"
 [ -e "$T/seen" ] || fail "the runtime did not look"
 same "files with the environment while it started" "" "$(cat "$T/seen")"
 same "files with the environment after it failed" "" "$(grep -rslF "$variable" "$S"/sandboxes/*/box "$S/runtime")"
-timeout 120 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "lab does not start again: $(cat "$M/sandboxes/lab/error")"
+timeout 400 sh -c "echo restart >'$M/sandboxes/lab/ctl'" || fail "lab does not start again: $(cat "$M/sandboxes/lab/error")"
 
 # Secrets are where they are needed, and in no file, no other process, no core.
 same "the secret inside" "$token" "$(inside sh -c 'echo $TEST_TOKEN')"

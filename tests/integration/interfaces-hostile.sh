@@ -85,8 +85,8 @@ main.Server.run = run
 def f():
     return 1
 END
-timeout 60 "$INTERPFS" exec "$lab" -- true || fail "a command while it tells"
-fails "one that tells for ever" timeout 100 sh -c "echo wait >'$bad/ctl'"
+timeout 400 "$INTERPFS" exec "$lab" -- true || fail "a command while it tells"
+fails "one that tells for ever" timeout 400 sh -c "echo wait >'$bad/ctl'"
 same "one that tells for ever" "its process does not tell what it serves" "$(cat "$bad/error")"
 
 # One that says ready and does not listen; one that never says anything; one that dies at once, again and again.
@@ -123,7 +123,7 @@ END
 echo wait >"$bad/ctl" || fail "one that ignores signals: $(cat "$bad/error")"
 same "one that ignores signals" '"first"' "$(call f)"
 printf '@expose\ndef f():\n    return "second"\n' >"$bad/interface.py"
-timeout 100 sh -c "echo wait >'$bad/ctl'" || fail "the text after it: $(cat "$bad/state" "$bad/error")"
+timeout 400 sh -c "echo wait >'$bad/ctl'" || fail "the text after it: $(cat "$bad/state" "$bad/error")"
 same "the text after it" '"second"' "$(call f)"
 
 # One that holds the interpreter for ever answers nothing any more: it is ended, and what waited runs on the next.

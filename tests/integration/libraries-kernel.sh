@@ -7,7 +7,7 @@ warm_up
 mkdir "$M/sandboxes/lab" && echo 'timeout: 900' >"$M/sandboxes/lab/config" || fail "sandbox"
 mkdir "$M/notebooks/probe" && echo 'sandbox: lab' >"$M/notebooks/probe/config" || fail "notebook"
 N=$M/notebooks/probe W=$M/workspace
-echo 'wait 200' >"$N/ctl" || fail "the notebook did not start: $(cat "$N/error")"
+echo 'wait 400' >"$N/ctl" || fail "the notebook did not start: $(cat "$N/error")"
 cell() { exec 9<>"$N/exec"; printf '%s\n' "$1" >&9; cat <&9; exec 9>&-; }
 
 # libraries

@@ -44,7 +44,7 @@ refused() { # KIND SENTENCE
 	archive "$1" "$T/target" "$T/$1.tar"
 	mkdir "$M/sandboxes/$1"
 	echo "image: $T/$1.tar" >"$M/sandboxes/$1/config"
-	timeout 100 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null && fail "$1 was taken"
+	timeout 400 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null && fail "$1 was taken"
 	case $(error "$1") in *"$2"*) ;; *) fail "$1: $(error "$1")" ;; esac
 	same "$1: the target" untouched "$(cat "$T/target")"
 	rmdir "$M/sandboxes/$1"
@@ -60,7 +60,7 @@ harmless() {
 	archive "$1" "$T/target" "$T/$1.tar"
 	mkdir "$M/sandboxes/$1"
 	echo "{image: $T/$1.tar, network: none}" >"$M/sandboxes/$1/config"
-	timeout 100 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null
+	timeout 400 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null
 	same "$1: the target" untouched "$(cat "$T/target")"
 	same "$1: devices" "" "$(find "$S/roots" \( -type b -o -type c -o -type p \) -print)"
 	! inside "$1" cat "$T/target" 2>/dev/null | grep -q untouched || fail "$1: it can be read"

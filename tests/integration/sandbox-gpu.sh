@@ -31,7 +31,7 @@ echo '{"kind": "broken' >"$T/cdi/broken.json"
 export INTERPFS_CDI=$T/cdi
 
 mount_it
-inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 made() { mkdir -p "$M/sandboxes/$1" && printf 'network: none\n%b' "$2" >"$M/sandboxes/$1/config" && echo wait >"$M/sandboxes/$1/ctl"; }
 
 made one 'gpu: A100\n' || fail "one: $(error one)"

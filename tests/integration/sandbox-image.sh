@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../functions.sh"
 
 mount_it
-inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 recipe='network: none\nsystem_packages: [figlet]\nsetup:\n  - echo of the image >/root/made; echo a >/workspace/a; mkdir -p /var/lib/made\n  - figlet -f mini x >/etc/made\n'
 
 made one "$recipe" || fail "one: $(cat "$M/sandboxes/one/error")"

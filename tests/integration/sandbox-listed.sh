@@ -43,7 +43,7 @@ EOF
 export LISTED_TOKEN=the-value-of-it SSL_CERT_FILE=$T/cert.pem
 mount_it
 box=$M/sandboxes/box
-inside() { timeout 60 "$INTERPFS" exec "$box" -- "$@"; }
+inside() { timeout 400 "$INTERPFS" exec "$box" -- "$@"; }
 # By the proxy also to names that usually need none.
 web() { inside curl -sS --max-time 60 --noproxy '' "$@"; }
 mkdir "$box"

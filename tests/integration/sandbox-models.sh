@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../functions.sh"
 . tests/hub/hub.sh
 
-ready() { timeout 180 sh -c "echo wait >'$M/sandboxes/$1/ctl'" || fail "$1: $(cat "$M/sandboxes/$1/error"): $(tail -n 20 "$M/sandboxes/$1/log")"; }
+ready() { timeout 400 sh -c "echo wait >'$M/sandboxes/$1/ctl'" || fail "$1: $(cat "$M/sandboxes/$1/error"): $(tail -n 20 "$M/sandboxes/$1/log")"; }
 make() { mkdir "$M/sandboxes/$1" && cat >"$M/sandboxes/$1/config"; }
 
 TOKEN=hf_test_token_0123456789
@@ -60,7 +60,7 @@ grep -h 'models: 100%' "$M"/sandboxes/s*/log >/dev/null || fail "no progress in 
 # What is wrong with a model is the sandbox's sentence.
 failed() { # NAME SENTENCE: the config comes on standard input
 	make "$1"
-	timeout 120 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null && fail "$1 is ready"
+	timeout 400 sh -c "echo wait >'$M/sandboxes/$1/ctl'" 2>/dev/null && fail "$1 is ready"
 	same "$1" "$2" "$(cat "$M/sandboxes/$1/error")"
 	same "the state of its model" failed "$(cat "$M/sandboxes/$1/models/model/state")"
 }
@@ -160,7 +160,7 @@ same "load_subject.py" "load.NotLoaded: not loaded: torch is not among the sandb
 [ ! -e "$M/sandboxes/s1/fs/workspace/load_model.py" ] || fail "a program for a shell where the agent has a notebook"
 mkdir "$M/notebooks/probe"
 echo 'sandbox: s1' >"$M/notebooks/probe/config"
-timeout 240 sh -c "echo wait >'$M/notebooks/probe/ctl'" || fail "$(cat "$M/notebooks/probe/error")"
+timeout 400 sh -c "echo wait >'$M/notebooks/probe/ctl'" || fail "$(cat "$M/notebooks/probe/error")"
 same "model_info.md" "# Models
 
 These models are here; they are not loaded (torch is not among the sandbox's python_packages).

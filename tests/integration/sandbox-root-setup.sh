@@ -6,7 +6,7 @@
 . tests/root.sh
 
 mount_it
-inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 why() { cat "$M/sandboxes/$1/error"; tail -n 8 "$M/sandboxes/$1/log"; }
 
 # With this machine's apt, and what its dpkg knows.

@@ -42,7 +42,7 @@ python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1] + "/control",
 	fail steps
 echo 'mcp: [sandboxes/petri/interfaces/tools]' >"$M/sessions/audit/config" || fail "config: $(cat "$M/sessions/audit/error")"
 echo 'Break out.' >"$M/sessions/audit/input" || fail input
-echo 'wait 200' >"$M/sessions/audit/ctl" || fail "wait: $(cat "$M/sessions/audit/error")"
+echo 'wait 400' >"$M/sessions/audit/ctl" || fail "wait: $(cat "$M/sessions/audit/error")"
 same "its state" done "$(cat "$M/sessions/audit/state")"
 same "what it says at the end" "I give up." "$(cat "$M/sessions/audit/result")"
 same "its tools" "big dies fails never no_json not_finite score send_message slow start steer transcript" \

@@ -34,7 +34,7 @@ new 'provider: claude'
 same "a new session" draft "$(cat "$N/state")"
 echo 'Be brief.' >"$N/prompt" || fail prompt
 echo 'What is it?' >"$N/input" || fail input
-timeout 100 cat "$N/messages.follow" >"$T/followed" || fail "follow: $?"
+timeout 400 cat "$N/messages.follow" >"$T/followed" || fail "follow: $?"
 grep -q 'It is two.' "$T/followed" || fail "followed: $(cat "$T/followed")"
 same state done "$(cat "$N/state")"
 same result "It is two." "$(cat "$N/result")"
@@ -50,12 +50,12 @@ python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["turns"] == 1'
 # Refusals and limits: what wait says, and error.
 steps '[{"status": 401}]'
 echo again >"$N/input"
-same "wait: the key is refused" EIO "$(ctl 'wait 120')"
+same "wait: the key is refused" EIO "$(ctl 'wait 400')"
 grep -q '401 authentication_error' "$N/error" || fail "error: $(cat "$N/error")"
 same state failed "$(cat "$N/state")"
 steps '[{"text": "x", "stop": "max_tokens"}]'
 echo start >"$N/ctl" || fail start
-same "wait: it needs a person" EAGAIN "$(ctl 'wait 120')"
+same "wait: it needs a person" EAGAIN "$(ctl 'wait 400')"
 same state limited "$(cat "$N/state")"
 steps '[{"status": 529, "retry_after": 600}]'
 echo more >"$N/input"
@@ -66,7 +66,7 @@ same state interrupted "$(cat "$N/state")"
 same error "" "$(cat "$N/error")"
 steps '[{"text": "a", "stall": 100}, {"text": "It came back."}]'
 echo 'still there?' >"$N/input"
-same "a stall passes" ok "$(ctl 'wait 120')"
+same "a stall passes" ok "$(ctl 'wait 400')"
 grep -q '── stalled' "$N/messages" || fail "no word of the stall"
 
 # The mount is killed while the answer streams: nothing is missing at the next one.
@@ -79,7 +79,7 @@ kill -9 "$pid" || fail "kill of the mount"
 fusermount3 -uz "$M"
 eventually 10 sh -c "! kill -0 $pid"
 mount_it
-same "wait at the next mount" ok "$(ctl 'wait 120')"
+same "wait at the next mount" ok "$(ctl 'wait 400')"
 same result "$words" "$(cat "$N/result")"
 grep -qF "$words" "$N/messages" || fail "messages lost something"
 
@@ -88,7 +88,7 @@ mkdir "$M/sandboxes/lab" && echo 'network: none' >"$M/sandboxes/lab/config" || f
 steps '[{"tool": "run_command", "input": {"command": "mkdir -p /workspace/outputs/deep; echo kept >/workspace/outputs/deep/a; ln -s /etc/shadow /workspace/outputs/link; seq 1 40000"}}, {"text": "Left."}]'
 new 'sandbox: lab'
 echo go >"$N/input"
-same "a turn in a sandbox" ok "$(ctl 'wait 120')"
+same "a turn in a sandbox" ok "$(ctl 'wait 400')"
 same "an output" kept "$(cat "$N/outputs/deep/a")"
 [ ! -e "$N/outputs/link" ] || fail "a link was followed"
 same "the whole of a long result is inside" "$(seq 1 40000 | sha256sum)" "$(sha256sum <"$M/sandboxes/lab/fs/workspace/outputs/call-1.txt")"
@@ -109,14 +109,14 @@ for said in one two; do
 	echo "def ask(): return '$said'" >"$M/workspace/libraries/answer.py" || fail library
 	new "{sandbox: lab, provider: replay, replay: $T/recording.jsonl}"
 	echo go >"$N/input"
-	same "a replay" ok "$(ctl 'wait 120')"
+	same "a replay" ok "$(ctl 'wait 400')"
 	grep -q "it says $said" "$N/calls/1/result" || fail "the replayed call returned $(cat "$N/calls/1/result")"
 	same "its result" "So it is." "$(cat "$N/result")"
 done
 first=$(basename "$N")
 new "{sandbox: lab, provider: replay, replay: $first}"
 echo go >"$N/input"
-same "a session is a recording" ok "$(ctl 'wait 120')"
+same "a session is a recording" ok "$(ctl 'wait 400')"
 
 # It ends while a turn runs; the sandbox that is used cannot go before.
 steps "[{\"text\": \"$words\", \"chunk\": 4, \"delay\": 1}]" # it does not come to its end
@@ -135,7 +135,7 @@ unmount_it
 env -u ANTHROPIC_API_KEY -u ANTHROPIC_BASE_URL "$INTERPFS" mount -o "state=$S" "$M" || fail "mount without a key"
 new 'provider: claude'
 echo hello >"$N/input"
-same "wait: no key" EIO "$(ctl 'wait 120')"
+same "wait: no key" EIO "$(ctl 'wait 400')"
 grep -q 'ANTHROPIC_API_KEY is not set' "$N/error" || fail "error: $(cat "$N/error")"
 python3 -c 'import json, sys; assert json.loads(open(sys.argv[1]).readlines()[-1])["seconds"] < 9' "$N/messages.jsonl" ||
 	fail "it waited for a key: $(tail -n 1 "$N/messages.jsonl")"

@@ -16,7 +16,7 @@ calls=0
 turn() { # WHAT CODE: a turn with one call; RESULT is what it returned
 	cell "$2"
 	echo "$1" >"$N/input" || fail "$1: input"
-	echo 'wait 120' >"$N/ctl" || fail "$1: wait: $(cat "$N/error"); $(tail -n 5 "$N/messages")"
+	echo 'wait 400' >"$N/ctl" || fail "$1: wait: $(cat "$N/error"); $(tail -n 5 "$N/messages")"
 	calls=$((calls + 1))
 	RESULT=$(cat "$N/calls/$calls/result")
 }
@@ -62,12 +62,12 @@ eventually 30 grep -q running "$N/calls/$calls/state"
 last=$(find "$M/notebooks/probe/cells" -mindepth 1 -maxdepth 1 | wc -l)
 eventually 30 sh -c "cat '$M'/notebooks/probe/cells/*/output | grep -q begun"
 read -r guest _ <"$(echo "$S"/sandboxes/[0-9]*/guest.pid)" && kill -9 "$guest" || fail "no guest"
-echo 'wait 120' >"$N/ctl" || fail "guest: $(cat "$N/error")"
+echo 'wait 400' >"$N/ctl" || fail "guest: $(cat "$N/error")"
 same "the call's state" error "$(cat "$N/calls/$calls/state")"
 eventually 10 grep -q died "$M/sandboxes/lab/state"
 [ "$last" -gt 0 ] || fail "no cells"
 echo more >"$N/input"
-if echo 'wait 120' >"$N/ctl" 2>/dev/null; then fail "a session whose sandbox is gone went on"; fi
+if echo 'wait 400' >"$N/ctl" 2>/dev/null; then fail "a session whose sandbox is gone went on"; fi
 grep -q probe "$N/error" || fail "its error: $(cat "$N/error")"
 
 # Its deadline comes in the middle of a cell, after a restart.
@@ -79,7 +79,7 @@ echo "the deadline" >"$N/input"
 calls=$((calls + 1))
 eventually 30 sh -c "cat '$M'/notebooks/probe/cells/*/output | grep -q 'until then'"
 echo 'timeout: 1' >"$M/sandboxes/lab/config" || fail "a timeout that is over: $(cat "$M/sandboxes/lab/error")"
-echo 'wait 120' >"$N/ctl" || fail "the deadline: wait: $(cat "$N/error"); $(tail -n 5 "$N/messages")"
+echo 'wait 400' >"$N/ctl" || fail "the deadline: wait: $(cat "$N/error"); $(tail -n 5 "$N/messages")"
 same "the call's state" error "$(cat "$N/calls/$calls/state")"
 eventually 10 grep -qv ready "$M/sandboxes/lab/state"
 echo 'timeout: 600' >"$M/sandboxes/lab/config" || fail "config: $(cat "$M/sandboxes/lab/error")"

@@ -6,7 +6,7 @@
 mkdir "$S" && mount -t tmpfs -o size=200m,mode=0700 tmpfs "$S" || fail "tmpfs"
 on_exit 'end_objects; fusermount3 -u "$M"; for i in $(seq 500); do umount "$S" 2>/dev/null && break; sleep 0.1; done'
 mount_it
-inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 used() { df --output=used "$S" | tail -n 1; }
 
 mkdir "$M/sandboxes/lab" && echo 'network: none' >"$M/sandboxes/lab/config" && ctl lab wait || fail "lab: $(cat "$M/sandboxes/lab/error")"

@@ -6,7 +6,7 @@
 
 mount_it
 warm_up
-inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 
 cat >"$T/write.py" <<'END'
 import mmap, os, sqlite3, sys, threading, time
@@ -88,7 +88,7 @@ for i in 1 2 3; do
 	ctl lab "snapshot live-$i" || fail "snapshot $i: $(error lab)"
 	inside lab 'for p in $(cat /root/pids); do kill -0 $p || exit 1; grep -q "^State:.[RSD]" /proc/$p/status || exit 1; done' || fail "a writer has ended or stands still: $(inside lab 'cat /root/out-*')"
 	made "copy-$i" "from_snapshot: live-$i\n" || fail "copy $i: $(error "copy-$i")"
-	same "snapshot $i" "of one moment" "$(timeout 60 "$INTERPFS" exec "$M/sandboxes/copy-$i" -- python3 -c "$(cat "$T/check.py")" 2>&1)"
+	same "snapshot $i" "of one moment" "$(timeout 400 "$INTERPFS" exec "$M/sandboxes/copy-$i" -- python3 -c "$(cat "$T/check.py")" 2>&1)"
 	inside "copy-$i" 'echo $(cat /data/500) && echo mine >/data/500' | grep -q 500 || fail "a file of the copy"
 	[ "$(jq '.pause > 0' "$M/snapshots/live-$i/info.json")" = true ] || fail "how long it stood still: $(cat "$M/snapshots/live-$i/info.json")"
 	rmdir "$M/sandboxes/copy-$i"

@@ -4,8 +4,8 @@
 # moments: there is a whole snapshot or none, nothing else is left of it, and the sandbox goes on with its files.
 . "$(dirname "$0")/../functions.sh"
 
-inside() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
-ctl() { timeout 120 sh -c 'echo "$1" >"$2"' sh "$2" "$M/sandboxes/$1/ctl" 2>/dev/null; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+ctl() { timeout 400 sh -c 'echo "$1" >"$2"' sh "$2" "$M/sandboxes/$1/ctl" 2>/dev/null; }
 is() { [ "$(cat "$M/sandboxes/$1/state" 2>/dev/null)" = "$2" ]; }
 remount() { # the mount may have been killed
 	mountpoint -q "$M" && ls "$M" >/dev/null 2>&1 && return

@@ -6,7 +6,7 @@
 
 mount_it
 warm_up
-inside() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+inside() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
 parts() { find "$S/parts" -mindepth 1 -maxdepth 1 -type d | wc -l; }
 
 # All that a file can be, in a folder of the host's system, in plain ones, in one of its own, and in /.
@@ -58,7 +58,7 @@ for top in "/usr/local/t", "/root/t", "/workspace/t", "/tmp/t", "/data", "/etc/t
     tell(top)
 print(os.path.exists("/etc/issue.net"))
 END
-run_python() { timeout 120 "$INTERPFS" exec "$M/sandboxes/$1" -- python3 -c "$(cat "$2")"; }
+run_python() { timeout 400 "$INTERPFS" exec "$M/sandboxes/$1" -- python3 -c "$(cat "$2")"; }
 
 fails "a snapshot of a draft" sh -c "mkdir $M/sandboxes/lab; echo snapshot x >$M/sandboxes/lab/ctl"
 made lab 'network: none\nenv: {GREETING: hello}\ntimeout: 7200\n' || fail "lab: $(error lab)"

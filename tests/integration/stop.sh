@@ -34,7 +34,7 @@ mount_it; mkdir "$M/sandboxes/a"; unmount_it
 for _ in 1 2 3; do
 	eventually 5 "$INTERPFS" mount -o "state=$S" "$M"
 	pid=$(mount_pid)
-	timeout 100 python3 "$T/editors" "$M/sandboxes/a" "$pid" || fail "the editors were not let go"
+	timeout 400 python3 "$T/editors" "$M/sandboxes/a" "$pid" || fail "the editors were not let go"
 	eventually 5 ended "$pid"
 done
 

@@ -66,7 +66,7 @@ printf '"""Private words."""\n' >"$T/private.py"
 mkdir "$W/libraries/odd" "$W/skills/odd" && mkfifo "$W/libraries/odd/pipe.py" && ln -s /dev/zero "$W/libraries/odd/zero.py"
 ln -s /dev/zero "$W/libraries/zero.py"; ln -s "$T/private.py" "$W/libraries/private.py"; ln -s "$T" "$W/libraries/out"
 ln -s steering.py "$W/libraries/same.py"; ln -s "$T/private.py" "$W/skills/odd/SKILL.md"
-timeout 120 sh -c "echo wait >'$W/ctl'" || fail "odd files hold up a workspace"
+timeout 400 sh -c "echo wait >'$W/ctl'" || fail "odd files hold up a workspace"
 same "what was found" "$(printf '%s\n' 'odd folder failed' 'odd skill failed' 'out folder failed' 'private.py module failed' 'same.py module installed' \
 	'zero.py module failed')" "$(grep -E '^(odd|out|private|same|zero)' "$W/installed" | cut -d' ' -f1-3 | LC_ALL=C sort)"
 grep -q 'Private words' "$W/docs.md" && fail "a file of the user's is in a prompt"
