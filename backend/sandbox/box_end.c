@@ -19,7 +19,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
-#define KILL_MS 5000
+#define KILL_MS 60000
 
 /* ---- who it is ---- */
 

@@ -9,7 +9,7 @@
 #include "backend/sandbox/box.h"
 
 #define RUNTIME_LOG_MAX 65536
-#define RUNTIME_MS 10000
+#define RUNTIME_MS 60000
 
 void box_close_fd(int *fd);
 

@@ -29,7 +29,6 @@
 #include "base/mounts.h"
 #include "base/program.h"
 
-#define RUNTIME_MS 10000
 #define UNMOUNT_MS 5000
 #define TABLE_MAX (4u << 20)
 

@@ -18,7 +18,7 @@
 #include "base/file.h"
 #include "base/program.h"
 
-#define READY_MS 5000
+#define READY_MS 60000
 #define ARGUMENTS_MAX (NETWORK_ARGUMENTS + 2)
 
 static void close_fd(int *fd)
