@@ -68,7 +68,7 @@ void entry_of(const struct node *node, struct fuse_entry_param *entry)
 	attributes_of(node, &entry->attr);
 	entry->ino = entry->attr.st_ino;
 	entry->attr_timeout = cache_time(node);
-	entry->entry_timeout = node->row->present ? 0 : CACHED;
+	entry->entry_timeout = node->row->present || node->row->passing ? 0 : CACHED;
 	note_known(node, entry->attr_timeout);
 	if (entry->attr_timeout > 0)
 		notify_shown(entry->ino);

@@ -44,6 +44,7 @@ static int number_row(struct row *row, struct error *err)
 			return -1;
 	if (!row->child)
 		return 0;
+	row->child->passing = row->found;
 	if (row->listing == LIST_OBJECTS && row->child->kind == FILE_DIRECTORY) {
 		int kind = (int)row->objects;
 

@@ -157,6 +157,7 @@ struct row {
 	/* Filled in by tree_number(). */
 	uint16_t number;
 	uint8_t bit;           /* of object->known; 0: it has none */
+	bool passing;          /* of a `found` directory: runners make it and remove it, and give its number to another */
 };
 
 extern struct row root_row; /* fs/root.c */

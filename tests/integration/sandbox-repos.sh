@@ -119,6 +119,15 @@ rmdir "$M/sandboxes/bare"
 made gitless "network: ['localhost:$GIT_PORT']\nenv: {PATH: /nowhere}\nrepos: [$url/tool.git]\n" || fail "gitless: $(error gitless)"
 fails "a clone without git" repo_ctl gitless tool wait
 same "no git" "there is no git in the sandbox: put git into system_packages, or take an image that has it" "$(repo gitless tool error)"
+# Another list: what a name led to is not remembered.
+ctl gitless stop
+printf "${settings}repos: [$url/side.git, $url/tool.git]\n" >"$M/sandboxes/gitless/config"
+ctl gitless wait && repo_ctl gitless tool wait || fail "gitless: $(error gitless) $(repo gitless tool error)"
+same "the same name" "$url/tool.git $(git -C "$G/tool.git" rev-parse main)" "$(repo gitless tool url) $(repo gitless tool revision)"
+ctl gitless stop
+printf "${settings}repos: [$url/side.git]\n" >"$M/sandboxes/gitless/config"
+ctl gitless wait || fail "gitless: $(error gitless)"
+fails "one that is not in the list any more" cat "$M/sandboxes/gitless/repos/tool/url"
 rmdir "$M/sandboxes/gitless"
 
 # By a network of its own, from an address of this machine that is not its loopback, where there is one; the short
