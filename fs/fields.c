@@ -338,7 +338,7 @@ const struct field sandbox_fields[] = {
 	  .help = "what apt installs, for example [git], made once; needs root" },
 	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
 	  .help = "what Jupyter's own environment is made of; with jupyterlab (or notebook) a notebook's url opens it" },
-	{ "models", FIELD_OBJECTS, "[]", .only = "local", .fields = model_fields, .check = check_model,
+	{ "models", FIELD_OBJECTS, "[]", .fields = model_fields, .check = check_model,
 	  .help = "models that are inside, read-only at /models/VAR, downloaded once: [{name, var_name, hidden, is_peft, base_model, load_as_peft, revision}]" },
 	{ "repos", FIELD_OBJECTS, "[]", .fields = repository_fields, .check = check_repository,
 	  .help = "repositories that are cloned to /workspace once it is ready: [{url, revision, install}]; "

@@ -121,26 +121,36 @@ make_image() {
 
 one_container() { [ "$(containers | wc -l)" = 1 ]; }
 
-# behind FS WORDS...: a sandbox on the engine behind between.py (WORDS are its arguments), as whose fs/ info.json tells FS
-behind() {
-	local told=$1 between at; shift
+# between WORDS...: the engine behind between.py (WORDS are its arguments), until not_between
+between() {
+	local at
 	coproc BETWEEN { exec python3 tests/between.py "$T/engine/sock" "$@"; }
 	between=$BETWEEN_PID
 	on_exit "kill $between 2>/dev/null"
 	read -r at <&"${BETWEEN[0]}" || fail "between"
 	case $at in /*) DOCKER_HOST=unix://$at ;; *) DOCKER_HOST=tcp://127.0.0.1:$at ;; esac
 	unmount_it; mount_it
-	made far "network: none" || fail "behind $at: $(error far)"
-	same "fs behind $at" "\"not available: $told\"" "$(info far .fs)"
+}
+not_between() {
+	kill "$between"
+	wait "$between" 2>/dev/null
+	DOCKER_HOST=unix://$T/engine/sock
+	unmount_it; mount_it
+}
+
+# behind FS WORDS...: a sandbox there, as whose fs/ info.json tells FS
+behind() {
+	local told=$1; shift
+	between "$@"
+	made far "network: none" || fail "behind $DOCKER_HOST: $(error far)"
+	same "fs behind $DOCKER_HOST" "\"not available: $told\"" "$(info far .fs)"
 	same "what ls says" "Operation not supported" "$(LC_ALL=C ls "$M/sandboxes/far/fs/" 2>&1 | sed 's/.*: //')"
 	kill -9 "$(runner_of far)"
 	eventually 20 inside far true
 	same "the next runner" "Operation not supported" "$(LC_ALL=C ls "$M/sandboxes/far/fs/" 2>&1 | sed 's/.*: //')"
 	rmdir "$M/sandboxes/far"
 	eventually 20 sh -c "[ \"\$(ls '$S/sandboxes' | grep -c '^[0-9]')\" = 1 ]" # lab alone
-	kill "$between"
-	wait "$between" 2>/dev/null
-	DOCKER_HOST=unix://$T/engine/sock
+	not_between
 }
 
 # Its files behind fs/, and where they cannot be had: on another machine's engine, and where the number of a process is
@@ -157,7 +167,6 @@ container_files() {
 	behind "the engine is on another machine"
 	behind "the engine's processes are not to be seen on this machine" "$T/engine/first" 1
 	behind "the engine's processes are not to be seen on this machine" "$T/engine/other" "$(info lab .pid)"
-	unmount_it; mount_it
 	eventually 20 inside lab true
 }
 

@@ -81,6 +81,7 @@ static void docker_close(struct sandbox *s)
 	free(d->image);
 	free(d->guest);
 	docker_found_free(&d->started);
+	sandbox_models_free(&d->models);
 	cJSON_Delete(d->gpus);
 	free(d);
 	s->own = NULL;
@@ -128,8 +129,9 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 	/* What was to be copied in may not be there. */
 	if (found.state == DOCKER_NEW && docker_delete(s, s->id, err))
 		return error_wrap(err, "docker");
-	if ((found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err)) ||
-	    docker_copy_trusted(s, err))
+	if (docker_find_models(s, err) ||
+	    (found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err)) ||
+	    docker_copy_trusted(s, err) || docker_copy_loaders(s, err))
 		return error_wrap(err, "docker");
 	return 0;
 }
@@ -166,37 +168,38 @@ static int set_variables(struct guest *guest, const char *const *variables, stru
 	return guest_environment(guest, variables, &guest_answer_callbacks, &answer, err) ? guest_await(guest, &answer, -1, ANSWER_MS, err) : -1;
 }
 
+static int set_variable(struct guest *guest, const char *name, const char *value, struct error *err)
+{
+	cleanup_free char *variable = NULL;
+	const char *variables[] = { NULL, NULL };
+
+	if (asprintf(&variable, "%s=%s", name, value) < 0) {
+		variable = NULL;
+		return error_memory(err);
+	}
+	variables[0] = variable;
+	return set_variables(guest, variables, err);
+}
+
+static int set_model(void *guest, const char *path, const char *inside, const char *variable, struct error *err)
+{
+	(void)path;
+	return set_variable(guest, variable, inside, err);
+}
+
 /* Never part of the container: whoever may ask the engine reads that, and it could not change. One
  * variable at a time, so that each may be as long as one can be. */
 static int set_environment(const struct sandbox *s, struct guest *guest, struct error *err)
 {
-	static const char python[] = "PYTHONPATH=/workspace/libraries:/workspace/.modules";
-	const char *variables[] = { python, NULL };
 	const cJSON *item;
-	int result = set_variables(guest, variables, err);
+	int result = set_variable(guest, "PYTHONPATH", "/workspace/libraries:/workspace/.modules", err) ||
+		     sandbox_models_each(&docker_own(s)->models, set_model, guest, err) ? -1 : 0;
 
-	for (const struct gate_variable *v = gate_environment(s); v->name && !result; v++) {
-		cleanup_free char *variable = NULL;
-
-		if (asprintf(&variable, "%s=%s", v->name, v->value) < 0) {
-			variable = NULL;
-			return error_memory(err);
-		}
-		variables[0] = variable;
-		result = set_variables(guest, variables, err);
-	}
-
+	for (const struct gate_variable *v = gate_environment(s); v->name && !result; v++)
+		result = set_variable(guest, v->name, v->value, err);
 	cJSON_ArrayForEach(item, sandbox_field(s, "env"))
-	{
-		cleanup_free char *variable = NULL;
-
-		if (result)
-			break;
-		if (asprintf(&variable, "%s=%s", item->string, cJSON_GetStringValue(item)) < 0)
-			return error_memory(err);
-		variables[0] = variable;
-		result = set_variables(guest, variables, err);
-	}
+		if (!result)
+			result = set_variable(guest, item->string, cJSON_GetStringValue(item), err);
 	return result;
 }
 

@@ -10,6 +10,7 @@
  *      docker_image.c      finding and fetching an image
  *      docker_build.c      a container in which something is made
  *      docker_layers.c     setup and packages as images above the config's
+ *      docker_models.c     models that are bound
  *      docker_snapshot.c   a container's files as an image, and a container of that
  *      docker_jupyter.c    Jupyter Server
  *      docker_things.c     what exists on the engines, and removing what was left behind
@@ -38,6 +39,7 @@
 #include "backend/sandbox/commands.h"
 #include "backend/sandbox/engine.h"
 #include "backend/sandbox/making.h"
+#include "backend/sandbox/models.h"
 
 #define DOCKER_STATE "io.interpfs.state"
 #define DOCKER_KIND "io.interpfs.kind"
@@ -73,6 +75,7 @@ struct docker {
 	char *guest;                  /* the guest's program inside; after docker_fill_store */
 	struct docker_found started;  /* what the engine said of it when it had started, until it is described */
 	char no_root[GUEST_NO_ROOT_SIZE]; /* why fs/ is refused, "" where it is not; after docker_lead_to_root */
+	struct sandbox_models models; /* after docker_find_models */
 	cJSON *gpus;                  /* models of those that it has; NULL without; after docker_add_gpus */
 };
 
@@ -172,6 +175,12 @@ int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct er
 /* docker_root.c: has the guest's link lead to the root of the container that was found running, or says in
  * own->no_root why that cannot be. */
 void docker_lead_to_root(struct sandbox *s, const struct docker_found *found, struct guest *guest);
+
+/* docker_models.c: what the config names, downloaded where it is not there. May take hours. */
+int docker_find_models(struct sandbox *s, struct error *err);
+int docker_bind_models(const struct sandbox *s, cJSON *mounts, struct error *err);
+/* load_VAR.py for an agent with a shell: before each start. */
+int docker_copy_loaders(struct sandbox *s, struct error *err);
 
 /* docker_snapshot.c */
 int docker_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);

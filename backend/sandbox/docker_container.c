@@ -93,10 +93,11 @@ static cJSON *make_mounts(const struct sandbox *s, struct error *err)
 		}
 		good = !found || append(mounts, docker_bind_mount(path, inside));
 	}
-	if (good)
+	if (good && !docker_bind_models(s, mounts, err))
 		return mounts;
 	cJSON_Delete(mounts);
-	(void)error_memory(err);
+	if (!good)
+		(void)error_memory(err);
 	return NULL;
 }
 

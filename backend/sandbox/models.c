@@ -282,7 +282,9 @@ int sandbox_models_find(struct sandbox *s, const char *runtime, struct sandbox_m
 	return 0;
 }
 
-static int plan_one(struct plan *plan, const char *path, const char *var, const char *suffix, struct error *err)
+static int visit_one(const char *path, const char *var, const char *suffix,
+		     int (*visit)(void *context, const char *path, const char *inside, const char *variable, struct error *err),
+		     void *context, struct error *err)
 {
 	cleanup_free char *inside = NULL, *variable = NULL;
 
@@ -294,18 +296,30 @@ static int plan_one(struct plan *plan, const char *path, const char *var, const 
 	}
 	for (char *c = variable; *c; c++)
 		*c = (char)toupper((unsigned char)*c);
-	return plan_bind(plan, path, inside, false, err) || plan_env(plan, variable, inside, err) ? -1 : 0;
+	return visit(context, path, inside, variable, err);
 }
 
-int sandbox_models_plan(struct plan *plan, const struct sandbox_models *models, struct error *err)
+int sandbox_models_each(const struct sandbox_models *models,
+			int (*visit)(void *context, const char *path, const char *inside, const char *variable, struct error *err),
+			void *context, struct error *err)
 {
 	for (size_t i = 0; i < models->count; i++) {
 		const struct sandbox_model *m = &models->list[i];
 
-		if (plan_one(plan, m->path, m->var, "", err) || (m->base && plan_one(plan, m->base, m->var, "_base", err)))
+		if (visit_one(m->path, m->var, "", visit, context, err) || (m->base && visit_one(m->base, m->var, "_base", visit, context, err)))
 			return -1;
 	}
 	return 0;
+}
+
+static int plan_one(void *context, const char *path, const char *inside, const char *variable, struct error *err)
+{
+	return plan_bind(context, path, inside, false, err) || plan_env(context, variable, inside, err) ? -1 : 0;
+}
+
+int sandbox_models_plan(struct plan *plan, const struct sandbox_models *models, struct error *err)
+{
+	return sandbox_models_each(models, plan_one, plan, err);
 }
 
 void sandbox_models_free(struct sandbox_models *models)

@@ -35,7 +35,11 @@ struct sandbox_models {
 /* Finds what the config names, downloading what is not there, and records it in the sandbox's models/. May
  * take hours; -1 with the sentence, ECANCELED. */
 int sandbox_models_find(struct sandbox *s, const char *runtime, struct sandbox_models *models, struct error *err);
-/* /models/VAR, /models/VAR_base, MODEL_VAR_PATH. */
+/* Where each is here and inside: /models/VAR, /models/VAR_base, MODEL_VAR_PATH. Ends with the first -1. */
+int sandbox_models_each(const struct sandbox_models *models,
+			int (*visit)(void *context, const char *path, const char *inside, const char *variable, struct error *err),
+			void *context, struct error *err);
+/* The same into a box's plan. */
 int sandbox_models_plan(struct plan *plan, const struct sandbox_models *models, struct error *err);
 void sandbox_models_free(struct sandbox_models *models);
 
