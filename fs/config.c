@@ -423,28 +423,56 @@ void config_unjudged(struct object *object)
 	verdict_clear(&v);
 }
 
+/* -1: it is refused; 0: it says nothing; 1: it would be accepted, and *v is what it means. */
+static int judge_again(struct object *object, struct buffer *text, struct verdict *v, struct error *err)
+{
+	struct node node;
+
+	if (read_config(object, &node, text) < 0)
+		return 0;
+	config_judge(&node, text->data, text->length, v);
+	if (!v->code)
+		return v->fields ? 1 : 0;
+	*err = v->error;
+	err->code = v->code;
+	return -1;
+}
+
+static int say_acceptable(struct error *err)
+{
+	return error_set(err, EINVAL, "its config was refused, and would be accepted now: write it again");
+}
+
 int config_try_again(struct object *object, bool take, struct error *err)
 {
 	cleanup_buffer struct buffer text = BUFFER(DOCUMENT_MAX);
 	struct verdict v = { .code = 0 };
-	struct node node;
-	int result;
+	int result = judge_again(object, &text, &v, err);
 
-	if (read_config(object, &node, &text) < 0)
-		return error_set(err, EINVAL, "it has no config yet");
-	config_judge(&node, text.data, text.length, &v);
-	if (v.code) {
-		*err = v.error;
-		err->code = v.code;
-		result = -1;
-	} else if (!v.fields) {
+	if (result == 0)
 		result = error_set(err, EINVAL, "it has no config yet");
-	} else if (take) {
+	else if (result > 0 && !take)
+		result = say_acceptable(err);
+	else if (result > 0)
 		config_take(object, text.data, text.length, &v);
-		result = 0;
-	} else {
-		result = error_set(err, EINVAL, "its config was refused, and would be accepted now: write it again");
-	}
 	verdict_clear(&v);
-	return result;
+	return result < 0 ? -1 : 0;
+}
+
+bool config_refused(struct object *object, struct error *err)
+{
+	cleanup_buffer struct buffer text = BUFFER(DOCUMENT_MAX);
+	struct verdict v = { .code = 0 };
+	char sha[SHA256_HEX_SIZE];
+	int result = config_exists(object) ? judge_again(object, &text, &v, err) : 0;
+
+	if (result) {
+		sha256_hex(text.data, text.length, sha, sizeof sha);
+		if (!strcmp(sha, sha_in_force(object)))
+			result = 0;
+	}
+	if (result > 0)
+		(void)say_acceptable(err);
+	verdict_clear(&v);
+	return result != 0;
 }

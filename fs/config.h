@@ -59,4 +59,7 @@ void config_unjudged(struct object *object);
  * only told. 0, or -1 with why not. */
 int config_try_again(struct object *object, bool take, struct error *err);
 
+/* Whether what was written last is not what is in force; why not, judged as things are now. */
+bool config_refused(struct object *object, struct error *err);
+
 #endif

@@ -31,6 +31,7 @@ struct run {
 	struct supervise_call *call;
 	bool until_rest;       /* waits for the object to be stopped */
 	bool until_settled;    /* … to be ready or to rest */
+	bool only_waits;       /* … as it is: what it was told last may have been refused */
 	bool until_saved;      /* … for a want to be on the disk, or a snapshot */
 	bool busy;             /* a command is being begun */
 	bool orphan;           /* its handle has closed: free it when the storage thread lets go */
@@ -220,7 +221,7 @@ static int wait_for(struct run *run, const char *arguments)
 			(void)config_try_again(run->object, false, &err);
 		return refused(run, &err);
 	}
-	run->until_settled = true;
+	run->until_settled = run->only_waits = true;
 	return 0;
 }
 
@@ -300,6 +301,8 @@ static int begin(struct run *run, char *line)
 /* Whether what the present line waits for has come; *code is its result. */
 static bool line_done(struct run *run, int *code)
 {
+	struct error err;
+
 	*code = 0;
 	if (run->call || run->until_saved)
 		return false;
@@ -313,8 +316,10 @@ static bool line_done(struct run *run, int *code)
 		*code = ETIMEDOUT;
 	} else if (run->until_settled) {
 		*code = settled_code(run->object);
+		if (*code == EIO && run->only_waits && !run->object->removed && config_refused(run->object, &err))
+			(void)refused(run, &err);
 	}
-	run->until_rest = run->until_settled = run->timed_out = false;
+	run->until_rest = run->until_settled = run->only_waits = run->timed_out = false;
 	loop_clear_timer(&run->timer);
 	return true;
 }

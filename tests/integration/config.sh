@@ -139,7 +139,14 @@ fails "wait" sh -c "echo wait >$P/ctl"
 same "error after wait" "its config was refused, and would be accepted now: write it again" "$(cat "$P/error")"
 fails "restart, on a sandbox that was never started" sh -c "echo restart >$P/ctl"
 same "it is in force" later "$(jq -r .config.sandbox "$P/info.json")"
-rmdir "$P" "$M/sandboxes/later" || fail "rmdir: $(cat "$M/error")"
+# What has failed, and whose next config is refused: wait says why it does not run, not what it failed of before.
+mkdir "$M/sandboxes/old" && echo 'image: /no/such/image.tar' >"$M/sandboxes/old/config" || fail "a sandbox that will fail"
+fails "wait" sh -c "echo wait >$M/sandboxes/old/ctl"
+same "what it failed of" "image: /no/such/image.tar: No such file or directory" "$(cat "$M/sandboxes/old/error")"
+echo 'image: image.tar' >"$M/sandboxes/old/config" # echo does not look at what close(2) says
+fails "wait" sh -c "echo wait >$M/sandboxes/old/ctl"
+grep -q 'names such as image.tar need backend: docker$' "$M/sandboxes/old/error" || fail "error after wait: $(cat "$M/sandboxes/old/error")"
+rmdir "$P" "$M/sandboxes/later" "$M/sandboxes/old" || fail "rmdir: $(cat "$M/error")"
 mkdir "$M/workspaces/fresh" && echo wait >"$M/workspaces/fresh/ctl" || fail "a workspace into which nothing was copied"
 grep -q '^workspace fresh ready ' "$M/status" || fail "status: $(cat "$M/status")"
 
