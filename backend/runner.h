@@ -128,6 +128,11 @@ int runner_set_value(struct runner *r, const char *path, const void *data, size_
 		     struct error *err);
 int runner_set_text(struct runner *r, const char *path, const char *text, struct error *err);
 int runner_append(struct runner *r, const char *path, const void *data, size_t n, struct error *err);
+/* The same of a log of which not all is kept: where it would be longer than RUNNER_LOG_MAX, it takes the place of
+ * `older`, in the same folder, and begins anew. */
+#define RUNNER_LOG_MAX (16 << 20)
+int runner_append_turning(struct runner *r, const char *path, const char *older, const void *data, size_t n,
+			  struct error *err);
 int runner_sync(struct runner *r, const char *path, struct error *err); /* fsync before an effect outside */
 /* A line "2026-11-25T10:00:00Z text" in the object's log. Failure to log is not an error of the story. */
 void runner_log(struct runner *r, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -313,6 +313,24 @@ int runner_append(struct runner *r, const char *path, const void *data, size_t n
 	return 0;
 }
 
+int runner_append_turning(struct runner *r, const char *path, const char *older, const void *data, size_t n,
+			  struct error *err)
+{
+	struct open_log *log = may_write(r, path, err) < 0 ? NULL : open_log(r, path, err);
+	struct stat st;
+
+	if (!log)
+		return -1;
+	/* What cannot be moved goes on growing. */
+	if (!fstat(log->fd, &st) && st.st_size && (size_t)st.st_size + n > RUNNER_LOG_MAX &&
+	    !renameat(r->folder, path, r->folder, older)) {
+		close_log(log);
+		failpoint("runner-turned");
+		runner_changed(r, older);
+	}
+	return runner_append(r, path, data, n, err);
+}
+
 int runner_sync(struct runner *r, const char *path, struct error *err)
 {
 	struct open_log *log = find_log(r, path);

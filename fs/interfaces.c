@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -79,13 +80,23 @@ static struct row module_row = {
 	.name = "FILE", .kind = FILE_KEPT, .help = "a module that interface.py imports, or a text that it reads",
 };
 
+static bool is_there(const struct node *node)
+{
+	int folder = tree_folder(node);
+	char path[128];
+
+	return folder >= 0 && !tree_path(node, path, sizeof path) && !faccessat(folder, path, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
 static struct row interface_rows[] = {
 	{ .name = "interface.py", .kind = FILE_DOCUMENT, .file = "interfaces/#/interface.py", .refusals = "interfaces/#/refusal",
 	  .help = "Python with @expose functions; closing it serves them" },
 	{ .name = "state", .kind = FILE_VALUE, .file = "interfaces/#/state", .render = show_interface_state,
 	  .help = "draft loading ready failed stopped" },
 	{ .name = "error", .kind = FILE_VALUE, .render = show_interface_error, .help = "why the last write was refused, or why it failed" },
-	{ .name = "log", .kind = FILE_LOG, .file = "interfaces/#/log", .help = "what was done for it, and what its functions print" },
+	{ .name = "log", .kind = FILE_LOG, .file = "interfaces/#/log", .turns = true,
+	  .help = "what was done for it, and what its functions print" },
+	{ .name = "log.1", .kind = FILE_VALUE, .file = "interfaces/#/log.1", .present = is_there, .help = "what was in log before it was full" },
 	{ .name = "ctl", .kind = FILE_CTL, .call = "interface", .refusals = "interfaces/#/refusal", .commands = interface_commands,
 	  .help = "takes commands; reading lists them" },
 	{ .name = "functions", .kind = FILE_DIRECTORY, .file = "interfaces/#/functions", .listing = LIST_FILES,
@@ -97,8 +108,10 @@ static struct row interface_rows[] = {
 	{ .name = "prompt.md", .kind = FILE_VALUE, .file = "interfaces/#/prompt.md", .help = "the same as text for a prompt" },
 	{ .name = "mcp.json", .kind = FILE_VALUE, .mode = 0400, .render = show_interface_mcp,
 	  .help = "the same as an MCP server" },
-	{ .name = "calls.jsonl", .kind = FILE_LOG, .file = "interfaces/#/calls.jsonl",
+	{ .name = "calls.jsonl", .kind = FILE_LOG, .file = "interfaces/#/calls.jsonl", .turns = true,
 	  .help = "a line a call: who, what, with which arguments, how long, what came back" },
+	{ .name = "calls.1.jsonl", .kind = FILE_VALUE, .file = "interfaces/#/calls.1.jsonl", .present = is_there,
+	  .help = "what was in calls.jsonl before it was full" },
 	{ .name = NULL },
 };
 

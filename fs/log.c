@@ -3,7 +3,10 @@
  * X is an ordinary file that grows: true size, end of file at its end; poll(2) says when it is
  * longer than where this open last read to. X.follow is the same bytes from the start and then as
  * they come: a read at the end is parked, and ends when the object has come to rest for what is
- * wanted of it. Before anything was ever wanted it waits. */
+ * wanted of it. Before anything was ever wanted it waits.
+ *
+ * A log that `turns` gets another name when it is full, and a new one begins in its place. Whoever follows
+ * goes on there; of an open that reads X itself a read at 0 does (tail -f: the file has become shorter). */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,6 +29,24 @@ static int open_backing(struct handle *h)
 	if (folder >= 0 && !tree_path(&h->node, path, sizeof path))
 		h->fd = openat(folder, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return h->fd < 0 ? -1 : 0; /* it may not have begun */
+}
+
+/* Whether another file has its name by now. */
+static bool has_turned(const struct handle *h)
+{
+	char path[512];
+	struct stat mine, there;
+	int folder = h->node.row->turns && h->fd >= 0 ? tree_folder(&h->node) : -1;
+
+	return folder >= 0 && !tree_path(&h->node, path, sizeof path) && !fstat(h->fd, &mine) &&
+	       !fstatat(folder, path, &there, AT_SYMLINK_NOFOLLOW) && there.st_ino != mine.st_ino;
+}
+
+static void begin_anew(struct handle *h)
+{
+	(void)close(h->fd);
+	h->fd = -1;
+	h->position = 0;
 }
 
 static int log_open(struct handle *h, struct error *err)
@@ -51,8 +72,11 @@ static ssize_t read_at(struct handle *h, char *out, size_t size, off_t offset)
 static void log_read(struct handle *h, fuse_req_t request, size_t size, off_t offset)
 {
 	char *out = malloc(size = size < READ_MAX ? size : READ_MAX);
-	ssize_t n = out ? read_at(h, out, size, offset) : -1;
+	ssize_t n;
 
+	if (!offset && has_turned(h))
+		begin_anew(h);
+	n = out ? read_at(h, out, size, offset) : -1;
 	if (n < 0) {
 		fuse_reply_err(request, out ? errno : ENOMEM);
 	} else {
@@ -62,11 +86,23 @@ static void log_read(struct handle *h, fuse_req_t request, size_t size, off_t of
 	free(out);
 }
 
-static bool has_more(struct handle *h)
+static bool is_longer(struct handle *h)
 {
 	struct stat st;
 
 	return !open_backing(h) && !fstat(h->fd, &st) && st.st_size > h->position;
+}
+
+static bool has_more(struct handle *h)
+{
+	if (is_longer(h))
+		return true;
+	if (!has_turned(h))
+		return false;
+	if (!h->node.follow)
+		return true; /* what came is at 0 */
+	begin_anew(h);
+	return is_longer(h);
 }
 
 static unsigned log_poll(struct handle *h)
@@ -85,11 +121,11 @@ static bool is_over(const struct handle *h)
 static bool follow_answer(struct handle *h, fuse_req_t request, size_t size, struct parked *parked)
 {
 	/* Looked at before the bytes: what is written before an object rests is not missed. */
-	bool over = is_over(h);
+	bool over = is_over(h), more = has_more(h);
 	char *out;
 	ssize_t n;
 
-	if (!over && !has_more(h))
+	if (!over && !more)
 		return false;
 	out = malloc(size = size < READ_MAX ? size : READ_MAX);
 	n = out ? read_at(h, out, size, h->position) : -1;

@@ -109,6 +109,7 @@ struct row {
 	/* What it renders depends on its own object's status and files alone, so the kernel may keep it
 	 * until the object changes. */
 	bool own;
+	bool turns;            /* log: a full one gets another name, and the next begins under this one */
 	bool lists;            /* what it renders tells of all objects: fs/coming.h */
 	const char *sampled;   /* what it shows is asked of that backend: fs/backends.h */
 	/* Size and time of what render would append, where rendering costs more than a stat may.

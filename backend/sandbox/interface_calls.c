@@ -151,9 +151,8 @@ static void record(struct function_call *f, bool ok)
 {
 	cleanup_buffer struct buffer line = BUFFER(1u << 20);
 	struct runner *r = f->interface->all->runner;
-	char path[INTERFACE_PATH], stamp[40] = "";
+	char stamp[40] = "";
 	struct timespec now;
-	struct error ignored;
 	struct tm tm;
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
@@ -170,7 +169,7 @@ static void record(struct function_call *f, bool ok)
 	(void)buffer_text(&line, "}");
 	runner_scrub(r, &line);
 	if (!buffer_text(&line, "\n"))
-		(void)runner_append(r, interface_path(f->interface, "calls.jsonl", path), line.data, line.length, &ignored);
+		interface_write(f->interface, INTERFACE_CALLS, line.data, line.length);
 }
 
 /* ---- its end ---- */

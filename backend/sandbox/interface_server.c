@@ -179,13 +179,11 @@ static void process_output(void *context, int channel, const void *data, size_t 
 {
 	struct served *s = context;
 	struct interface *it = s->interface;
-	char path[INTERFACE_PATH];
-	struct error ignored;
 	struct function_call *describe;
 
 	guest_consumed(s->process, n);
 	if (channel == TALK_STDERR) {
-		(void)runner_append(it->all->runner, interface_path(it, "log", path), data, n, &ignored);
+		interface_write(it, INTERFACE_LOG, data, n);
 		(void)buffer_append_last(&s->said, data, n);
 		return;
 	}

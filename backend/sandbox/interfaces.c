@@ -33,11 +33,19 @@ const char *interface_path(const struct interface *it, const char *name, char pa
 	return path;
 }
 
+void interface_write(const struct interface *it, const char *name, const char *older, const void *data, size_t n)
+{
+	char path[INTERFACE_PATH], moved[INTERFACE_PATH];
+	struct error ignored;
+
+	(void)runner_append_turning(it->all->runner, interface_path(it, name, path), interface_path(it, older, moved), data, n,
+				    &ignored);
+}
+
 void interface_log(const struct interface *it, const char *format, ...)
 {
 	cleanup_buffer struct buffer line = BUFFER(8192);
-	struct error ignored;
-	char path[INTERFACE_PATH], stamp[32] = "", text[4096];
+	char stamp[32] = "", text[4096];
 	time_t now = time(NULL);
 	struct tm tm;
 	va_list args;
@@ -48,7 +56,7 @@ void interface_log(const struct interface *it, const char *format, ...)
 	if (gmtime_r(&now, &tm))
 		(void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &tm);
 	if (!buffer_format(&line, "%s %s\n", stamp, text))
-		(void)runner_append(it->all->runner, interface_path(it, "log", path), line.data, line.length, &ignored);
+		interface_write(it, INTERFACE_LOG, line.data, line.length);
 }
 
 /* ---- what lies there ---- */

@@ -83,6 +83,10 @@ struct interfaces {
 
 /* interfaces.c */
 const char *interface_path(const struct interface *it, const char *name, char path[INTERFACE_PATH]);
+/* A record of one of its logs: the name, and what it is called when it is full and the next begins. */
+#define INTERFACE_LOG "log", "log.1"
+#define INTERFACE_CALLS "calls.jsonl", "calls.1.jsonl"
+void interface_write(const struct interface *it, const char *name, const char *older, const void *data, size_t n);
 void interface_log(const struct interface *it, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Shows the state, and answers who waits for it. why: of a failure. */
 void interface_set_state(struct interface *it, enum interface_state state, const char *why);

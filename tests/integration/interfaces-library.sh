@@ -4,6 +4,7 @@
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
 mount_it
+warm_up
 
 target=$M/sandboxes/target caller=$M/sandboxes/caller
 petri=$target/interfaces/petri

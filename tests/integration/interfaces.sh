@@ -5,6 +5,7 @@
 # runs: root user
 . "$(dirname "$0")/../functions.sh"
 mount_it
+warm_up
 lab=$M/sandboxes/lab
 mkdir "$lab"
 echo 'network: none' >"$lab/config" || fail config
