@@ -130,15 +130,21 @@ int docker_drop(struct sandbox *s, struct sandbox_snapshot *snapshot, struct err
 	return docker_find_engine(s, err) || remove_image(s, snapshot->serial, err) ? error_wrap(err, "docker") : 0;
 }
 
+/* After its container has gone. One that is removed just now may have asked the engine before, which refused: what
+ * counts is that it was not wanted any more, and not whether its folder is there still. */
 int docker_leave_snapshot(struct sandbox *s, struct error *err)
 {
 	uint64_t serial = sandbox_snapshot_serial(s);
-	char path[64];
+	cleanup_close int folder = -1;
+	struct want want = { 0, WANT_NOTHING };
+	struct error unread;
 
 	if (!serial)
 		return 0;
-	(void)snprintf(path, sizeof path, "%s/%" PRIu64, object_folder[OBJECT_SNAPSHOT], serial);
-	return faccessat(s->state->fd, path, F_OK, 0) ? remove_image(s, serial, err) : 0;
+	folder = object_open(s->state, OBJECT_SNAPSHOT, serial, &unread);
+	if (folder < 0 ? unread.code != ENOENT : want_read(folder, &want, &unread) < 0)
+		return 0;
+	return want.what == WANT_REMOVED || want.what == WANT_NOTHING ? remove_image(s, serial, err) : 0;
 }
 
 int docker_find_snapshot(struct sandbox *s, struct error *err)
