@@ -186,7 +186,8 @@ finish() {
 	done
 	if [ -n "${KEEP:-}" ]; then echo "kept $T" >&2; else
 		chmod -R u+rwx "$T" 2>/dev/null
-		rm -rf --one-file-system "$T" 2>/dev/null
+		# An image's files may belong to the user's subordinate ids.
+		rm -rf --one-file-system "$T" 2>/dev/null || unshare --map-auto --map-root-user rm -rf --one-file-system "$T" 2>/dev/null
 	fi
 	exit "$status"
 }

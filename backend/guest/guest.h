@@ -139,7 +139,7 @@ void inside_processes(struct link *link, uint32_t stream);
 void loop_turn(struct loop *loop, int timeout_ms); /* waits at most so long, -1: for ever */
 
 /* hold.c */
-int hold_namespaces(void);               /* returns the exit status */
+int hold_namespaces(const char *which);               /* returns the exit status */
 
 /* main.c */
 void guest_set_deadline(uint64_t seconds);

@@ -4,6 +4,8 @@
  *   interpfs-guest hold        makes a network namespace with what a sandbox's has before there is a
  *                              way out, and for an ordinary user a user namespace around it with
  *                              that user as root
+ *   interpfs-guest hold both   both of them; who started it writes the maps of the user namespace
+ *   interpfs-guest hold user   a user namespace alone; the same
  *
  * One byte on descriptor 3 says how that went (an errno, 0: well); it stays until descriptor 4, a
  * pipe's read end, hangs up. */
@@ -12,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,15 +45,16 @@ static int become_root_of(uid_t user, gid_t group)
 	       write_text("/proc/self/gid_map", gids) ? -1 : 0;
 }
 
-int hold_namespaces(void)
+int hold_namespaces(const char *which)
 {
 	uid_t user = geteuid();
 	gid_t group = getegid();
+	bool network = !which || strcmp(which, "user") != 0;
 	unsigned char code = 0, byte;
 
-	if (unshare(CLONE_NEWNET | (user ? CLONE_NEWUSER : 0)) || (user && become_root_of(user, group)))
+	if (unshare((network ? CLONE_NEWNET : 0) | (user ? CLONE_NEWUSER : 0)) || (user && !which && become_root_of(user, group)))
 		code = (unsigned char)errno;
-	else {
+	else if (network) {
 		guest_raise_loopback();
 		code = (unsigned char)network_refuse_here();
 	}

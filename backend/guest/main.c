@@ -246,8 +246,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "connect"))
 		return engine_connect();
-	if (argc == 2 && !strcmp(argv[1], "hold"))
-		return hold_namespaces();
+	if (argc > 1 && !strcmp(argv[1], "hold"))
+		return hold_namespaces(argv[2]);
 	/* Elsewhere its kill(-1) would mean everything that its user runs. */
 	if (getpid() != 1) {
 		(void)fprintf(stderr, "interpfs-guest: this is process 1 of a sandbox and runs nowhere else\n");

@@ -40,10 +40,9 @@ bool box_upper(const char *name, char upper[BOX_UPPER_SIZE]);
 /* Makes them upper folders, with what is in them; all: whatever is in /. It does not run. */
 int box_make_uppers(struct box *box, bool all, struct error *err);
 /* What lies directly in the / of a system below the box (rootfs.h): links as they are, overlays' folders for
- * all else. It does not run. */
-int box_stand_on(struct box *box, const char *base, struct error *err);
-/* The same for folders of / that an image above that system has: those of its `up`. */
-int box_stand_on_tops(struct box *box, const char *up, struct error *err);
+ * all else, those of an image above that system too (its `up`; NULL: none), each with the owner and the mode
+ * of what it hides. It does not run. */
+int box_stand_on(struct box *box, const char *base, const char *up, struct error *err);
 bool box_has_upper(const struct box *box, const char *name);
 /* Calls visit for each BOX/up/top-NAME, until it returns non-zero. */
 int box_each_top(const struct box *box, int (*visit)(void *context, const char *name, struct error *err),

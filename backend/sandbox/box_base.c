@@ -14,6 +14,11 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
+/* What the box stands on, open: the system's /, and `up` of an image above it (-1: none). */
+struct below {
+	int base, up;
+};
+
 static bool is_folder(int dir, const char *name)
 {
 	struct stat st;
@@ -43,7 +48,20 @@ static int put_link(int root, const char *name, const char *target, struct error
 	return symlinkat(target, root, name) && errno != EEXIST ? error_errno(err, "the sandbox's /%s", name) : 0;
 }
 
-static int put_folder(struct box *box, int root, const char *name, struct error *err)
+/* A new folder has the owner and the mode of the one below that it hides: of the image above the system, or of
+ * the system itself. */
+static int dress(int dir, const char *path, const struct below *below, const char *upper, const char *name, struct error *err)
+{
+	struct stat st;
+
+	if ((below->up < 0 || fstatat(below->up, upper, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode)) &&
+	    (fstatat(below->base, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode)))
+		return 0;
+	return fchownat(dir, path, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) || fchmodat(dir, path, st.st_mode & 07777, 0)
+		       ? error_errno(err, "the sandbox's /%s", name) : 0;
+}
+
+static int put_folder(struct box *box, int root, const struct below *below, const char *name, struct error *err)
 {
 	char now[PATH_MAX], upper[BOX_UPPER_SIZE], path[BOX_UPPER_SIZE + 4];
 
@@ -54,10 +72,18 @@ static int put_folder(struct box *box, int root, const char *name, struct error 
 	(void)snprintf(path, sizeof path, "up/%s", upper);
 	if (file_make_folder(root, name, 0755, err))
 		return -1;
-	return file_make_folder(box->folder, path, 0755, err);
+	if (is_folder(box->folder, path))
+		return 0;
+	return file_make_folder(box->folder, path, 0700, err) || dress(box->folder, path, below, upper, name, err) ? -1 : 0;
 }
 
-static int take_over(struct box *box, int base, int root, const char *name, struct error *err)
+/* One that box_make() has made, until it becomes an upper folder. */
+static int put_own(const struct box *box, int root, const struct below *below, const char *name, struct error *err)
+{
+	return box_has_upper(box, name) || !is_folder(root, name) ? 0 : dress(root, name, below, name, name, err);
+}
+
+static int take_over(struct box *box, const struct below *below, int root, const char *name, struct error *err)
 {
 	static const char *const kernels[] = { "proc", "sys", "dev", "run", "tmp", "usr", "etc", "opt", ".", "..", NULL };
 	char target[PATH_MAX];
@@ -68,9 +94,9 @@ static int take_over(struct box *box, int base, int root, const char *name, stru
 			return 0;
 	for (const char *const *o = box_own_folders; *o; o++)
 		own = own || !strcmp(*o, name);
-	if (is_folder(base, name))
-		return own ? 0 : put_folder(box, root, name, err);
-	return !own && is_link(base, name, target) ? put_link(root, name, target, err) : 0;
+	if (is_folder(below->base, name))
+		return own ? put_own(box, root, below, name, err) : put_folder(box, root, below, name, err);
+	return !own && is_link(below->base, name, target) ? put_link(root, name, target, err) : 0;
 }
 
 /* Links of the host's that box_make() has made and the system has nothing of. */
@@ -85,39 +111,27 @@ static void drop_links(int base, int root)
 			(void)unlinkat(root, names[i], 0);
 }
 
-int box_stand_on(struct box *box, const char *base, struct error *err)
+int box_stand_on(struct box *box, const char *base, const char *up, struct error *err)
 {
 	cleanup_close int root = file_open_folder(box->folder, "root", err);
-	int fd = root < 0 ? -1 : file_open_folder(AT_FDCWD, base, err);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_dir DIR *dir = NULL, *image = NULL;
+	struct below below = { .up = -1 };
 	const struct dirent *entry;
 
-	if (!dir) {
-		if (fd >= 0)
-			(void)close(fd);
-		return fd < 0 ? -1 : error_errno(err, "%s", base);
-	}
-	drop_links(fd, root);
+	if (root < 0)
+		return -1;
+	dir = file_list(AT_FDCWD, base, 0);
+	image = up ? file_list(AT_FDCWD, up, 0) : NULL;
+	if (!dir || (up && !image))
+		return error_errno(err, "%s", dir ? up : base);
+	below.base = dirfd(dir);
+	below.up = image ? dirfd(image) : -1;
+	drop_links(below.base, root);
 	while ((entry = readdir(dir)))
-		if (take_over(box, fd, root, entry->d_name, err))
+		if (take_over(box, &below, root, entry->d_name, err))
+			return -1;
+	while (image && (entry = readdir(image)))
+		if (!strncmp(entry->d_name, TOP, sizeof TOP - 1) && put_folder(box, root, &below, entry->d_name + sizeof TOP - 1, err))
 			return -1;
 	return box_make_uppers(box, false, err);
-}
-
-int box_stand_on_tops(struct box *box, const char *up, struct error *err)
-{
-	cleanup_close int root = file_open_folder(box->folder, "root", err);
-	int fd = root < 0 ? -1 : file_open_folder(AT_FDCWD, up, err);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *entry;
-
-	if (!dir) {
-		if (fd >= 0)
-			(void)close(fd);
-		return fd < 0 ? -1 : error_errno(err, "%s", up);
-	}
-	while ((entry = readdir(dir)))
-		if (!strncmp(entry->d_name, TOP, sizeof TOP - 1) && put_folder(box, root, entry->d_name + sizeof TOP - 1, err))
-			return -1;
-	return 0;
 }

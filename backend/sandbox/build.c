@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/image.h"
 #include "base/cleanup.h"
 
 #define DEADLINE_S 3600
@@ -22,7 +23,7 @@ int build_open(struct build *b, struct sandbox *sandbox, const char *path, const
 	    box_init(&b->box, sandbox->state->path, path, id, err))
 		return -1;
 	if (box_reap(&b->box, err) || box_remove(&b->box, err) || box_make(&b->box, err) ||
-	    uplink_begin(&b->uplink, &b->network, err) || box_start_uplink(&b->box, &b->uplink, err) ||
+	    uplink_begin(&b->uplink, &b->network, image ? &image->ids : NULL, err) || box_start_uplink(&b->box, &b->uplink, err) ||
 	    plan_system(&b->plan, sandbox->state, &b->box, image, "build", &b->uplink, err))
 		return -1;
 	b->plan.bundle.timeout = DEADLINE_S;

@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 
+#define TTY 5
 #define OPTIONS_MAX 4095 /* mount(2) takes one page with its NUL */
 
 const char *const bundle_capabilities[] = {
@@ -164,8 +165,8 @@ static int add_mounts(struct writer *w, cJSON *config, const struct bundle *b, s
 		const struct fixed_mount *m = &fixed_mounts[k];
 		cJSON *list = add_mount(w, mounts, m->destination, m->type, m->type, m->options);
 
-		/* The group tty is not mapped in a user's namespace. */
-		if (!strcmp(m->type, "devpts") && !b->user)
+		/* The group tty is not mapped in a namespace with one id. */
+		if (!strcmp(m->type, "devpts") && (!b->user || b->ids.groups.count >= TTY))
 			add_text(w, list, NULL, "gid=5");
 	}
 	/* A new sysfs belongs to a network namespace: without an own one a user may not mount it. */
@@ -212,13 +213,22 @@ static void add_process(struct writer *w, cJSON *config, const struct bundle *b)
 	}
 }
 
-static void add_mapping(struct writer *w, cJSON *linux_, const char *name, unsigned id)
+static void add_range(struct writer *w, cJSON *list, unsigned inside, unsigned first, unsigned count)
 {
-	cJSON *map = add_object(w, add_array(w, linux_, name), NULL);
+	cJSON *map = add_object(w, list, NULL);
 
-	add_number(w, map, "containerID", 0);
-	add_number(w, map, "hostID", id);
-	add_number(w, map, "size", 1);
+	add_number(w, map, "containerID", inside);
+	add_number(w, map, "hostID", first);
+	add_number(w, map, "size", count);
+}
+
+static void add_mapping(struct writer *w, cJSON *linux_, const char *name, const struct ids_map *ids)
+{
+	cJSON *list = add_array(w, linux_, name);
+
+	add_range(w, list, 0, ids->own, 1);
+	if (ids->count)
+		add_range(w, list, 1, ids->first, ids->count);
 }
 
 static void allow_device(struct writer *w, cJSON *devices, const char *path)
@@ -285,8 +295,8 @@ static void add_linux(struct writer *w, cJSON *config, const struct bundle *b)
 		add_namespace(w, namespaces, "network", "net", b->space);
 	if (b->user) {
 		add_namespace(w, namespaces, "user", "user", b->space);
-		add_mapping(w, linux_, "uidMappings", b->uid);
-		add_mapping(w, linux_, "gidMappings", b->gid);
+		add_mapping(w, linux_, "uidMappings", &b->ids.users);
+		add_mapping(w, linux_, "gidMappings", &b->ids.groups);
 	}
 	add_texts(w, linux_, "maskedPaths", masked, COUNT(masked));
 	add_texts(w, linux_, "readonlyPaths", readonly, COUNT(readonly));

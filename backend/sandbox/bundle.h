@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "backend/sandbox/ids.h"
 #include "base/error.h"
 
 #define BUNDLE_GUEST "/run/interpfs/guest"   /* where the guest's program is inside */
@@ -42,9 +43,8 @@ struct bundle {
 	const char *box;            /* absolute */
 	const char *guest;          /* the guest's program on the host */
 	const char *hostname;
-	bool user;                  /* not root: a user namespace with one id */
-	uid_t uid;
-	gid_t gid;
+	bool user;                  /* not root: a user namespace */
+	struct ids ids;             /* what it maps */
 	bool host_network;          /* the host's own; false: a network namespace */
 	pid_t space;                /* whose network namespace (and user namespace) it joins; 0: new ones */
 	uint64_t timeout;           /* seconds, 0 none */

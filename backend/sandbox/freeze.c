@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -172,56 +173,112 @@ static int hold(const char *id, pid_t first, struct error *err)
 	return -1;
 }
 
+/* What the guard is told: whose first process to hold, 0 to let go. And what it answers. */
+struct answer {
+	int result;
+	struct error err;
+};
+
+static bool passed(ssize_t n, size_t size)
+{
+	return n == (ssize_t)size;
+}
+
 /* Its parent's descriptors would outlive the parent in it: only the lock shall, so that nobody holds the sandbox
  * before this one has let it go. */
-static void guard(int released, int lock, const char *id, pid_t first)
+static void guard(int talk, int lock, const char *id)
 {
-	int kept = fcntl(lock, F_DUPFD, 5), end = fcntl(released, F_DUPFD, 5);
-	char byte;
+	int kept = fcntl(lock, F_DUPFD, 5), end = fcntl(talk, F_DUPFD, 5);
+	pid_t held = 0, first;
 
 	(void)dup2(end, 3);
 	(void)dup2(kept, 4);
 	(void)close_range(5, ~0u, 0);
 	(void)setsid();
-	while (read(3, &byte, 1) < 0 && errno == EINTR)
-		;
-	freeze_release(id, first);
-	_exit(0);
+	for (;;) {
+		struct answer answer = { .result = 0 };
+		ssize_t n = recv(3, &first, sizeof first, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (held)
+			freeze_release(id, held);
+		held = 0;
+		if (!passed(n, sizeof first))
+			_exit(0);
+		if (first) {
+			answer.result = hold(id, first, &answer.err);
+			held = answer.result ? 0 : first;
+		}
+		(void)send(3, &answer, sizeof answer, MSG_NOSIGNAL);
+	}
 }
 
-int freeze_begin(struct freeze *freeze, const char *id, pid_t first, int lock, struct error *err)
+int freeze_open(struct freeze *freeze, const char *id, int lock, struct error *err)
 {
 	int ends[2];
 
-	*freeze = (struct freeze){ .hold = -1, .id = id, .first = first };
-	if (pipe2(ends, O_CLOEXEC))
-		return error_errno(err, "pipe");
+	*freeze = (struct freeze){ .talk = -1, .id = id };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+		return error_errno(err, "socketpair");
 	freeze->guard = fork();
 	if (!freeze->guard) {
 		(void)close(ends[1]);
-		guard(ends[0], lock, id, first);
+		guard(ends[0], lock, id);
 	}
 	(void)close(ends[0]);
-	freeze->hold = ends[1];
-	if (freeze->guard < 0) {
-		(void)error_errno(err, "fork");
-		(void)close(freeze->hold);
+	freeze->talk = ends[1];
+	if (freeze->guard > 0)
+		return 0;
+	(void)error_errno(err, "fork");
+	(void)close(freeze->talk);
+	freeze->talk = -1;
+	return -1;
+}
+
+/* False when somebody has killed the guard. */
+static bool ask(const struct freeze *freeze, pid_t first, struct answer *answer)
+{
+	ssize_t n;
+
+	if (!passed(send(freeze->talk, &first, sizeof first, MSG_NOSIGNAL), sizeof first))
+		return false;
+	do
+		n = recv(freeze->talk, answer, sizeof *answer, 0);
+	while (n < 0 && errno == EINTR);
+	return passed(n, sizeof *answer);
+}
+
+int freeze_begin(struct freeze *freeze, pid_t first, struct error *err)
+{
+	struct answer answer;
+
+	freeze->first = first;
+	if (!ask(freeze, first, &answer))
+		return error_set(err, ESRCH, "the process that holds the sandbox still was killed");
+	if (answer.result) {
+		*err = answer.err;
 		return -1;
 	}
-	if (!hold(id, first, err)) {
-		failpoint("snapshot-frozen");
-		return 0;
-	}
-	freeze_end(freeze);
-	return -1;
+	failpoint("snapshot-frozen");
+	return 0;
 }
 
 void freeze_end(struct freeze *freeze)
 {
-	(void)close(freeze->hold);
-	freeze->hold = -1;
+	struct answer answer;
+
+	/* Also when somebody has killed the guard. */
+	if (!ask(freeze, 0, &answer))
+		freeze_release(freeze->id, freeze->first);
+}
+
+void freeze_close(struct freeze *freeze)
+{
+	if (freeze->talk < 0)
+		return;
+	(void)close(freeze->talk);
+	freeze->talk = -1;
 	while (waitpid(freeze->guard, NULL, 0) < 0 && errno == EINTR)
 		;
-	/* Also when somebody has killed the guard. */
-	freeze_release(freeze->id, freeze->first);
 }

@@ -1,6 +1,7 @@
 /* Holding a local sandbox still for a moment: root's by its control group, a user's by stopping each of its
- * processes. Whatever happens to the one who holds it, it goes on: a process of its own, the guard,
- * waits for the holder's end and lets it go. */
+ * processes. A process of its own does it, the guard: whatever happens to the one for whom it holds the sandbox,
+ * the guard sees that one's end and lets go. It is begun outside of the namespace of ids.h, where whoever began
+ * a sandbox may stop all of its processes, whosever they are inside. */
 #ifndef INTERPFS_BACKEND_SANDBOX_FREEZE_H
 #define INTERPFS_BACKEND_SANDBOX_FREEZE_H
 
@@ -10,14 +11,17 @@
 
 struct freeze {
 	pid_t guard;
-	int hold; /* closed: the guard lets go */
+	int talk; /* closed: the guard lets go, and ends */
 	const char *id;
 	pid_t first;
 };
 
-/* id: the box's; first: its first process as this machine sees it; lock: a descriptor that the guard keeps until
- * it has let go. When it returns 0, nothing inside runs. */
-int freeze_begin(struct freeze *freeze, const char *id, pid_t first, int lock, struct error *err);
+/* Begins the guard. id: the box's; lock: a descriptor that the guard keeps until it has let go. */
+int freeze_open(struct freeze *freeze, const char *id, int lock, struct error *err);
+void freeze_close(struct freeze *freeze);
+
+/* first: its first process as this machine sees it. When it returns 0, nothing inside runs. */
+int freeze_begin(struct freeze *freeze, pid_t first, struct error *err);
 void freeze_end(struct freeze *freeze);
 
 /* Lets go of what a holder has left of whom nothing lives, its guard included. */

@@ -160,11 +160,11 @@ static int gather(struct build *b, const char *into, struct error *err)
 }
 
 /* apt fetches as a user of its own, whom a namespace with one id does not have. */
-static int make_apt_root(struct build *b, struct error *err)
+static int make_apt_root(struct build *b, const struct image *image, struct error *err)
 {
 	static const char text[] = "APT::Sandbox::User \"root\";\n";
 
-	if (!geteuid())
+	if (!geteuid() || image->ids.users.count)
 		return 0;
 	return box_folder(&b->box, "/etc/apt/apt.conf.d", err) ||
 	       box_put(&b->box, "/etc/apt/apt.conf.d/99interpfs", text, strlen(text), 0644, err) ? -1 : 0;
@@ -182,7 +182,7 @@ static int make(struct sandbox *s, const char *runtime, const cJSON *packages, c
 		result = error_memory(err);
 	}
 	if (!result)
-		result = make_apt_root(&b, err) || build_start(&b, runtime, err) ? -1 : 0;
+		result = make_apt_root(&b, image, err) || build_start(&b, runtime, err) ? -1 : 0;
 	failpoint("image-building");
 	if (!result)
 		result = fill(&b, packages, setup, err) || build_stop(&b, err) || gather(&b, made, err) ||

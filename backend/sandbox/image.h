@@ -12,6 +12,7 @@
 #include <cjson/cJSON.h>
 
 #include "backend/sandbox/backend.h"
+#include "backend/sandbox/ids.h"
 #include "backend/sandbox/making.h"
 #include "base/error.h"
 
@@ -20,6 +21,7 @@ struct image {
 	char hash[MAKING_HASH_SIZE];  /* "" without one */
 	char *base;                   /* the system below, of rootfs.h, absolute, owned; NULL: the host's */
 	char base_hash[MAKING_HASH_SIZE];
+	struct ids ids;               /* of its users and groups; a count of 0: all is the one user's */
 };
 
 /* The image for a list of packages and one of shell commands, made when it is not there yet; both

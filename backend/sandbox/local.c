@@ -243,13 +243,25 @@ static int stand_on_parts(struct sandbox *s, struct local *l, struct error *err)
 /* Before anything is put into it. */
 static int stand_on_image(struct local *l, struct error *err)
 {
-	cleanup_free char *root = NULL;
+	cleanup_free char *root = NULL, *up = NULL;
 
-	if (asprintf(&root, "%s/root", l->image.base) < 0) {
-		root = NULL;
+	if (asprintf(&root, "%s/root", l->image.base) < 0)
 		return error_memory(err);
-	}
-	return box_stand_on(&l->box, root, err);
+	if (l->image.path && asprintf(&up, "%s/up", l->image.path) < 0)
+		return error_memory(err);
+	return box_stand_on(&l->box, root, up, err);
+}
+
+/* What an image's files are owned by is entered before there are threads, and after the runtime was tried. */
+static int take_ids(struct sandbox *s, struct local *l, struct error *err)
+{
+	struct error ignored;
+
+	l->runtime = runtime_find(s->state, NULL, err);
+	if (!l->runtime)
+		return -1;
+	(void)ids_enter(&ignored);
+	return 0;
 }
 
 static int local_prepare(struct sandbox *s, struct error *err)
@@ -260,9 +272,12 @@ static int local_prepare(struct sandbox *s, struct error *err)
 
 	forget_plan(l);
 	cgroup_hurry();
+	if (sandbox_text(s, "image") && take_ids(s, l, err))
+		return -1;
 	if (masks_begin(&l->masks, s->state->path, err))
 		return -1;
-	l->runtime = runtime_find(s->state, NULL, err);
+	if (!l->runtime)
+		l->runtime = runtime_find(s->state, NULL, err);
 	if (!l->runtime || network_choose(network ? network : "full", &l->network, err))
 		return -1;
 	if (box_make(&l->box, err) || stand_on_parts(s, l, err) || rootfs_find(s, l->box.ctl, &l->image, err) ||
@@ -273,7 +288,7 @@ static int local_prepare(struct sandbox *s, struct error *err)
 	if ((l->image.path || l->parts.count) && box_make_uppers(&l->box, false, err))
 		return -1;
 	if (find_layers(s, l, packages, cJSON_GetArraySize(packages) > 0, err) ||
-	    install_libraries(s, l, err) || sandbox_models_find(s, l->runtime, &l->models, err) || uplink_begin(&l->uplink, &l->network, err))
+	    install_libraries(s, l, err) || sandbox_models_find(s, l->runtime, &l->models, err) || uplink_begin(&l->uplink, &l->network, &l->image.ids, err))
 		return -1;
 	return copy_files(s, l, err);
 }
@@ -372,6 +387,7 @@ static int local_remove(struct sandbox *s, struct error *err)
 	struct local *l = own(s);
 	bool parts = false;
 
+	ids_enter_if_marked(s->state);
 	making_sweep(s->state);
 	if (local_leave_parts(s, &parts, err) || box_remove(&l->box, err))
 		return -1;
@@ -404,6 +420,24 @@ static int describe_limits(const struct sandbox *s, const struct local *l, cJSON
 	return 0;
 }
 
+/* How many users an image has, of an ordinary user; and how there would be more. */
+static int tell_ids(const struct local *l, cJSON *info)
+{
+	cleanup_buffer struct buffer text = BUFFER(ERROR_TEXT_SIZE + 128);
+	struct error why;
+
+	if (!l->image.base || !geteuid())
+		return 0;
+	if (l->image.ids.users.count)
+		return cJSON_AddNumberToObject(info, "ids", (double)l->image.ids.users.count + 1) ? 0 : -1;
+	if (buffer_text(&text, "1, root's: "))
+		return -1;
+	if (ids_enter(&why) ? buffer_text(&text, "it was unpacked when there was no range of ids; a new sandbox of another copy of the image has one")
+			    : buffer_text(&text, why.text))
+		return -1;
+	return cJSON_AddStringToObject(info, "ids", text.data) ? 0 : -1;
+}
+
 static int local_describe(struct sandbox *s, cJSON *info, struct error *err)
 {
 	struct local *l = own(s);
@@ -421,7 +455,7 @@ static int local_describe(struct sandbox *s, cJSON *info, struct error *err)
 					  !cJSON_AddStringToObject(python, "inside", l->layers.paths[0]
 								   ? PLAN_VENV "/bin/python" : l->python.exe))))
 		return error_memory(err);
-	return describe_limits(s, l, info) ? error_memory(err) : 0;
+	return tell_ids(l, info) || describe_limits(s, l, info) ? error_memory(err) : 0;
 }
 
 /* A sandbox that was adopted has not been prepared. */

@@ -4,18 +4,16 @@
  *      STATE/parts/.making-SERIAL    the copy, until it is the part
  *
  * An ordinary user's sandbox has files that its own user may not read (root inside may): the copy is made in a
- * user namespace in which this process is root of its own files. */
+ * user namespace in which this process has root's rights over them (ids.h). */
 #include "backend/sandbox/local_copy.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +21,7 @@
 #include "backend/sandbox/box_own.h"
 #include "backend/sandbox/copy.h"
 #include "backend/sandbox/freeze.h"
+#include "backend/sandbox/ids.h"
 #include "backend/sandbox/parts.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -47,7 +46,7 @@ struct copying {
 	struct sandbox_snapshot *snapshot;
 	struct top *tops;
 	bool still;      /* it stands still: what is to be heard is heard later */
-	int alone;       /* the lock */
+	struct freeze *freeze;
 	int into;        /* the copy */
 	size_t changed;  /* in this pass */
 };
@@ -196,7 +195,6 @@ static int try_last(struct copying *c, struct error *err)
 {
 	cleanup_close int lock = -1;
 	double since = clock_seconds();
-	struct freeze freeze;
 	enum local_rest rest;
 	pid_t first;
 	int result;
@@ -208,11 +206,11 @@ static int try_last(struct copying *c, struct error *err)
 	first = rest == LOCAL_RUNS ? box_recorded(c->box) : 0;
 	if (!first)
 		return 0;
-	if (freeze_begin(&freeze, c->box->id, first, c->alone, err))
+	if (freeze_begin(c->freeze, first, err))
 		return -1;
 	/* What was held is what runs: its number belongs to it until it is waited for. */
 	result = box_recorded(c->box) == first ? last_pass(c, since, err) ? -1 : 1 : 0;
-	freeze_end(&freeze);
+	freeze_end(c->freeze);
 	return result;
 }
 
@@ -244,34 +242,6 @@ static int copy_all(struct copying *c, struct error *err)
 
 /* ---- all of it ---- */
 
-static int write_map(const char *file, const char *text)
-{
-	struct error ignored;
-	cleanup_close int fd = open(file, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 ? -1 : file_write_all(fd, text, strlen(text), &ignored);
-}
-
-/* Where the machine does not allow it, a file that nobody may read is told by its name. */
-static void become_root_inside(void)
-{
-	unsigned uid = geteuid(), gid = getegid();
-	char users[32], groups[32];
-
-	if (!uid)
-		return;
-	(void)snprintf(users, sizeof users, "0 %u 1", uid);
-	(void)snprintf(groups, sizeof groups, "0 %u 1", gid);
-	/* A process that keeps its memory private cannot write its own maps; there is no secret in this one. */
-	(void)prctl(PR_SET_DUMPABLE, 1);
-	if (unshare(CLONE_NEWUSER))
-		return;
-	(void)prctl(PR_SET_DUMPABLE, 1);
-	(void)write_map("/proc/self/setgroups", "deny");
-	(void)write_map("/proc/self/uid_map", users);
-	(void)write_map("/proc/self/gid_map", groups);
-}
-
 static char *making_path(const struct sandbox *s, const struct sandbox_snapshot *snapshot)
 {
 	char *path = NULL;
@@ -286,10 +256,10 @@ int local_forget_copy(const struct sandbox *s, const struct sandbox_snapshot *sn
 	return making ? file_remove_tree(AT_FDCWD, making, err) : error_memory(err);
 }
 
-int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct freeze *freeze,
 	       struct error *err)
 {
-	struct copying c = { .sandbox = s, .box = box, .snapshot = snapshot, .alone = alone, .into = -1 };
+	struct copying c = { .sandbox = s, .box = box, .snapshot = snapshot, .freeze = freeze, .into = -1 };
 	cleanup_free char *making = making_path(s, snapshot);
 	int result;
 
@@ -297,7 +267,8 @@ int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snap
 		return error_memory(err);
 	if (local_forget_copy(s, snapshot, err) || file_make_folder(AT_FDCWD, making, 0700, err))
 		return -1;
-	become_root_inside();
+	/* Where the machine does not allow it, a file that nobody may read is told by its name. */
+	ids_enter_own();
 	c.into = file_open_folder(AT_FDCWD, making, err);
 	result = c.into < 0 || copy_all(&c, err) ? -1 : 0;
 	while (c.tops) {

@@ -4,6 +4,7 @@
 
 #include "backend/sandbox/backend.h"
 #include "backend/sandbox/box.h"
+#include "backend/sandbox/freeze.h"
 #include "base/error.h"
 
 /* Whether the sandbox rests, and is held there by *lock until that is closed (a runner that starts waits for
@@ -16,8 +17,8 @@ int local_hold_rest(struct sandbox *s, int *lock, enum local_rest *rest, struct 
 int local_keep_files(const struct box *box, int into, struct error *err);
 
 /* Copies until the copy is the sandbox as it was at one moment; then it is the part. Works for one that rests,
- * too. alone: the lock of whoever takes a snapshot of it. */
-int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+ * too. freeze: by which it is held still. */
+int local_copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct freeze *freeze,
 	       struct error *err);
 
 /* What a copy that was given up has left. */

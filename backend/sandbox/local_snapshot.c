@@ -12,6 +12,7 @@
 #include "backend/sandbox/box_own.h"
 #include "backend/sandbox/copy.h"
 #include "backend/sandbox/freeze.h"
+#include "backend/sandbox/ids.h"
 #include "backend/sandbox/local_copy.h"
 #include "backend/sandbox/parts.h"
 #include "base/buffer.h"
@@ -107,7 +108,7 @@ static int move(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	return file_remove_tree(box->folder, "work", err) || file_sync_folder(AT_FDCWD, box->path, err) ? -1 : 0;
 }
 
-static int copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+static int copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct freeze *freeze,
 		struct error *err)
 {
 	cleanup_parts struct parts below = { .count = 0 };
@@ -115,11 +116,11 @@ static int copy(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 
 	if (locked >= 0)
 		(void)close(locked);
-	return result || local_copy(s, box, snapshot, part, alone, err) ? -1 : 0;
+	return result || local_copy(s, box, snapshot, part, freeze, err) ? -1 : 0;
 }
 
 /* Renames are done at once, a copy goes on for as long as it takes. */
-static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, struct freeze *freeze,
 		struct error *err)
 {
 	cleanup_parts struct parts below = { .count = 0 };
@@ -141,7 +142,21 @@ static int take(struct sandbox *s, struct box *box, struct sandbox_snapshot *sna
 	}
 	if (lock >= 0)
 		(void)close(steal_fd(&lock));
-	return copy(s, box, snapshot, part, alone, err);
+	return copy(s, box, snapshot, part, freeze, err);
+}
+
+static int take_with_guard(struct sandbox *s, struct box *box, struct sandbox_snapshot *snapshot, const char *part, int alone,
+			   struct error *err)
+{
+	struct freeze freeze;
+	int result;
+
+	if (freeze_open(&freeze, box->id, alone, err))
+		return -1;
+	ids_enter_if_marked(s->state);
+	result = take(s, box, snapshot, part, &freeze, err);
+	freeze_close(&freeze);
+	return result;
 }
 
 int local_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err)
@@ -157,7 +172,7 @@ int local_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct 
 		return -1;
 	result = be_alone(s, &box, snapshot, &alone, err);
 	if (!result && access(part, F_OK))
-		result = take(s, &box, snapshot, part, alone, err);
+		result = take_with_guard(s, &box, snapshot, part, alone, err);
 	box_free(&box);
 	return result;
 }
@@ -168,6 +183,7 @@ int local_measure(struct sandbox *s, struct sandbox_snapshot *snapshot, struct e
 
 	if (parts_read(&parts, s->state->path, snapshot->folder, err))
 		return -1;
+	ids_enter_if_marked(s->state);
 	snapshot->size = parts_size(&parts);
 	return 0;
 }
@@ -205,6 +221,7 @@ static void let_go(struct sandbox *s)
 int local_drop(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err)
 {
 	let_go(s);
+	ids_enter_if_marked(s->state);
 	if (unlinkat(snapshot->folder, PARTS_BELOW, 0) && errno != ENOENT)
 		return error_errno(err, PARTS_BELOW);
 	return local_forget_copy(s, snapshot, err) || parts_sweep(s->state->path, err) ? -1 : 0;

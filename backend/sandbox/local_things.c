@@ -22,6 +22,7 @@
 
 #include "backend/sandbox/box_own.h"
 #include "backend/sandbox/cgroup.h"
+#include "backend/sandbox/ids.h"
 #include "backend/sandbox/making.h"
 #include "backend/sandbox/spawn.h"
 #include "base/cleanup.h"
@@ -361,6 +362,7 @@ static int reap_box(struct state *state, const struct thing *thing, struct error
 		if (box_init(&box, state->path, thing->where, thing->id, err))
 			return -1;
 		result = box_reap(&box, &why);
+		ids_enter_if_marked(state);
 		if (!result && thing->kind != THING_SANDBOX)
 			result = box_remove(&box, &why);
 		box_free(&box);

@@ -348,13 +348,11 @@ static int add_folders(struct plan *plan, const struct state *state, struct box 
 		empty = NULL;
 		return error_memory(err);
 	}
-	if (file_make_folder(AT_FDCWD, empty, 0755, err) || box_stand_on(box, plan->base, err))
-		return -1;
 	if (plan->image && asprintf(&up, "%s/up", plan->image) < 0) {
 		up = NULL;
 		return error_memory(err);
 	}
-	if (up && box_stand_on_tops(box, up, err))
+	if (file_make_folder(AT_FDCWD, empty, 0755, err) || box_stand_on(box, plan->base, up, err))
 		return -1;
 	for (int i = 0; i < MASKS; i++)
 		if (add_base_folder(plan, masks_folders[i], empty, err))
@@ -419,8 +417,7 @@ int plan_system(struct plan *plan, const struct state *state, struct box *box, c
 		.guest = guest_program,
 		.hostname = kept_format(plan, "%s", hostname),
 		.user = geteuid() != 0,
-		.uid = geteuid(),
-		.gid = getegid(),
+		.ids = uplink->ids ? *uplink->ids : (struct ids){ .users = { .own = geteuid() }, .groups = { .own = getegid() } },
 		.host_network = uplink->network->kind == NETWORK_HOST,
 		.space = uplink_space(uplink),
 		.cgroup = kept_format(plan, CGROUP_PARENT "/%s", box->id),

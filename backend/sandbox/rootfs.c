@@ -30,9 +30,11 @@
 
 struct unpacking {
 	struct sandbox *sandbox;
+	const struct ids *ids; /* NULL: all is the user's, or root has all ids */
+	bool of_here;
 	int into;          /* the folder in the making */
 	uint64_t room;
-	unsigned left_out;
+	unsigned left_out, foreign;
 };
 
 /* ---- unpacking ---- */
@@ -78,12 +80,13 @@ static pid_t run(const char *script, const char *program, const char *argument, 
 static int unpack_into(struct unpacking *u, const char *name, bool whiteouts, int fd, struct error *err)
 {
 	cleanup_close int root = file_open_folder(u->into, name, err);
-	struct untar t = { .root = root, .owners = !geteuid(), .whiteouts = whiteouts, .room = u->room, .entries = ENTRIES_MAX,
+	struct untar t = { .root = root, .owners = !geteuid() || u->ids, .ids = u->ids, .of_here = u->of_here, .whiteouts = whiteouts, .room = u->room, .entries = ENTRIES_MAX,
 			   .progress = rootfs_pump, .context = u->sandbox };
 	int result = root < 0 ? -1 : untar(&t, fd, err);
 
 	u->room = t.room;
 	u->left_out += t.left_out;
+	u->foreign += t.foreign;
 	return result ? error_wrap(err, "image") : 0;
 }
 
@@ -247,7 +250,7 @@ static int look(const char *path, int *fd, enum kind *kind, struct error *err)
 	return 0;
 }
 
-static int name_it(struct sandbox *s, const char *roots, const char *path, int fd, enum kind kind, struct making *m, struct error *err)
+static int name_content(struct sandbox *s, const char *roots, const char *path, int fd, enum kind kind, struct making *m, struct error *err)
 {
 	cleanup_json cJSON *manifest = NULL;
 	char digest[72], text[96];
@@ -266,16 +269,34 @@ static int name_it(struct sandbox *s, const char *roots, const char *path, int f
 	return 0;
 }
 
+/* With other ids it is another. */
+static int name_it(struct sandbox *s, const char *roots, const char *path, int fd, enum kind kind, const struct ids *ids,
+		   struct making *m, struct error *err)
+{
+	char text[MAKING_HASH_SIZE + IDS_TEXT_SIZE], told[IDS_TEXT_SIZE];
+
+	if (name_content(s, roots, path, fd, kind, m, err))
+		return -1;
+	if (!ids)
+		return 0;
+	ids_text(ids, told);
+	making_hash(text, (size_t)snprintf(text, sizeof text, "%s %s", m->hash, told), m->hash);
+	return 0;
+}
+
 static int unpack(struct unpacking *u, const char *path, int fd, enum kind kind, struct error *err)
 {
 	struct statvfs disk;
-	char line[128];
+	char line[192];
 	int result;
 
 	if (fstatvfs(u->into, &disk))
 		return error_errno(err, "image");
 	u->room = (uint64_t)disk.f_bavail * disk.f_frsize;
 	u->room = u->room > SPARE ? u->room - SPARE : 0;
+	u->of_here = kind == KIND_FOLDER;
+	if (u->ids && (ids_write(u->ids, u->sandbox->state->fd, true, err) || ids_write(u->ids, u->into, false, err)))
+		return -1;
 	if (file_make_folder(u->into, "root", 0755, err))
 		return -1;
 	sandbox_say(u->sandbox, "unpacking the image");
@@ -288,12 +309,17 @@ static int unpack(struct unpacking *u, const char *path, int fd, enum kind kind,
 	(void)snprintf(line, sizeof line, "%u devices and the like of the image were left out", u->left_out);
 	if (u->left_out)
 		sandbox_say(u->sandbox, line);
+	(void)snprintf(line, sizeof line, "%u files of the image belong to ids beyond your %u: they are root's now", u->foreign,
+		       u->ids ? u->ids->users.count : 0);
+	if (u->foreign)
+		sandbox_say(u->sandbox, line);
 	return 0;
 }
 
-static int make(struct sandbox *s, const char *roots, const char *path, int fd, enum kind kind, const struct making *m, struct error *err)
+static int make(struct sandbox *s, const char *roots, const char *path, int fd, enum kind kind, const struct ids *ids, const struct making *m,
+		struct error *err)
 {
-	struct unpacking u = { .sandbox = s, .into = -1 };
+	struct unpacking u = { .sandbox = s, .ids = ids, .into = -1 };
 	cleanup_free char *made = NULL;
 	struct error ignored;
 	int result;
@@ -314,9 +340,24 @@ static int make(struct sandbox *s, const char *roots, const char *path, int fd, 
 	return result;
 }
 
+/* Whose its files are, which whoever made it has written: as this process has ids now. */
+static int read_ids(const char *final, const struct ids *ids, const struct error *why, struct image *image, struct error *err)
+{
+	cleanup_close int root = file_open_folder(AT_FDCWD, final, err);
+	int found = root < 0 ? -1 : ids_read(&image->ids, root, err);
+
+	if (found <= 0 || (ids && ids_same(ids, &image->ids)))
+		return found < 0 ? -1 : 0;
+	return ids ? error_set(err, EPERM, "image: files of it belong to the ids from %u on, which are not yours any more (/etc/subuid)",
+			       image->ids.users.first)
+		   : error_set(err, EPERM, "image: files of it belong to ids of your range, which cannot be had now: %.400s", why->text);
+}
+
 int rootfs_find(struct sandbox *s, int kept, struct image *image, struct error *err)
 {
 	const char *named = sandbox_text(s, "image");
+	const struct ids *ids;
+	struct error why;
 	char asked[MAKING_HASH_SIZE];
 	struct making m = { .lock = -1, .waits = "another sandbox is unpacking the same image; waiting for it\n" };
 	cleanup_free char *roots = NULL, *layers = NULL, *path = NULL;
@@ -334,15 +375,18 @@ int rootfs_find(struct sandbox *s, int kept, struct image *image, struct error *
 		return error_memory(err);
 	if (file_make_folder(AT_FDCWD, roots, 0700, err) || file_make_folder(AT_FDCWD, layers, 0700, err))
 		return -1;
+	ids = ids_enter(&why);
 	making_hash(path, strlen(path), asked);
 	if (!making_recall(&m, kept, RECORD, roots, asked) &&
-	    (look(path, &fd, &kind, err) || name_it(s, roots, path, fd, kind, &m, err)))
+	    (look(path, &fd, &kind, err) || name_it(s, roots, path, fd, kind, ids, &m, err)))
 		return -1;
 	result = making_claim(&m, s, roots, err);
 	if (result > 0 && fd < 0) /* it was there a moment ago */
 		result = look(path, &fd, &kind, err) ? -1 : 1;
 	if (result > 0)
-		result = make(s, roots, path, fd, kind, &m, err);
+		result = make(s, roots, path, fd, kind, ids, &m, err);
+	if (!result)
+		result = read_ids(m.final, ids, &why, image, err);
 	if (!result)
 		result = making_remember(&m, kept, RECORD, asked, err);
 	if (!result) {

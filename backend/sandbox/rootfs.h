@@ -9,12 +9,14 @@
  *      STATE/roots/HASH/root/        its /, what lies below every sandbox's own files
  *      STATE/roots/HASH/config.json  {"env": [NAME=VALUE]} of an OCI image
  *      STATE/roots/HASH/pythons.json the interpreters that are in it, once one was looked for
+ *      STATE/roots/HASH/ids          whose files are whose (ids.h), of an ordinary user who has a range of ids
  *      STATE/roots/stamps/HASH       "HASH": the content of a file that has not changed since
  *      STATE/roots/.making-HASH      while it is unpacked
  *
  * HASH is that of its content: an OCI image's manifest, a tar's bytes, a folder's list of names, sizes and
  * times. Nothing in an archive leads out of it (untar.h); devices are left out; it may not unpack to more
- * than the disk has room for. Of an ordinary user all files are the user's, who is root inside. */
+ * than the disk has room for. Of an ordinary user who has subordinate ids, users and groups are of those; of
+ * one who has none all files are the user's, who is root inside. */
 #ifndef INTERPFS_BACKEND_SANDBOX_ROOTFS_H
 #define INTERPFS_BACKEND_SANDBOX_ROOTFS_H
 

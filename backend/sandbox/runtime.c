@@ -144,7 +144,7 @@ static int probe_in(struct box *box, const char *program, const char *guest_prog
 	struct uplink uplink = UPLINK;
 	struct bundle bundle = {
 		.box = box->path, .guest = guest_program, .hostname = "probe", .user = geteuid() != 0,
-		.uid = geteuid(), .gid = getegid(), .timeout = 60,
+		.ids = { .users = { .own = geteuid() }, .groups = { .own = getegid() } }, .timeout = 60,
 		.overlays = overlays, .overlay_count = 2,
 	};
 	const struct box_start start = { .runtime = program, .bundle = &bundle, .uplink = &uplink, .env = env };
@@ -155,7 +155,7 @@ static int probe_in(struct box *box, const char *program, const char *guest_prog
 		return error_memory(err);
 	}
 	bundle.cgroup = group;
-	if (box_make(box, err) || uplink_begin(&uplink, &network, err))
+	if (box_make(box, err) || uplink_begin(&uplink, &network, NULL, err))
 		return -1;
 	if (box_start(box, &start, &guest, err)) {
 		uplink_end(&uplink);

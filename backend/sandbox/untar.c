@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/sandbox/ids.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -339,14 +340,28 @@ static void forget_parent(struct reader *r)
 
 /* ---- entries ---- */
 
+static int give_away(const struct reader *r, int parent, const char *name, const struct entry *e, struct error *err)
+{
+	const struct ids *ids = r->u->ids;
+	uint32_t user = e->uid, group = e->gid;
+	bool known[2] = { true, true };
+
+	if (ids) {
+		user = ids_outside(&ids->users, r->u->of_here ? ids_inside(&ids->users, user) : user, &known[0]);
+		group = ids_outside(&ids->groups, r->u->of_here ? ids_inside(&ids->groups, group) : group, &known[1]);
+	}
+	r->u->foreign += !known[0] || !known[1];
+	return fchownat(parent, name, user, group, AT_SYMLINK_NOFOLLOW) ? error_errno(err, "%s", e->name) : 0;
+}
+
 static int finish(const struct reader *r, int parent, const char *name, const struct entry *e, struct error *err)
 {
 	struct timespec times[2] = { { .tv_sec = e->mtime }, { .tv_sec = e->mtime } };
 	mode_t mode = e->mode;
 	bool link = e->type == '2';
 
-	if (r->u->owners && fchownat(parent, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW))
-		return error_errno(err, "%s", e->name);
+	if (r->u->owners && give_away(r, parent, name, e, err))
+		return -1;
 	if (!r->u->owners)
 		mode = (mode & 0777) | (e->type == '5' ? 0700 : 0600);
 	if (!link && fchmodat(parent, name, mode, 0))
@@ -457,7 +472,10 @@ static int make_entry(struct reader *r, struct entry *e, struct error *err)
 
 	if (clean(e->name, err))
 		return -1;
-	if (!*e->name) /* the folder itself */
+	/* The folder itself. Where it is the user's, so is all that the user has put into the archive. */
+	if (!*e->name && r->u->ids && e->uid == r->u->ids->users.own)
+		r->u->of_here = true;
+	if (!*e->name)
 		return pass(r, -1, e->size, err) || skip_padding(r, e->size, err) ? -1 : 0;
 	parent = open_parent(r, e->name, &name, err);
 	if (parent < 0)

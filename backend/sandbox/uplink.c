@@ -75,19 +75,27 @@ static int heard(const struct uplink_process *p)
 	return n > 0 && read(p->says, &byte, 1) == 1 ? byte : -1;
 }
 
-int uplink_begin(struct uplink *u, const struct network *network, struct error *err)
+static bool is_early(const struct network *network)
+{
+	return network->kind == NETWORK_OWN && network->helper->early;
+}
+
+int uplink_begin(struct uplink *u, const struct network *network, const struct ids *ids, struct error *err)
 {
 	cleanup_free char *program = NULL;
-	char word[] = "hold", *argv[] = { NULL, word, NULL };
+	char word[] = "hold", both[] = "both", user[] = "user", *argv[] = { NULL, word, NULL, NULL };
 	struct spawn what = { .argv = argv, .output = -1, .passed = { -1, -1, -1, -1 } };
 	int ends[2];
 
 	*u = (struct uplink)UPLINK;
 	u->network = network;
+	u->ids = ids && ids->users.count ? ids : NULL;
 	if (pipe2(u->alive, O_CLOEXEC))
 		return error_errno(err, "cannot start a sandbox");
-	if (network->kind != NETWORK_OWN || !network->helper->early)
+	if (!is_early(network) && !u->ids)
 		return 0;
+	if (u->ids)
+		argv[2] = network->kind == NETWORK_HOST ? user : both;
 	argv[0] = program = program_guest();
 	if (!program)
 		return error_memory(err);
@@ -139,7 +147,9 @@ int uplink_start(struct uplink *u, int log, struct error *err)
 	if (code)
 		return error_set(err, code > 0 ? code : EIO, "cannot make the sandbox's network%s%s",
 				 code > 0 ? ": " : "", code > 0 ? strerror(code) : "");
-	return launch_helper(u, u->holder.pid, "", err);
+	if (u->ids && ids_give(u->holder.pid, u->ids, err))
+		return -1;
+	return is_early(u->network) ? launch_helper(u, u->holder.pid, "", err) : 0;
 }
 
 /* One that forks when it is ready: its child is nobody's, and is known by what it wrote. */
@@ -168,7 +178,7 @@ int uplink_finish(struct uplink *u, pid_t guest, const char *pid_file, pid_t *he
 	if (u->network->kind == NETWORK_OWN) {
 		if (!u->helper.pid && launch_helper(u, guest, pid_file, err))
 			return -1;
-		failed = u->network->helper->early ? heard(&u->helper) < 0 : await_fork(u, pid_file);
+		failed = is_early(u->network) ? heard(&u->helper) < 0 : await_fork(u, pid_file);
 	}
 	if (failed)
 		return error_set(err, EIO, "%s did not join the sandbox's network to the outside",

@@ -5,17 +5,19 @@
  *      uplink_start     the helper comes up, while the runtime does
  *      uplink_finish    the sandbox has its first process: what was begun is waited for
  *
- * Without a helper nothing is done at any of them. */
+ * Without a helper, and with one id, nothing is done at any of them. */
 #ifndef INTERPFS_BACKEND_SANDBOX_UPLINK_H
 #define INTERPFS_BACKEND_SANDBOX_UPLINK_H
 
 #include <sys/types.h>
 
+#include "backend/sandbox/ids.h"
 #include "backend/sandbox/network.h"
 #include "base/error.h"
 
 struct uplink {
 	const struct network *network;
+	const struct ids *ids; /* of the user namespace; NULL: one id */
 	struct uplink_process { pid_t pid; int pidfd, says; } holder, helper; /* pid 0: none */
 	int hold;       /* the holder stays while this is open */
 	int log;        /* for the helper's messages */
@@ -24,9 +26,11 @@ struct uplink {
 
 #define UPLINK { .hold = -1, .log = -1, .alive = { -1, -1 }, .holder = { 0, -1, -1 }, .helper = { 0, -1, -1 } }
 
-int uplink_begin(struct uplink *uplink, const struct network *network, struct error *err);
+/* ids: a user namespace with all of these (ids.h), which only a process made beforehand can have; NULL, or a
+ * count of 0: one with the user's own id. Both are borrowed. */
+int uplink_begin(struct uplink *uplink, const struct network *network, const struct ids *ids, struct error *err);
 
-/* Whose user and network namespace the sandbox will be in; 0: the runtime makes them. */
+/* Whose user namespace, and network namespace if it has one, the sandbox will be in; 0: the runtime makes them. */
 pid_t uplink_space(const struct uplink *uplink);
 
 /* Takes the descriptor `log`, which messages of the helper go to. */

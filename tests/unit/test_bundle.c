@@ -24,7 +24,7 @@ static struct bundle sample(bool user)
 {
 	return (struct bundle){
 		.box = "/state/with, and:\\/box", .guest = "/build/interpfs-guest", .hostname = "lab", .user = user,
-		.uid = 1000, .gid = 1001, .timeout = 3600, .overlays = overlays, .overlay_count = 1,
+		.ids = { .users = { .own = 1000 }, .groups = { .own = 1001 } }, .timeout = 3600, .overlays = overlays, .overlay_count = 1,
 		.binds = binds, .bind_count = 1, .cgroup = "/interpfs/x", .memory = 17179869184, .cpu = 1.5,
 	};
 }

@@ -1,0 +1,65 @@
+#!/bin/bash
+# `image` of an ordinary user who has subordinate ids: its files belong to its users, who are others inside, chown
+# works, snapshots keep owners and stand still whoever's process writes, and nothing stays.
+# runs: user
+. "$(dirname "$0")/../functions.sh"
+. tests/root.sh
+
+mount_it
+in_it() { timeout 60 "$INTERPFS" exec "$M/sandboxes/$1" -- sh -c "$2"; }
+as_www='setpriv --reuid 33 --regid 33 --clear-groups'
+
+# Without Python, for which an environment would be made. `su` asks PAM.
+tar=$T/root.tar add=$T/add
+mkdir -p "$add"/{srv,home/dev,data/deep,etc/pam.d,usr/lib} "$T/small"
+for p in auth account session; do echo "$p sufficient pam_permit.so"; done >"$add/etc/pam.d/su"
+for f in /usr/lib/*/security/pam_permit.so; do mkdir -p "$add${f%/*}"; cp "$f" "$add$f"; done
+tar -C "$T/small" --exclude='*python3*' -xf "$(root_tar)" && cp -a "$add/." "$T/small/" && rmdir "$T"/small/{srv,data/deep,data} || fail "a root"
+grep -q '^www-data:x:33:33:' "$T/small/etc/passwd" || fail "www-data is not 33 here"
+tar -C "$T/small" --owner=0 --group=0 --exclude=./home/dev -cf "$tar" . || fail "a tar"
+echo web >"$add/srv/page"; echo x >"$add/data/deep/x"; echo note >"$add/home/dev/note"
+tar -C "$add" --owner=33 --group=33 --mode=u=rwX,go= -rf "$tar" srv data &&
+	tar -C "$add" --owner=1000 --group=1000 -rf "$tar" home/dev || fail "owners"
+
+made one "{image: $tar, network: none}" || fail "one: $(error one) $(tail -n 5 "$M/sandboxes/one/log")"
+one=$S/sandboxes/names/one
+same "how many ids" 65537 "$(python3 -c 'import json, sys; print(json.load(sys.stdin)["ids"])' <"$M/sandboxes/one/info.json")"
+same "whose folders are" "33:33 700 33:33 700 1000:1000 0:0 0:0" \
+	"$(in_it one 'echo $(stat -c "%u:%g %a" /srv /data) $(stat -c %u:%g /home/dev /usr/bin /)')"
+same "whose files are" "33:33 600 33:33 1000:1000" "$(in_it one 'echo $(stat -c "%u:%g %a" /srv/page) $(stat -c %u:%g /data/deep/x /home/dev/note)')"
+same "another user" "33 www-data web" "$(in_it one 'echo $(id -u www-data) $(su -s /bin/sh www-data -c "id -un; cat /srv/page")')"
+fails "another's file" in_it one 'su -s /bin/sh www-data -c "echo x >/home/dev/note"'
+same "chown" "7:8 2755" "$(in_it one 'cp /bin/true /usr/true && chown 7:8 /usr/true && chmod 2755 /usr/true && stat -c "%u:%g %a" /usr/true')"
+same "on this machine" "$(($(sed -n "s/^$(id -un):\([0-9]*\):.*/\1/p" /etc/subuid | head -n 1) + 6))" "$(stat -c %u "$one/box/up/usr/true")"
+fails "ids beyond" in_it one 'chown 70000 /usr/true'
+in_it one "$as_www sh -c 'umask 77; mkdir /data/own; echo own >/data/own/f'" || fail "a folder of www-data's"
+
+# It goes on after its runner was killed, and after a restart.
+kill -9 "$(live_pid "$one/run/pid")"
+eventually 5 same "after its runner died" own "$(in_it one "$as_www cat /data/own/f")"
+ctl one restart || fail "restart: $(error one)"
+same "after a restart" "own 7:8 33:33" "$(in_it one "echo \$($as_www cat /data/own/f) \$(stat -c %u:%g /usr/true /data)")"
+
+# A snapshot while www-data writes: the one file is never behind the other by more than what is being written.
+in_it one "$as_www sh -c 'while :; do n=\$((n + 1)); echo \$n >/srv/.a; mv /srv/.a /srv/a; echo \$n >/srv/.b; mv /srv/.b /srv/b; done' >/dev/null 2>&1 &" || fail "a writer"
+eventually 5 in_it one 'test -s /srv/b'
+timeout 100 sh -c "echo 'snapshot running' >'$M/sandboxes/one/ctl'" || fail "snapshot: $(error one)"
+grep -q pause "$S"/snapshots/names/running/info.json || fail "it did not stand still"
+in_it one 'a=$(cat /srv/a); for i in $(seq 400); do [ "$(cat /srv/a)" = "$a" ] || exit 0; sleep 0.1; done; exit 1' || fail "it does not go on"
+ctl one stop && timeout 100 sh -c "echo 'snapshot stopped' >'$M/sandboxes/one/ctl'" || fail "snapshot: $(error one)"
+for n in running stopped; do
+	made "of-$n" "{from_snapshot: $n, network: none}" || fail "of-$n: $(error "of-$n")"
+	same "from $n" "33:33 700 7:8 2755 33:33 700 own" \
+		"$(in_it "of-$n" "echo \$(stat -c '%u:%g %a' /data /usr/true /data/own) \$($as_www cat /data/own/f)")"
+done
+same "one moment" yes "$(in_it of-running 'a=$(cat /srv/a) b=$(cat /srv/b); [ "$a" = "$b" ] || [ "$a" = $((b + 1)) ] && echo yes')"
+
+# Above it setup changes what is another's; with a network, and in that of this machine.
+made two "{image: $tar, setup: ['chown -R 1000:1000 /data; mkdir /new; chown 33 /new'], network: full}" || fail "two: $(error two)"
+same "above setup" "1000:1000 33:0" "$(in_it two 'echo $(stat -c %u:%g /data /new)')"
+
+# Nothing stays but what sandboxes share.
+for n in one two of-running of-stopped; do rmdir "$M/sandboxes/$n" || fail "rmdir $n"; done
+for n in running stopped; do rmdir "$M/snapshots/$n" || fail "rmdir snapshot $n"; done
+nothing() { [ -z "$(ls -d "$S"/{sandboxes,snapshots,parts}/*[0-9]* 2>/dev/null)" ]; }
+eventually 5 nothing
