@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "backend/sandbox/backend.h"
+#include "backend/sandbox/ids.h"
 #include "backend/sandbox/network.h"
 #include "backend/sandbox/python.h"
 #include "backend/sandbox/runtime.h"
@@ -132,6 +133,34 @@ static void check_namespaces(struct finding *f)
 		return;
 	}
 	find(f, OK, "", "user namespaces");
+}
+
+/* For images on the backend local, whose files belong to many. */
+static void check_ids(struct finding *f)
+{
+	static const char command[] = ": sudo ";
+	struct ids ids;
+	struct error err;
+	int status = 0;
+	pid_t pid;
+
+	if (!geteuid())
+		return;
+	if (ids_find(&ids, &err)) {
+		char *mend = strstr(err.text, command);
+
+		if (mend)
+			*mend = '\0';
+		find(f, ADVICE, mend ? mend + 2 : "", "%s: an `image` has one user, root", err.text);
+		return;
+	}
+	pid = fork();
+	if (!pid)
+		_exit(ids_enter(&err) ? 0 : 1);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status)
+		find(f, ADVICE, "sudo apt-get install --reinstall -y uidmap", "newuidmap gives you no range of ids: an `image` has one user, root");
+	else
+		find(f, OK, "", "%u subordinate ids, from %u", (unsigned)ids.users.count, (unsigned)ids.users.first);
 }
 
 /* Of what is tried: a state directory that lasts a moment, path NULL when none could be made, and
@@ -345,6 +374,7 @@ static const struct {
 	void (*check)(struct finding *f);
 } checks[] = {
 	{ "fuse", check_device },    { "fusermount3", check_helper }, { "namespaces", check_namespaces },
+	{ "ids", check_ids },
 	{ "guest", check_guest },    { "state", check_state },        { "runtime", check_runtime },
 	{ "network", check_network }, { "python", check_python },     { "venv", check_venv },
 	{ "installer", check_installer }, { "libcurl", check_curl }, { "keys", check_keys },

@@ -317,7 +317,7 @@ const struct field sandbox_fields[] = {
 	{ "image", FIELD_STRING, "null", .check = check_image,
 	  .help = "the system inside; on docker a name, for example python:3.12 (absent is python:3.12-slim, or of python_version); "
 		  "on local a folder, a .tar or an OCI layout of this machine (absent is this machine's own)" },
-	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root" },
+	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root, or an image" },
 	{ "gpu", FIELD_STRING, "null", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
 	{ "gpu_count", FIELD_INTEGER, "1", .minimum = 1, .maximum = 64, .help = "how many GPUs" },
 	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
@@ -335,7 +335,7 @@ const struct field sandbox_fields[] = {
 	  .help = "for example 3.11; absent is the machine's own" },
 	{ "python_packages", FIELD_STRINGS, "[]", .check = check_package, .help = "what pip installs, for example [numpy]" },
 	{ "system_packages", FIELD_STRINGS, "[]", .check = check_system_package,
-	  .help = "what apt installs, for example [git], made once; needs root" },
+	  .help = "what apt installs, for example [git], made once; needs root, or an image" },
 	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
 	  .help = "what Jupyter's own environment is made of; with jupyterlab (or notebook) a notebook's url opens it" },
 	{ "models", FIELD_OBJECTS, "[]", .fields = model_fields, .check = check_model,

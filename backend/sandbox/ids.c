@@ -103,17 +103,12 @@ static bool read_line(const char *line, size_t *name, uint32_t *first, uint32_t 
 	return true;
 }
 
-/* The user's largest range in a table; *free_from is past all that it has. */
-static void look_up(const char *table, const char *user, struct ids_map *map, uint32_t *free_from)
+void ids_look_up(const char *text, const char *user, uid_t uid, struct ids_map *map, uint32_t *free_from)
 {
-	cleanup_buffer struct buffer text = BUFFER(TABLE_MAX);
-	struct error ignored;
 	char number[16];
 
-	(void)snprintf(number, sizeof number, "%u", (unsigned)geteuid());
-	if (file_read(AT_FDCWD, table, &text, &ignored) || !text.length)
-		return;
-	for (const char *line = text.data; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+	(void)snprintf(number, sizeof number, "%u", (unsigned)uid);
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		uint32_t first, count;
 		size_t n;
 
@@ -129,6 +124,15 @@ static void look_up(const char *table, const char *user, struct ids_map *map, ui
 	}
 }
 
+static void read_table(const char *table, const char *user, struct ids_map *map, uint32_t *free_from)
+{
+	cleanup_buffer struct buffer text = BUFFER(TABLE_MAX);
+	struct error ignored;
+
+	if (!file_read(AT_FDCWD, table, &text, &ignored) && text.length)
+		ids_look_up(text.data, user, geteuid(), map, free_from);
+}
+
 int ids_find(struct ids *ids, struct error *err)
 {
 	const struct passwd *entry = getpwuid(geteuid());
@@ -136,8 +140,8 @@ int ids_find(struct ids *ids, struct error *err)
 	uint32_t free_from = USUAL_FIRST;
 
 	*ids = (struct ids){ .users = { .own = geteuid() }, .groups = { .own = getegid() } };
-	look_up(tables[0], user, &ids->users, &free_from);
-	look_up(tables[1], user, &ids->groups, &free_from);
+	read_table(tables[0], user, &ids->users, &free_from);
+	read_table(tables[1], user, &ids->groups, &free_from);
 	for (size_t i = 0; i < 2; i++) {
 		cleanup_free char *program = program_find(programs[i]);
 

@@ -33,6 +33,9 @@ struct ids {
 
 /* Those of the one who runs this. -1 with the command that gives some. */
 int ids_find(struct ids *ids, struct error *err);
+/* The largest range of a user, by name or number, in the text of a table; map->own is the user's, which is in none
+ * of them. *free_from becomes what is past all that the table has. */
+void ids_look_up(const char *text, const char *user, uid_t uid, struct ids_map *map, uint32_t *free_from);
 
 /* This process, which has one thread, enters the namespace, once: later calls say the same. NULL with why not:
  * then it is as it was. Borrowed. */

@@ -432,7 +432,7 @@ static int tell_ids(const struct local *l, cJSON *info)
 		return cJSON_AddNumberToObject(info, "ids", (double)l->image.ids.users.count + 1) ? 0 : -1;
 	if (buffer_text(&text, "1, root's: "))
 		return -1;
-	if (ids_enter(&why) ? buffer_text(&text, "it was unpacked when there was no range of ids; a new sandbox of another copy of the image has one")
+	if (ids_enter(&why) ? buffer_text(&text, "it began when there was no range of ids; a new sandbox has one")
 			    : buffer_text(&text, why.text))
 		return -1;
 	return cJSON_AddStringToObject(info, "ids", text.data) ? 0 : -1;

@@ -58,8 +58,19 @@ same "one moment" yes "$(in_it of-running 'a=$(cat /srv/a) b=$(cat /srv/b); [ "$
 made two "{image: $tar, setup: ['chown -R 1000:1000 /data; mkdir /new; chown 33 /new'], network: full}" || fail "two: $(error two)"
 same "above setup" "1000:1000 33:0" "$(in_it two 'echo $(stat -c %u:%g /data /new)')"
 
+# One that began without them, where newuidmap is missing, stays so.
+unmount_it
+mkdir "$T/bin" && for f in runc crun slirp4netns tar fusermount3 sh python3; do ln -s "$(command -v $f)" "$T/bin/" 2>/dev/null; done
+PATH=$T/bin mount_it
+made old "{image: $tar, network: none}" || fail "old: $(error old)"
+same "without newuidmap" "0:0" "$(in_it old 'echo x >/data/old; stat -c %u:%g /data/deep/x')"
+grep -q '"1, root.s: newuidmap is missing: sudo apt-get install -y uidmap"' "$M/sandboxes/old/info.json" || fail "what is told: $(grep ids "$M/sandboxes/old/info.json")"
+ctl old stop && unmount_it && mount_it && ctl old start && ctl old wait || fail "old again: $(error old)"
+same "with it" "0:0 x" "$(in_it old 'echo $(stat -c %u:%g /data/deep/x) $(cat /data/old)')"
+grep -q '"1, root.s: it began when there was no range' "$M/sandboxes/old/info.json" || fail "what is told: $(grep ids "$M/sandboxes/old/info.json")"
+
 # Nothing stays but what sandboxes share.
-for n in one two of-running of-stopped; do rmdir "$M/sandboxes/$n" || fail "rmdir $n"; done
+for n in old one two of-running of-stopped; do rmdir "$M/sandboxes/$n" || fail "rmdir $n"; done
 for n in running stopped; do rmdir "$M/snapshots/$n" || fail "rmdir snapshot $n"; done
 nothing() { [ -z "$(ls -d "$S"/{sandboxes,snapshots,parts}/*[0-9]* 2>/dev/null)" ]; }
 eventually 5 nothing
