@@ -35,7 +35,8 @@ struct processes {
 	size_t count, room;
 };
 
-static bool read_process(pid_t pid, struct process *p)
+/* name: what is below /proc. */
+static bool read_stat(const char *name, struct process *p)
 {
 	cleanup_buffer struct buffer stat = BUFFER(4096);
 	struct error ignored;
@@ -43,13 +44,13 @@ static bool read_process(pid_t pid, struct process *p)
 	const char *end;
 	int parent;
 
-	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	(void)snprintf(path, sizeof path, "/proc/%.48s/stat", name);
 	if (file_read(AT_FDCWD, path, &stat, &ignored) || !stat.length)
 		return false;
 	end = strrchr(stat.data, ')'); /* the command's name may hold anything */
 	if (!end || sscanf(end + 1, " %c %d", &p->state, &parent) != 2)
 		return false;
-	p->pid = pid;
+	p->pid = (pid_t)strtol(name, NULL, 10);
 	p->parent = parent;
 	return true;
 }
@@ -65,7 +66,7 @@ static int list_processes(struct processes *list, struct error *err)
 	while ((entry = readdir(dir))) {
 		struct process p = { .inside = false };
 
-		if (*entry->d_name < '1' || *entry->d_name > '9' || !read_process((pid_t)strtol(entry->d_name, NULL, 10), &p))
+		if (*entry->d_name < '1' || *entry->d_name > '9' || !read_stat(entry->d_name, &p))
 			continue;
 		if (list->count == list->room) {
 			size_t room = list->room ? 2 * list->room : 256;
@@ -99,20 +100,63 @@ static void mark(struct processes *list, pid_t first)
 	}
 }
 
-static bool is_stopped(const struct process *p)
+static bool is_stopped(char state)
 {
-	return strchr("TtZX", p->state);
+	return strchr("TtZX", state);
 }
 
-/* Until a look at all of them finds none that runs. */
+/* A thread that waits, uninterruptibly, for a child of vfork(2) to go its own way: it stands as long as the child
+ * does. What the kernel calls the place changes with its version. */
+static bool waits_for_vfork(pid_t pid, const char *thread)
+{
+	static const char *const places[] = { "kernel_clone", "wait_for_vfork_done", "_do_fork", "do_fork" };
+	cleanup_buffer struct buffer place = BUFFER(256);
+	struct error ignored;
+	char path[64];
+	bool found = false;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%.16s/wchan", (int)pid, thread);
+	if (file_read(AT_FDCWD, path, &place, &ignored) || !place.length)
+		return false;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+		found = found || !strcmp(place.data, places[i]);
+	return found;
+}
+
+/* Whether each thread of a process stands, those included that wait for their child of vfork. */
+static bool stands_in_vfork(pid_t pid)
+{
+	char path[64];
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *entry;
+	size_t threads = 0;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		struct process thread;
+		char name[64];
+
+		if (*entry->d_name == '.')
+			continue;
+		(void)snprintf(name, sizeof name, "%d/task/%.16s", (int)pid, entry->d_name);
+		if (!read_stat(name, &thread) || (!is_stopped(thread.state) && !(thread.state == 'D' && waits_for_vfork(pid, entry->d_name))))
+			return false;
+		threads++;
+	}
+	return threads;
+}
+
+/* Until a look at all of them finds none that runs; the child of one that stands in vfork may have come behind the
+ * look, so that there it takes two. */
 static int stop_all(pid_t first, struct error *err)
 {
 	const struct timespec pause = { .tv_nsec = ROUND_NS };
 	struct processes list = { .all = NULL };
 	int result = 1;
 
-	for (int round = 0; result > 0; round++) {
-		bool running = false;
+	for (int round = 0, calm = 0; result > 0; round++) {
+		bool running = false, vfork = false;
 
 		if (list_processes(&list, err)) {
 			result = -1;
@@ -120,11 +164,15 @@ static int stop_all(pid_t first, struct error *err)
 		}
 		mark(&list, first);
 		for (size_t i = 0; i < list.count; i++)
-			if (list.all[i].inside && !is_stopped(&list.all[i])) {
-				running = true;
+			if (list.all[i].inside && !is_stopped(list.all[i].state)) {
+				if (list.all[i].state == 'D' && stands_in_vfork(list.all[i].pid))
+					vfork = true;
+				else
+					running = true;
 				(void)kill(list.all[i].pid, SIGSTOP);
 			}
-		if (!running)
+		calm = running ? 0 : calm + 1;
+		if (calm > vfork)
 			result = 0;
 		else if (round == ROUNDS)
 			result = error_set(err, ETIMEDOUT, "the sandbox does not stand still: a process in it waits for the kernel");

@@ -339,6 +339,8 @@ static int local_adopt(struct sandbox *s, struct guest **guest, struct error *er
 	*guest = NULL;
 	if (stat(l->box.path, &st))
 		return 0;
+	if (sandbox_text(s, "image")) /* whoever is root inside may have given / itself away */
+		ids_enter_if_marked(s->state);
 	return box_make(&l->box, err) ? -1 : box_adopt(&l->box, guest, err);
 }
 

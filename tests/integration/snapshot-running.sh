@@ -55,8 +55,12 @@ def renames():
         os.rename("/root/new", "/root/whole")
         os.rename("/usr/local/two", "/usr/local/one")
         if not os.path.exists("/root/begun-renames"): begun()
+def vforks():
+    # Waits, where no signal reaches it, for a child that waits for somebody else before it runs its program.
+    os.mkfifo("/run/pipe")
+    os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/run/pipe", os.O_RDONLY, 0)])
 os.makedirs("/data", exist_ok=True)
-{"two_files": two_files, "mapped": mapped, "database": database, "renames": renames}[sys.argv[1]]()
+{"vforks": vforks, "two_files": two_files, "mapped": mapped, "database": database, "renames": renames}[sys.argv[1]]()
 END
 cat >"$T/check.py" <<'END'
 import os, sqlite3
@@ -82,8 +86,9 @@ END
 made lab 'network: none\n' || fail "lab: $(error lab)"
 cp "$T/write.py" "$M/sandboxes/lab/fs/root/write.py" || fail "a file"
 inside lab 'echo locked >/root/locked; chmod 0 /root/locked; mkdir -p /data; for i in $(seq 500); do echo $i >/data/$i; done
-	for w in two_files mapped database renames; do python3 /root/write.py $w >/root/out-$w 2>&1 & echo $!; done >/root/pids' || fail "writers"
-eventually 60 inside lab 'cd /root && test -e begun-two_files && test -e begun-mapped && test -e begun-database && test -e begun-renames'
+	for w in two_files mapped database renames vforks; do python3 /root/write.py $w >/root/out-$w 2>&1 & echo $!; done >/root/pids' || fail "writers"
+eventually 60 inside lab 'cd /root && test -e begun-two_files && test -e begun-mapped && test -e begun-database && test -e begun-renames &&
+	grep -q "^State:.D" /proc/$(tail -n 1 pids)/status'
 for i in 1 2 3; do
 	ctl lab "snapshot live-$i" || fail "snapshot $i: $(error lab)"
 	inside lab 'for p in $(cat /root/pids); do kill -0 $p || exit 1; grep -q "^State:.[RSD]" /proc/$p/status || exit 1; done' || fail "a writer has ended or stands still: $(inside lab 'cat /root/out-*')"
