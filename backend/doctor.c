@@ -29,6 +29,7 @@
 #include "backend/sandbox/python.h"
 #include "backend/sandbox/runtime.h"
 #include "backend/sandbox/spawn.h"
+#include "backend/sandbox/unused.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/curl.h"
@@ -421,6 +422,11 @@ static int reap_all(struct state *state, struct error *err)
 	return left;
 }
 
+static void tell_unused(const char *path)
+{
+	printf("%-8s %-8s %-8s %s\n", "removed", "local", "unused", path);
+}
+
 static int reap(void)
 {
 	struct state state = { .fd = -1, .lock = -1 };
@@ -431,6 +437,8 @@ static int reap(void)
 		(void)error_set(&err, ENOENT, "there is no home folder; name the state directory with -o state=DIR");
 	else if (!things_open_state(&state, asked.path, &err))
 		left = reap_all(&state, &err);
+	if (left >= 0 && unused_sweep(&state, 0, tell_unused, &err))
+		left = -1;
 	if (left < 0)
 		fprintf(stderr, "interpfs doctor: %s\n", err.text);
 	state_close(&state);
@@ -468,7 +476,9 @@ int command_doctor(int argc, char **argv)
 		     "Says of each thing that a first run needs whether it is there, and of what is missing the\n"
 		     "command that mends it. Exits with 0 when a mount, a sandbox and a notebook will work, else 1.\n"
 		     "--reap removes what crashes left behind of the state directory's: containers, control groups,\n"
-		     "processes and mounts that no sandbox has any more. It touches nothing that others started.");
+		     "processes and mounts that no sandbox has any more; and systems and images that were made of\n"
+		     "`image`, `system_packages` and `setup` and that no sandbox and no snapshot stands on. It touches\n"
+		     "nothing that others started.");
 		status = 0;
 	} else if (argc == taken + 1 && !strcmp(argv[taken], "--reap")) {
 		status = reap();

@@ -206,6 +206,27 @@ DIR *file_list(int dir, const char *path, int flags)
 	return list;
 }
 
+int file_each_folder(int parent, const char *path, int (*visit)(void *context, int folder, const char *name, struct error *err),
+		     void *context, struct error *err)
+{
+	cleanup_dir DIR *list = file_list(parent, path, 0);
+	const struct dirent *entry;
+
+	if (!list)
+		return errno == ENOENT ? 0 : error_errno(err, "%s", path);
+	while ((errno = 0, entry = readdir(list))) {
+		struct stat st;
+
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (fstatat(dirfd(list), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+			continue;
+		if (visit(context, dirfd(list), entry->d_name, err))
+			return -1;
+	}
+	return errno ? error_errno(err, "%s", path) : 0;
+}
+
 int file_open_folder(int dir, const char *path, struct error *err)
 {
 	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -44,6 +44,10 @@ int file_sync_folder(int dir, const char *path, struct error *err);
 /* What is in a folder, for readdir(3). flags: O_NOFOLLOW, or 0. The caller's; NULL with errno. */
 DIR *file_list(int dir, const char *path, int flags);
 
+/* Calls visit for each folder directly in one, which is open, until it fails. None where there is no such folder. */
+int file_each_folder(int dir, const char *path, int (*visit)(void *context, int folder, const char *name, struct error *err),
+		     void *context, struct error *err);
+
 /* Opens a folder O_DIRECTORY|O_CLOEXEC. Returns a descriptor that the caller closes, or -1. */
 int file_open_folder(int dir, const char *path, struct error *err);
 

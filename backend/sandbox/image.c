@@ -10,6 +10,7 @@
 
 #include "backend/sandbox/build.h"
 #include "backend/sandbox/layers.h"
+#include "backend/sandbox/unused.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/failpoint.h"
@@ -197,6 +198,7 @@ int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *pa
 	char asked[MAKING_HASH_SIZE];
 	struct making m = MAKING;
 	cleanup_free char *folder = NULL, *layers = NULL;
+	cleanup_close int using = -1;
 	int result;
 
 	image->path = NULL;
@@ -210,6 +212,9 @@ int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *pa
 	if (file_make_folder(AT_FDCWD, folder, 0700, err) || file_make_folder(AT_FDCWD, layers, 0700, err) ||
 	    name_it(packages, setup, image, &m, asked, err))
 		return -1;
+	using = unused_hold(s->state, err);
+	if (using < 0)
+		return -1;
 	(void)making_recall(&m, kept, RECORD, folder, asked);
 	result = making_claim(&m, s, folder, err);
 	if (result > 0)
@@ -217,6 +222,7 @@ int image_find(struct sandbox *s, const char *runtime, int kept, const cJSON *pa
 	if (!result)
 		result = making_remember(&m, kept, RECORD, asked, err);
 	if (!result) {
+		unused_touch(m.final);
 		memcpy(image->hash, m.hash, sizeof m.hash);
 		image->path = steal_pointer(&m.final);
 	}

@@ -25,6 +25,7 @@
 #include "backend/sandbox/python_inside.h"
 #include "backend/sandbox/rootfs.h"
 #include "backend/sandbox/runtime.h"
+#include "backend/sandbox/unused.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -387,13 +388,17 @@ static int local_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *k
 static int local_remove(struct sandbox *s, struct error *err)
 {
 	struct local *l = own(s);
+	struct error ignored;
 	bool parts = false;
 
 	ids_enter_if_marked(s->state);
 	making_sweep(s->state);
 	if (local_leave_parts(s, &parts, err) || box_remove(&l->box, err))
 		return -1;
-	return parts ? parts_sweep(s->state->path, err) : 0;
+	if (parts && parts_sweep(s->state->path, err))
+		return -1;
+	(void)unused_sweep(s->state, UNUSED_KEPT_S, NULL, &ignored); /* the next one does it, or doctor, who says why not */
+	return 0;
 }
 
 /* ---- what is in force ---- */

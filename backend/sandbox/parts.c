@@ -118,28 +118,6 @@ int parts_lock(const char *state, struct error *err)
 	return steal_fd(&fd);
 }
 
-/* Calls visit for each folder directly in one; -1 with err. */
-static int each_folder(int parent, const char *path, int (*visit)(void *context, int folder, const char *name, struct error *err),
-		       void *context, struct error *err)
-{
-	cleanup_dir DIR *dir = file_list(parent, path, 0);
-	const struct dirent *entry;
-
-	if (!dir)
-		return errno == ENOENT ? 0 : error_errno(err, "%s", path);
-	while ((errno = 0, entry = readdir(dir))) {
-		struct stat st;
-
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
-			continue;
-		if (visit(context, dirfd(dir), entry->d_name, err))
-			return -1;
-	}
-	return errno ? error_errno(err, "%s", path) : 0;
-}
-
 /* ---- above parts ---- */
 
 struct furnishing {
@@ -173,7 +151,7 @@ int parts_furnish(const struct parts *parts, struct box *box, bool first, struct
 	struct furnishing f = { .box = box, .first = first };
 
 	for (size_t i = 0; parts->paths[i]; i++)
-		if (each_folder(AT_FDCWD, parts->paths[i], furnish_upper, &f, err))
+		if (file_each_folder(AT_FDCWD, parts->paths[i], furnish_upper, &f, err))
 			return -1;
 	if (first && parts->paths[0]) {
 		cleanup_close int part = file_open_folder(AT_FDCWD, parts->paths[0], err);
@@ -263,9 +241,9 @@ static int find_unused(struct sweep *s, struct error *err)
 
 	if (state < 0)
 		return -1;
-	return each_folder(state, object_folder[OBJECT_SANDBOX], note_box, s, err) ||
-	       each_folder(state, object_folder[OBJECT_SNAPSHOT], note_snapshot, s, err) ||
-	       each_folder(state, "parts", put_aside, s, err) ? -1 : 0;
+	return file_each_folder(state, object_folder[OBJECT_SANDBOX], note_box, s, err) ||
+	       file_each_folder(state, object_folder[OBJECT_SNAPSHOT], note_snapshot, s, err) ||
+	       file_each_folder(state, "parts", put_aside, s, err) ? -1 : 0;
 }
 
 int parts_sweep(const char *state, struct error *err)
@@ -289,7 +267,7 @@ int parts_sweep(const char *state, struct error *err)
 	result = find_unused(&s, err);
 	free(s.used);
 	failpoint("parts-aside");
-	return result || each_folder(AT_FDCWD, folder, remove_aside, NULL, err) ? -1 : 0;
+	return result || file_each_folder(AT_FDCWD, folder, remove_aside, NULL, err) ? -1 : 0;
 }
 
 uint64_t parts_size(const struct parts *parts)

@@ -13,6 +13,7 @@
 
 #include "backend/sandbox/rootfs_own.h"
 #include "backend/sandbox/spawn.h"
+#include "backend/sandbox/unused.h"
 #include "backend/sandbox/untar.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -361,7 +362,7 @@ int rootfs_find(struct sandbox *s, int kept, struct image *image, struct error *
 	char asked[MAKING_HASH_SIZE];
 	struct making m = { .lock = -1, .waits = "another sandbox is unpacking the same image; waiting for it\n" };
 	cleanup_free char *roots = NULL, *layers = NULL, *path = NULL;
-	cleanup_close int fd = -1;
+	cleanup_close int fd = -1, using = -1;
 	enum kind kind = KIND_TAR;
 	int result;
 
@@ -376,6 +377,9 @@ int rootfs_find(struct sandbox *s, int kept, struct image *image, struct error *
 	if (file_make_folder(AT_FDCWD, roots, 0700, err) || file_make_folder(AT_FDCWD, layers, 0700, err))
 		return -1;
 	ids = ids_enter(&why);
+	using = unused_hold(s->state, err);
+	if (using < 0)
+		return -1;
 	making_hash(path, strlen(path), asked);
 	if (!making_recall(&m, kept, RECORD, roots, asked) &&
 	    (look(path, &fd, &kind, err) || name_it(s, roots, path, fd, kind, ids, &m, err)))
@@ -390,6 +394,7 @@ int rootfs_find(struct sandbox *s, int kept, struct image *image, struct error *
 	if (!result)
 		result = making_remember(&m, kept, RECORD, asked, err);
 	if (!result) {
+		unused_touch(m.final);
 		memcpy(image->base_hash, m.hash, sizeof m.hash);
 		image->base = steal_pointer(&m.final);
 	}
