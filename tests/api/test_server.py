@@ -66,7 +66,7 @@ class Case(unittest.TestCase):
         self.assertEqual((status, answer), (200, {"steps": len(given)}))
 
     def connect(self):
-        connection = http.client.HTTPConnection(*self.server.server_address, timeout=20)
+        connection = http.client.HTTPConnection(*self.server.server_address, timeout=60)
         self.addCleanup(connection.close)
         return connection
 
