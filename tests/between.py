@@ -24,9 +24,9 @@ def pass_on(source, sink, change):
 
 
 def another(pid):
-    """Of the same length: JSON takes spaces before a number."""
+    """Of the same length: JSON takes spaces before a number, and one with more digits the place of a member that nobody reads."""
     def change(data):
-        return re.sub(rb'"Pid":[1-9]\d*', lambda m: b'"Pid":' + pid.rjust(len(m[0]) - 6), data)
+        return re.sub(rb'(?:"Dead":false,)?"Pid":[1-9]\d*', lambda m: b'"Pid":' + pid.rjust(len(m[0]) - 6), data)
     return change
 
 
