@@ -266,9 +266,12 @@ static void install(struct repo *r)
 		fail(r, "", err.text);
 }
 
-/* The first that is not done has its turn, if it only waits for that. */
+/* The first that is not done has its turn, if it only waits for that, and no later one is at it: a retry. */
 static void next_install(struct repos *all)
 {
+	for (size_t i = 0; i < all->count; i++)
+		if (all->repos[i].state == REPO_INSTALLING)
+			return;
 	for (size_t i = 0; i < all->count; i++) {
 		struct repo *r = &all->repos[i];
 

@@ -100,8 +100,13 @@ same "the package" main "$(inside again python3 -c 'import tool; print(tool.VALU
 rmdir "$M/sandboxes/box" "$M/sandboxes/again"
 
 # Over what is there already, nothing is cloned. A stop in the middle of a clone; the next start does it anew.
+# What is tried again is not installed beside another.
 printf 'mine\n' >"$T/mine"
-made bare "${settings}local_files: [['$T/mine', /workspace/side/mine]]\nrepos: [$url/side.git, $url/slow/late.git]\n" || fail "bare: $(error bare)"
+made bare "${settings}local_files: [['$T/mine', /workspace/side/mine]]\nrepos:
+- {url: $url/broken.git, install: '[ ! -e ../late/begun ] || touch ../late/beside; exit 3'}
+- $url/side.git
+- {url: $url/slow/late.git, install: 'touch begun; until [ -e go ]; do sleep 0.1; done; rm begun'}
+" || fail "bare: $(error bare)"
 fails "what is there already" repo_ctl bare side wait
 same "what is there already" "/workspace/side is there already, and is not this repository at this revision: move it away and restart the sandbox" "$(repo bare side error)"
 same "its file" mine "$(inside bare cat /workspace/side/mine)"
@@ -110,7 +115,15 @@ ctl bare stop || fail "stop: $(error bare)"
 same "what waits for the next start" waiting "$(repo bare late state)"
 fails "a wait while it is stopped" repo_ctl bare late wait
 : >"$G/go-late"
-ctl bare start && ctl bare wait && repo_ctl bare late wait || fail "late: $(error bare) $(repo bare late error)"
+ctl bare start && ctl bare wait || fail "bare: $(error bare)"
+eventually 30 repo_is bare late installing
+repo_ctl bare broken retry & retry=$!
+eventually 30 repo_is bare broken waiting
+repo_is bare late installing || fail "late: $(repo bare late state)"
+inside bare touch /workspace/late/go
+repo_ctl bare late wait || fail "late: $(repo bare late error)"
+fails "what is tried again" wait "$retry"
+fails "two installs at once" inside bare test -e /workspace/late/beside
 same "what is left of the first clone" "" "$(inside bare ls -A /workspace | grep cloning)"
 grep -q '^\[interrupted\]$' "$M/sandboxes/bare/repos/late/log" || fail "its log: $(repo bare late log)"
 rmdir "$M/sandboxes/bare"
