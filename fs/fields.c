@@ -89,6 +89,18 @@ static int check_idle(const cJSON *value, struct error *err)
 	return 0;
 }
 
+/* A name or an id: it becomes a part of an address. Whether there is one, only the engine can tell. */
+static int check_adopt(const cJSON *value, struct error *err)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	char out[JUDGE_SHOWN];
+	const char *text = text_of(value);
+
+	if (*text && text[strspn(text, letters)] == '\0' && !strchr("_.-", *text) && strlen(text) <= 128)
+		return 0;
+	return error_set(err, EINVAL, "adopt: '%s' is no name or id of a container", judge_shown(text, out));
+}
+
 static int check_gpu(const cJSON *value, struct error *err)
 {
 	char out[JUDGE_SHOWN];
@@ -314,52 +326,53 @@ static const struct field repository_fields[] = {
 const struct field sandbox_fields[] = {
 	{ "backend", FIELD_CHOICE, "\"local\"", .choices = "local|docker|slurm|modal", .check = check_backend,
 	  .help = "where it runs" },
-	{ "image", FIELD_STRING, "null", .check = check_image,
+	{ "image", FIELD_STRING, "null", .made = true, .check = check_image,
 	  .help = "the system inside; on docker a name, for example python:3.12 (absent is python:3.12-slim, or of python_version); "
 		  "on local a folder, a .tar or an OCI layout of this machine (absent is this machine's own)" },
-	{ "setup", FIELD_STRINGS, "[]", .help = "shell commands that belong to the image, made once; needs root, or an image" },
-	{ "gpu", FIELD_STRING, "null", .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
-	{ "gpu_count", FIELD_INTEGER, "1", .minimum = 1, .maximum = 64, .help = "how many GPUs" },
-	{ "cpu", FIELD_NUMBER, "null", .minimum = 0.05, .maximum = 4096, .help = "cores" },
-	{ "memory", FIELD_SIZE, "null", .minimum = 16.0 * 1024 * 1024, .maximum = 65536 * GIB,
+	{ "setup", FIELD_STRINGS, "[]", .made = true, .help = "shell commands that belong to the image, made once; needs root, or an image" },
+	{ "gpu", FIELD_STRING, "null", .made = true, .check = check_gpu, .help = "the kind of GPU, for example A100; any for whichever is free" },
+	{ "gpu_count", FIELD_INTEGER, "1", .made = true, .minimum = 1, .maximum = 64, .help = "how many GPUs" },
+	{ "cpu", FIELD_NUMBER, "null", .made = true, .minimum = 0.05, .maximum = 4096, .help = "cores" },
+	{ "memory", FIELD_SIZE, "null", .made = true, .minimum = 16.0 * 1024 * 1024, .maximum = 65536 * GIB,
 	  .help = "the most memory, for example 16G" },
 	{ "timeout", FIELD_INTEGER, "3600", .minimum = 1, .maximum = YEAR, .alive = true,
 	  .help = "seconds until it is stopped" },
-	{ "snapshot_on_timeout", FIELD_BOOLEAN, "false",
+	{ "snapshot_on_timeout", FIELD_BOOLEAN, "false", .made = true,
 	  .help = "whether its files are kept as a snapshot, too, when its timeout has stopped it; error says which" },
 	{ "idle_timeout", FIELD_INTEGER, "0", .maximum = YEAR, .alive = true, .check = check_idle,
 	  .help = "seconds without a command, a busy notebook, a session's turn or work of its processes until it is stopped; 0 is never" },
 	{ "execution_mode", FIELD_CHOICE, "\"notebook\"", .choices = "notebook|cli|none",
 	  .help = "what its agent gets: notebook, cli, or none" },
-	{ "python_version", FIELD_STRING, "null", .check = check_python_version,
+	{ "python_version", FIELD_STRING, "null", .made = true, .check = check_python_version,
 	  .help = "for example 3.11; absent is the machine's own" },
-	{ "python_packages", FIELD_STRINGS, "[]", .check = check_package, .help = "what pip installs, for example [numpy]" },
-	{ "system_packages", FIELD_STRINGS, "[]", .check = check_system_package,
+	{ "python_packages", FIELD_STRINGS, "[]", .made = true, .check = check_package, .help = "what pip installs, for example [numpy]" },
+	{ "system_packages", FIELD_STRINGS, "[]", .made = true, .check = check_system_package,
 	  .help = "what apt installs, for example [git], made once; needs root, or an image" },
-	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .check = check_package,
+	{ "notebook_packages", FIELD_STRINGS, "[\"jupyter_server\",\"ipykernel\"]", .made = true, .check = check_package,
 	  .help = "what Jupyter's own environment is made of; with jupyterlab (or notebook) a notebook's url opens it" },
-	{ "models", FIELD_OBJECTS, "[]", .fields = model_fields, .check = check_model,
+	{ "models", FIELD_OBJECTS, "[]", .made = true, .fields = model_fields, .check = check_model,
 	  .help = "models that are inside, read-only at /models/VAR, downloaded once: [{name, var_name, hidden, is_peft, base_model, load_as_peft, revision}]" },
-	{ "repos", FIELD_OBJECTS, "[]", .fields = repository_fields, .check = check_repository,
+	{ "repos", FIELD_OBJECTS, "[]", .made = true, .fields = repository_fields, .check = check_repository,
 	  .help = "repositories that are cloned to /workspace once it is ready: [{url, revision, install}]; "
 		  "one that fails says so in repos/NAME/state" },
 	{ "secrets", FIELD_OBJECTS, "[]", .fields = secret_fields,
 	  .help = "names of variables whose values come from the mount's environment or env_file; "
 		  "with {name, hosts} the value never enters the sandbox and goes into requests to those hosts" },
 	{ "env", FIELD_MAP, "{}", .check = check_variable, .help = "variables that every program inside has" },
-	{ "local_files", FIELD_PAIRS, "[]", .check = check_pair, .help = "files that are copied in: [[~/here, /there]]" },
-	{ "local_dirs", FIELD_PAIRS, "[]", .check = check_pair, .help = "folders that are inside, copy-on-write" },
-	{ "workspace", FIELD_STRING, "null", .check = check_name,
+	{ "local_files", FIELD_PAIRS, "[]", .made = true, .check = check_pair, .help = "files that are copied in: [[~/here, /there]]" },
+	{ "local_dirs", FIELD_PAIRS, "[]", .made = true, .check = check_pair, .help = "folders that are inside, copy-on-write" },
+	{ "workspace", FIELD_STRING, "null", .made = true, .check = check_name,
 	  .help = "the workspace whose libraries, skills and files are inside; absent is workspace/" },
 	{ "ports", FIELD_STRINGS, "[]", .check = check_port, .help = "ports inside that ports/N makes reachable, for example [8000]" },
-	{ "network", FIELD_CHOICE_OR_STRINGS, "\"full\"", .choices = "full|none", .check = check_host,
+	{ "network", FIELD_CHOICE_OR_STRINGS, "\"full\"", .made = true, .choices = "full|none", .check = check_host,
 	  .help = "full: out, but not to this machine's loopback; none; or a list of hosts such as "
 		  "[pypi.org, '*.huggingface.co', db.lab:5432], reached through a proxy" },
-	{ "from_snapshot", FIELD_STRING, "null", .check = check_name,
+	{ "from_snapshot", FIELD_STRING, "null", .made = true, .check = check_name,
 	  .help = "the snapshot whose files it begins with; what is left out here is as in that one's config" },
-	{ "adopt", FIELD_STRING, "null", .later = true, .help = "a sandbox that runs already on the backend" },
-	{ "docker_in_docker", FIELD_BOOLEAN, "false", .later = true, .help = "Docker inside" },
-	{ "debug", FIELD_BOOLEAN, "false", .later = true, .help = "code-server inside" },
+	{ "adopt", FIELD_STRING, "null", .only = "docker", .check = check_adopt,
+	  .help = "a container that somebody else has started, by its name or id: it is used as it is, and runs on when the sandbox ends" },
+	{ "docker_in_docker", FIELD_BOOLEAN, "false", .made = true, .later = true, .help = "Docker inside" },
+	{ "debug", FIELD_BOOLEAN, "false", .made = true, .later = true, .help = "code-server inside" },
 	{ .name = NULL },
 };
 

@@ -45,6 +45,7 @@ struct field {
 	const char *help;       /* one sentence */
 	bool alive;             /* can change while the object runs */
 	bool later;             /* known, refused: "gpu is not supported by this version" */
+	bool made;              /* of what is made only: refused beside `adopt` */
 	const char *only;       /* "docker|modal": the backends that serve it; NULL: all do */
 	const struct field *fields;
 	/* A check beyond the type; may be NULL. -1 with a sentence without the line. It is given

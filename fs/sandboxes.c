@@ -184,6 +184,33 @@ static int check_image(const cJSON *fields, struct fault *fault, struct error *e
 	return 0;
 }
 
+static bool is_default(const cJSON *fields, const struct field *f)
+{
+	cJSON *fallback = cJSON_Parse(f->fallback);
+	bool same = cJSON_Compare(cJSON_GetObjectItemCaseSensitive(fields, f->name), fallback, true);
+
+	cJSON_Delete(fallback);
+	return same;
+}
+
+/* What cannot be so in a container that is there already is refused by name. */
+static int check_adopt(const cJSON *fields, struct fault *fault, struct error *err)
+{
+	if (!json_string(fields, "adopt"))
+		return 0;
+	/* The first: the others may be the snapshot's. */
+	*fault = (struct fault){ "from_snapshot", -1 };
+	if (json_string(fields, "from_snapshot"))
+		return error_set(err, EINVAL, "from_snapshot cannot stand beside adopt: a container that is adopted has its own files");
+	for (const struct field *f = sandbox_fields; f->name; f++) {
+		*fault = (struct fault){ f->name, -1 };
+		if (f->made && !is_default(fields, f))
+			return error_set(err, EINVAL, "%s cannot stand beside adopt: a container that is adopted stays as it is; leave it out",
+					 f->name);
+	}
+	return 0;
+}
+
 /* What only some backends serve is refused by name where another was chosen. */
 static int check_only(const cJSON *fields, struct fault *fault, struct error *err)
 {
@@ -191,17 +218,10 @@ static int check_only(const cJSON *fields, struct fault *fault, struct error *er
 	char out[JUDGE_SHOWN];
 
 	for (const struct field *f = sandbox_fields; f->name; f++) {
-		const cJSON *value = cJSON_GetObjectItemCaseSensitive(fields, f->name);
-		cJSON *fallback;
-		bool same;
-
 		if (!f->only || judge_is_choice(f->only, backend ? backend : ""))
 			continue;
-		fallback = cJSON_Parse(f->fallback);
-		same = cJSON_Compare(value, fallback, true);
-		cJSON_Delete(fallback);
 		*fault = (struct fault){ f->name, -1 };
-		if (!same)
+		if (!is_default(fields, f))
 			return error_set(err, ENOTSUP, "%s: the backend %s does not have it; %s does", f->name,
 					 judge_shown(backend ? backend : "", out), f->only);
 	}
@@ -215,7 +235,8 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 	struct object *standard = objects_find(OBJECT_WORKSPACE, "default");
 
 	(void)node;
-	if ((final && (check_only(fields, fault, err) < 0 || check_image(fields, fault, err) < 0 ||
+	if (check_adopt(fields, fault, err) < 0 ||
+	    (final && (check_only(fields, fault, err) < 0 || check_image(fields, fault, err) < 0 ||
 		       check_models(fields, fault, err) < 0 || check_repositories(fields, fault, err) < 0)) ||
 	    check_secrets(fields, final, fault, err) < 0
 	    || check_local(fields, "local_files", false, fault, err) < 0
@@ -227,7 +248,7 @@ static int check_sandbox(const struct node *node, const cJSON *fields, bool fina
 	*fault = (struct fault){ "workspace", -1 };
 	if (cJSON_IsString(workspace))
 		return refer(OBJECT_WORKSPACE, workspace, references, err);
-	return standard ? refer_to(standard, references, err) : 0;
+	return standard && !json_string(fields, "adopt") ? refer_to(standard, references, err) : 0; /* nothing can be bound into it */
 }
 
 static int show_fs(const struct node *node, struct buffer *out, struct error *err)

@@ -5,7 +5,16 @@
  *   interpfs-guest connect       copies standard input to process 1, and what it says to standard output
  *
  * which reaches it at an abstract socket. Only a process whose parent is outside of the container is
- * let in there: one that the engine put in, never one that was started inside. */
+ * let in there: one that the engine put in, never one that was started inside.
+ *
+ * In a container that somebody else has started it was put into a file of its own, PROGRAM, and the engine runs
+ *
+ *   PROGRAM adopted TOKEN     with the link as its standard input and output
+ *   PROGRAM connect TOKEN     the same as above
+ *   PROGRAM remove            as root, where the guest was not and could not remove its file itself
+ *
+ * It mounts nothing there, makes no folder, changes no route: nothing but its own processes and its file
+ * is its to change. Process 1 has no parent inside, either, and is not let in. */
 #include "backend/guest/guest.h"
 
 #include <errno.h>
@@ -24,16 +33,20 @@
 
 #include "backend/sandbox/network_refuse.h"
 
-bool engine_container;
+bool engine_container, guest_adopted;
 
 static const char socket_name[] = "interpfs-guest";
 
 /* Abstract: no file that anybody inside could take away or put in its place. */
-static socklen_t engine_address(struct sockaddr_un *address)
+static socklen_t engine_address(struct sockaddr_un *address, const char *token)
 {
+	int n;
+
 	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	memcpy(address->sun_path + 1, socket_name, sizeof socket_name - 1);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof socket_name);
+	n = snprintf(address->sun_path + 1, sizeof address->sun_path - 1, token ? "%s-%s" : "%s", socket_name, token);
+	if (n >= (int)sizeof address->sun_path - 1)
+		n = (int)sizeof address->sun_path - 2;
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 
 /* The one capability that nothing inside is to have: the guest's own, for the routes below, and gone for
@@ -69,17 +82,16 @@ static int refuse_credentials(void)
 	return code ? -1 : 0;
 }
 
-int engine_begin(void)
+/* Its standard input and output become the first link; the descriptor that listens for others, or -1. */
+static int begin(const char *token)
 {
 	struct sockaddr_un address;
-	socklen_t size = engine_address(&address);
+	socklen_t size = engine_address(&address, token);
 	int in = fcntl(0, F_DUPFD_CLOEXEC, 3), out = fcntl(1, F_DUPFD_CLOEXEC, 3);
 	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	engine_container = true;
-	if (refuse_credentials() < 0 || drop_network_admin() < 0)
-		return -1;
 	if (in < 0 || out < 0 || fd < 0 || nowhere < 0 || dup2(nowhere, 0) < 0 || dup2(nowhere, 1) < 0 ||
 	    fcntl(in, F_SETFL, fcntl(in, F_GETFL) | O_NONBLOCK) < 0 ||
 	    fcntl(out, F_SETFL, fcntl(out, F_GETFL) | O_NONBLOCK) < 0 ||
@@ -87,11 +99,45 @@ int engine_begin(void)
 		return -1;
 	(void)close(nowhere);
 	(void)link_add(in, out, false);
+	return fd;
+}
+
+int engine_begin(void)
+{
+	int fd = refuse_credentials() < 0 || drop_network_admin() < 0 ? -1 : begin(NULL);
+
+	if (fd < 0)
+		return -1;
 	/* An image need not have them. */
 	(void)mkdir("/workspace", 0755);
 	(void)mkdir("/run", 0755);
 	(void)mkdir("/run/interpfs", 0755);
 	return fd;
+}
+
+static const char *own_file;
+
+int engine_begin_adopted(const char *program, const char *token)
+{
+	int fd;
+
+	guest_adopted = true;
+	own_file = *program == '/' ? program : NULL;
+	fd = family_begin() < 0 ? -1 : begin(token);
+	if (fd < 0)
+		(void)fprintf(stderr, "interpfs-guest: it cannot begin: %s\n", strerror(errno));
+	return fd;
+}
+
+void engine_leave(void)
+{
+	if (own_file)
+		(void)unlink(own_file);
+}
+
+int engine_remove(const char *program)
+{
+	return *program != '/' || unlink(program) < 0;
 }
 
 bool engine_let_in(int fd)
@@ -103,6 +149,8 @@ bool engine_let_in(int fd)
 	ssize_t n;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 || who.pid <= 0)
+		return false;
+	if (guest_adopted && (who.pid == 1 || (who.uid && who.uid != getuid())))
 		return false;
 	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)who.pid);
 	file = open(path, O_RDONLY | O_CLOEXEC);
@@ -146,20 +194,20 @@ static int go_through(struct way *way)
 	return 0;
 }
 
-int engine_connect(void)
+int engine_connect(const char *token)
 {
 	static struct way in, out;
 	struct sockaddr_un address;
-	socklen_t size = engine_address(&address);
+	socklen_t size = engine_address(&address, token);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)prctl(PR_SET_DUMPABLE, 0);
-	if (drop_network_admin() < 0) {
+	if (!token && drop_network_admin() < 0) {
 		(void)fprintf(stderr, "interpfs-guest: a capability cannot be dropped: %s\n", strerror(errno));
 		return 1;
 	}
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, size) < 0) {
-		(void)fprintf(stderr, "interpfs-guest: process 1 does not answer: %s\n", strerror(errno));
+		(void)fprintf(stderr, "interpfs-guest: the guest does not answer: %s\n", strerror(errno));
 		return 1;
 	}
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

@@ -1,6 +1,7 @@
 /* The guest's own parts: its beginning and end (main.c), how it is reached in an engine's container
- * (engine.c), the loop (loop.c), connections (link.c), commands (job.c), tunnels (tunnel.c) and what
- * else it answers (inside.c). One thread, one poll loop, nothing that waits. */
+ * (engine.c), the loop (loop.c), connections (link.c), commands (job.c), tunnels (tunnel.c), which
+ * processes are its own (family.c) and what else it answers (inside.c). One thread, one poll loop,
+ * nothing that waits. */
 #ifndef INTERPFS_BACKEND_GUEST_GUEST_H
 #define INTERPFS_BACKEND_GUEST_GUEST_H
 
@@ -117,10 +118,26 @@ void tunnel_ready(struct tunnel *tunnel, short revents);
 void tunnels_lost(const struct link *link);
 
 /* engine.c */
-extern bool engine_container;            /* this is process 1 of an engine's container */
+extern bool engine_container;            /* this is in an engine's container: nobody can hand it descriptors */
+extern bool guest_adopted;               /* which is somebody else's: not process 1 */
 int engine_begin(void);                  /* makes the first link; the descriptor that listens for others, -1 */
+int engine_begin_adopted(const char *program, const char *token); /* the same there */
+void engine_leave(void);                 /* what it was put there as is removed */
 bool engine_let_in(int fd);              /* whether a connection comes from outside of the container */
-int engine_connect(void);                /* `interpfs-guest connect`, to its exit status */
+int engine_connect(const char *token);   /* `interpfs-guest connect [TOKEN]`, to its exit status */
+int engine_remove(const char *program);  /* `interpfs-guest remove` */
+
+/* family.c */
+struct relative {
+	pid_t pid, parent;
+	double seconds;                  /* that it has computed, and those whose end it has seen */
+	bool ours;
+};
+int family_begin(void);                  /* -1 with errno */
+size_t family_look(const struct relative **list); /* those that are the guest's; good until the next call */
+void family_signal(int signal);
+void family_await(int64_t until);        /* at most, until none is left */
+void family_kill(void);
 
 /* inside.c */
 int inside_dial(const char *address);    /* a non-blocking socket that is connected or connecting, -1 */

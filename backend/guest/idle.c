@@ -4,13 +4,7 @@
  * by TOUCH. */
 #include "backend/guest/guest.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #define LOOK_MIN_MS 500
 #define LOOK_MAX_MS 10000
@@ -25,32 +19,13 @@ static int64_t looked;
 /* Seconds that processes inside have computed. What has ended is in its parent's sum. */
 static double processor_seconds(void)
 {
-	double ticks = (double)sysconf(_SC_CLK_TCK), sum = 0;
+	const struct relative *list;
+	size_t n = family_look(&list);
 	struct rusage reaped;
-	DIR *d = opendir("/proc");
-	struct dirent *e;
+	double sum = 0;
 
-	while (d && (e = readdir(d))) {
-		unsigned long long user, system, children_user, children_system;
-		char path[300], stat[1024], *after;
-		ssize_t n;
-		int fd;
-
-		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !strcmp(e->d_name, "1"))
-			continue;
-		(void)snprintf(path, sizeof path, "/proc/%s/stat", e->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		n = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
-		if (fd >= 0)
-			close(fd);
-		stat[n > 0 ? n : 0] = '\0';
-		after = strrchr(stat, ')');
-		if (after && sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %llu %llu", &user,
-				    &system, &children_user, &children_system) == 4)
-			sum += (double)(user + system + children_user + children_system) / ticks;
-	}
-	if (d)
-		closedir(d);
+	for (size_t i = 0; i < n; i++)
+		sum += list[i].seconds;
 	if (!getrusage(RUSAGE_CHILDREN, &reaped))
 		sum += (double)reaped.ru_utime.tv_sec + (double)reaped.ru_stime.tv_sec +
 		       (double)(reaped.ru_utime.tv_usec + reaped.ru_stime.tv_usec) / 1e6;

@@ -140,7 +140,7 @@ static void __attribute__((noreturn)) run_child(const struct fields *fields, cha
 	if (fields->folder) {
 		if (chdir(fields->folder) < 0)
 			goto out;
-	} else if (chdir("/workspace") < 0 && chdir("/") < 0) {
+	} else if (!guest_adopted && chdir("/workspace") < 0 && chdir("/") < 0) {
 		goto out;
 	}
 	execvpe(fields->arguments[0], fields->arguments, environment);

@@ -2,7 +2,9 @@
  *
  *   interpfs-guest [DEADLINE]       seconds until the sandbox is stopped; 0 or absent: never
  *   interpfs-guest engine [DEADLINE]    in a container of Docker or Podman, where it is handed no
- *   interpfs-guest connect              descriptor: engine.c says how it is reached there
+ *   interpfs-guest connect [TOKEN]      descriptor: engine.c says how it is reached there
+ *   interpfs-guest adopted TOKEN        in one that somebody else has started, as one process of many
+ *   interpfs-guest remove               and its own file is removed there
  *   interpfs-guest hold             outside, before there is one (hold.c)
  *
  * Descriptor 3 is a listening unix socket that was bound outside and has no path inside;
@@ -77,15 +79,15 @@ void guest_set_deadline(uint64_t seconds)
 
 void guest_leave(const char *why, int code, const char *text)
 {
-	int64_t end = guest_now() + TIMEOUT_GRACE_MS;
 	bool late = code == TIMED_OUT || code == GUEST_IDLED;
 
 	record(why, code, true);
 	/* At a deadline, programs get a moment to save what they have. */
 	if (late) {
-		(void)kill(-1, SIGTERM);
-		while (guest_now() < end && (waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD))
-			(void)poll(NULL, 0, 10);
+		int64_t end = guest_now() + TIMEOUT_GRACE_MS;
+
+		family_signal(SIGTERM);
+		family_await(end);
 	}
 	for (size_t i = 0; i < JOBS; i++)
 		if (jobs[i].pid && jobs[i].link)
@@ -93,7 +95,8 @@ void guest_leave(const char *why, int code, const char *text)
 	for (size_t i = 0; i < LINKS; i++)
 		if (links[i].fd >= 0)
 			link_flush(&links[i]);
-	(void)kill(-1, SIGKILL);
+	family_kill();
+	engine_leave();
 	_exit(code);
 }
 
@@ -194,7 +197,16 @@ static int take_descriptors(void)
 	return LISTENING;
 }
 
-static void prepare(bool engine, const char *deadline, struct loop *loop)
+/* token: NULL but in somebody else's container. */
+static int begin(bool engine, const char *program, const char *token)
+{
+	if (token)
+		return engine_begin_adopted(program, token);
+	guest_raise_loopback();
+	return engine ? engine_begin() : take_descriptors();
+}
+
+static void prepare(bool engine, const char *program, const char *token, const char *deadline, struct loop *loop)
 {
 	sigset_t all;
 	uint64_t seconds = 0;
@@ -204,10 +216,9 @@ static void prepare(bool engine, const char *deadline, struct loop *loop)
 	failed = !engine && take_environment() ? errno : 0; /* before another file gets the number */
 	occupy_standard_descriptors();
 	raise_limits();
-	guest_raise_loopback();
 	for (size_t i = 0; i < LINKS; i++)
 		links[i].fd = -1;
-	loop->listening = engine ? engine_begin() : take_descriptors();
+	loop->listening = begin(engine, program, token);
 	root_folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
@@ -230,8 +241,9 @@ static void handle_signals(int signals)
 	bool child = false;
 
 	while (read(signals, &info, sizeof info) == sizeof info) {
-		/* The sender is 0 when it is outside of this process namespace: `kill 1` inside means nothing. */
-		if (info.ssi_signo == SIGTERM && !info.ssi_pid)
+		/* The sender is 0 when it is outside of this process namespace: `kill 1` inside means nothing. In
+		 * somebody else's container it is that one's process 1 that has all others end. */
+		if (info.ssi_signo == SIGTERM && (!info.ssi_pid || guest_adopted))
 			guest_leave("terminated", TERMINATED, "the sandbox was terminated");
 		child |= info.ssi_signo == SIGCHLD;
 	}
@@ -243,17 +255,20 @@ int main(int argc, char **argv)
 {
 	struct loop loop = { .signalled = handle_signals, .due = deadline_reached };
 	bool engine = argc > 1 && !strcmp(argv[1], "engine");
+	const char *token = argc == 3 && !strcmp(argv[1], "adopted") ? argv[2] : NULL;
 
 	if (argc > 1 && !strcmp(argv[1], "connect"))
-		return engine_connect();
+		return engine_connect(argc > 2 ? argv[2] : NULL);
+	if (argc == 2 && !strcmp(argv[1], "remove"))
+		return engine_remove(argv[0]);
 	if (argc > 1 && !strcmp(argv[1], "hold"))
 		return hold_namespaces(argv[2]);
 	/* Elsewhere its kill(-1) would mean everything that its user runs. */
-	if (getpid() != 1) {
+	if (getpid() != 1 && !token) {
 		(void)fprintf(stderr, "interpfs-guest: this is process 1 of a sandbox and runs nowhere else\n");
 		return 2;
 	}
-	prepare(engine, argc > 1 + engine ? argv[1 + engine] : NULL, &loop);
+	prepare(engine || token, argv[0], token, !token && argc > 1 + engine ? argv[1 + engine] : NULL, &loop);
 	for (;;)
 		loop_turn(&loop, -1);
 }

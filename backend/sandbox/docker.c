@@ -40,7 +40,7 @@ int docker_find_engine(struct sandbox *s, struct error *err)
 	return engine_open(&d->engine, recorded.length ? recorded.data : NULL, s->host, err);
 }
 
-static int record_engine(struct sandbox *s, struct error *err)
+int docker_record_engine(struct sandbox *s, struct error *err)
 {
 	cleanup_free char *line = NULL;
 
@@ -95,7 +95,7 @@ static int find_base(struct sandbox *s, struct error *err)
 	bool snapshot = sandbox_snapshot_serial(s) > 0;
 
 	if ((snapshot ? docker_find_snapshot(s, err) : docker_find_image(s, err)) || docker_fill_store(s, false, err) ||
-	    record_engine(s, err))
+	    docker_record_engine(s, err))
 		return -1;
 	return snapshot ? 0 : docker_layers(s, err);
 }
@@ -126,6 +126,12 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 	if (docker_find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || docker_recover(s, err) ||
 	    docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
+	if (sandbox_text(s, "adopt")) {
+		if (found.state != DOCKER_ABSENT)
+			return error_set(err, EBUSY, "docker: its files are in a container of its own, and it stays there: make another sandbox to adopt one");
+		return docker_adopted_prepare(s, err) ? error_wrap(err, "docker") : 0;
+	}
+	docker_adopted_forget(s);
 	/* What was to be copied in may not be there. */
 	if (found.state == DOCKER_NEW && docker_delete(s, s->id, err))
 		return error_wrap(err, "docker");
@@ -192,8 +198,10 @@ static int set_model(void *guest, const char *path, const char *inside, const ch
 static int set_environment(const struct sandbox *s, struct guest *guest, struct error *err)
 {
 	const cJSON *item;
-	int result = set_variable(guest, "PYTHONPATH", "/workspace/libraries:/workspace/.modules", err) ||
-		     sandbox_models_each(&docker_own(s)->models, set_model, guest, err) ? -1 : 0;
+	/* Somebody else's container has no workspace, and nothing of ours besides. */
+	int result = !docker_is_adopted(s) &&
+		     (set_variable(guest, "PYTHONPATH", "/workspace/libraries:/workspace/.modules", err) ||
+		      sandbox_models_each(&docker_own(s)->models, set_model, guest, err)) ? -1 : 0;
 
 	for (const struct gate_variable *v = gate_environment(s); v->name && !result; v++)
 		result = set_variable(guest, v->name, v->value, err);
@@ -272,6 +280,13 @@ static int docker_start(struct sandbox *s, struct guest **guest, struct error *e
 	*guest = NULL;
 	failpoint("sandbox-runtime");
 	docker_found_free(started);
+	if (docker_is_adopted(s)) {
+		if (!docker_adopted_start(s, guest, err) && !configure(s, *guest, err))
+			return 0;
+		guest_detach(*guest);
+		*guest = NULL;
+		return error_wrap(err, "docker");
+	}
 	if (!docker_run_guest(s, s->id, guest, err) && !configure(s, *guest, err) && !check_python(s, *guest, err) &&
 	    !find_libraries(s, *guest, err) && !docker_inspect(s, false, started, err)) {
 		docker_lead_to_root(s, started, *guest);
@@ -292,7 +307,14 @@ static int docker_adopt(struct sandbox *s, struct guest **guest, struct error *e
 	*guest = NULL;
 	if (!is_recorded(s))
 		return 0;
-	if (docker_find_engine(s, err) || docker_inspect(s, false, &found, err))
+	if (docker_find_engine(s, err))
+		return error_wrap(err, "docker");
+	if (docker_is_adopted(s)) {
+		int result = docker_adopted_find(s, guest, err);
+
+		return result < 0 ? error_wrap(err, "docker") : result;
+	}
+	if (docker_inspect(s, false, &found, err))
 		return error_wrap(err, "docker");
 	if (found.state != DOCKER_RUNNING)
 		return 0;
@@ -349,7 +371,11 @@ static int docker_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *
 	why[0] = '\0';
 	if (!is_recorded(s))
 		return 0;
-	if (docker_find_engine(s, err) || docker_inspect(s, true, &found, err))
+	if (docker_find_engine(s, err))
+		return error_wrap(err, "docker");
+	if (docker_is_adopted(s))
+		return docker_adopted_end(s, timeout_ms, kind, why, err) ? error_wrap(err, "docker") : 0;
+	if (docker_inspect(s, true, &found, err))
 		return error_wrap(err, "docker");
 	if (found.state == DOCKER_RUNNING) {
 		docker_found_free(&found);
@@ -373,6 +399,7 @@ static int docker_remove(struct sandbox *s, struct error *err)
 	    docker_leave_snapshot(s, err))
 		return error_wrap(err, "docker");
 	docker_sweep(s);
+	docker_adopted_forget(s);
 	(void)unlinkat(s->folder, DOCKER_RECORD, 0);
 	return 0;
 }

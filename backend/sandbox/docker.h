@@ -4,6 +4,7 @@
  *      docker_run.c        one container's start, link and end
  *      docker_container.c  what a container is made of, and what the engine says of it
  *      docker_change.c     a container that is there already, and a config that has changed
+ *      docker_adopted.c    a container that somebody else has started, and that stays theirs
  *      docker_files.c      the user's files that are copied in
  *      docker_gpu.c        its GPUs
  *      docker_root.c       its root as a folder of this machine
@@ -86,6 +87,8 @@ struct docker *docker_own(const struct sandbox *s);
 int docker_call(const struct sandbox *s, const char *method, const char *path, cJSON *body,
 		struct engine_answer *answer, struct error *err);
 
+/* Where it is, durably: before anything of it is there. */
+int docker_record_engine(struct sandbox *s, struct error *err);
 /* Opens the engine on which the sandbox's container is, whatever DOCKER_HOST says later. */
 int docker_find_engine(struct sandbox *s, struct error *err);
 
@@ -94,7 +97,16 @@ int docker_find_engine(struct sandbox *s, struct error *err);
 char *docker_path(const char *container, const char *rest);
 /* Starts it; the guest has answered when it returns. A store that somebody removed is filled again. */
 int docker_run_guest(struct sandbox *s, const char *container, struct guest **guest, struct error *err);
-/* One that runs: has the engine run `program connect` in it, whose input and output become a link. */
+/* One that runs: has the engine run words there (NULL-terminated), as root in / where root is true, else as the
+ * container's own user where that one begins. *id is the caller's; nothing runs before its link is made. */
+int docker_make_exec(struct sandbox *s, const char *container, const char *const words[], bool root, char **id,
+		     struct error *err);
+/* Starts it: its input and output become a link, and a guest has answered. quiet: what it says of errors is not for
+ * the log. */
+int docker_link_exec(struct sandbox *s, const char *id, bool quiet, struct guest **guest, struct error *err);
+/* Starts it, and nobody hears of it. */
+int docker_run_exec(struct sandbox *s, const char *id, struct error *err);
+/* Both, of `program connect`. */
 int docker_connect_guest(struct sandbox *s, const char *container, const char *program, struct guest **guest,
 			 struct error *err);
 /* The id in an answer: owned by the caller, NULL where there is none. */
@@ -138,6 +150,18 @@ cJSON *docker_labels(const struct sandbox *s, const char *kind);
 int docker_recover(struct sandbox *s, struct error *err);
 /* A container that is there becomes what the config wants, with all its files. */
 int docker_change(struct sandbox *s, const struct docker_found *found, struct error *err);
+/* docker_adopted.c: what backend.h says of each, where the config has `adopt`. */
+bool docker_is_adopted(const struct sandbox *s);
+int docker_adopted_prepare(struct sandbox *s, struct error *err);
+int docker_adopted_start(struct sandbox *s, struct guest **guest, struct error *err);
+int docker_adopted_find(struct sandbox *s, struct guest **guest, struct error *err);
+int docker_adopted_end(struct sandbox *s, int timeout_ms, enum sandbox_end_kind *kind, char why[256], struct error *err);
+int docker_adopted_describe(struct sandbox *s, cJSON *info, struct error *err);
+/* -1: what only a container of our own has. */
+int docker_adopted_lacks(const char *what, struct error *err);
+/* It is none any more; it was ended. */
+void docker_adopted_forget(struct sandbox *s);
+
 /* docker_files.c: local_files and local_dirs go into a container that was just made. */
 int docker_copy_files(struct sandbox *s, struct error *err);
 /* What is trusted inside, where the proxy speaks for hosts (gate.h): before each start. */

@@ -324,6 +324,8 @@ int docker_describe(struct sandbox *s, cJSON *info, struct error *err)
 	const cJSON *host;
 	const char *network, *image;
 
+	if (docker_is_adopted(s))
+		return docker_adopted_describe(s, info, err);
 	host = cJSON_GetObjectItemCaseSensitive(found->json, "HostConfig");
 	network = json_string(host, "NetworkMode");
 	image = cJSON_GetStringValue(docker_member(found->json, "Config", "Image"));

@@ -176,5 +176,7 @@ static int find_or_make(struct sandbox *s, struct sandbox_jupyter *jupyter, stru
 int docker_jupyter(struct sandbox *s, struct sandbox_jupyter *jupyter, struct error *err)
 {
 	*jupyter = (struct sandbox_jupyter){ NULL, NULL, NULL };
+	if (docker_is_adopted(s))
+		return docker_adopted_lacks("Jupyter, and so no notebooks", err);
 	return find_or_make(s, jupyter, err) ? error_wrap(err, "docker") : 0;
 }

@@ -30,11 +30,11 @@ static void log_errors(void *context, const char *text, size_t n)
 }
 
 /* A request whose connection becomes the link. */
-static int link_guest(struct sandbox *s, const char *path, const cJSON *body, struct guest **guest, struct error *err)
+static int link_guest(struct sandbox *s, const char *path, const cJSON *body, bool quiet, struct guest **guest, struct error *err)
 {
 	struct guest_answer answer = { false, 0 };
 
-	if (engine_hijack(docker_own(s)->engine, path, body, log_errors, s, guest, err))
+	if (engine_hijack(docker_own(s)->engine, path, body, quiet ? NULL : log_errors, s, guest, err))
 		return -1;
 	if (guest_ping(*guest, &guest_answer_callbacks, &answer, err) && !guest_await(*guest, &answer, -1, ANSWER_MS, err))
 		return 0;
@@ -63,21 +63,20 @@ int docker_run_guest(struct sandbox *s, const char *container, struct guest **gu
 			return -1;
 	}
 	failpoint("sandbox-started");
-	return link_guest(s, path, NULL, guest, err);
+	return link_guest(s, path, NULL, false, guest, err);
 }
 
 /* ---- one that runs ---- */
 
-static cJSON *connect_body(const char *guest)
+static cJSON *exec_body(const char *const words[], bool root)
 {
 	cJSON *body = cJSON_CreateObject(), *command = cJSON_AddArrayToObject(body, "Cmd");
-	const char *const words[] = { guest, "connect" };
 	bool good = cJSON_AddTrueToObject(body, "AttachStdin") && cJSON_AddTrueToObject(body, "AttachStdout") &&
-		    cJSON_AddTrueToObject(body, "AttachStderr") && cJSON_AddStringToObject(body, "User", "0:0") &&
-		    cJSON_AddStringToObject(body, "WorkingDir", "/");
+		    cJSON_AddTrueToObject(body, "AttachStderr") &&
+		    (!root || (cJSON_AddStringToObject(body, "User", "0:0") && cJSON_AddStringToObject(body, "WorkingDir", "/")));
 
-	for (size_t i = 0; good && i < 2; i++) {
-		cJSON *word = cJSON_CreateString(words[i]);
+	for (; good && *words; words++) {
+		cJSON *word = cJSON_CreateString(*words);
 
 		good = cJSON_AddItemToArray(command, word);
 		if (!good)
@@ -89,33 +88,65 @@ static cJSON *connect_body(const char *guest)
 	return NULL;
 }
 
-int docker_connect_guest(struct sandbox *s, const char *container, const char *program, struct guest **guest,
-			 struct error *err)
+int docker_make_exec(struct sandbox *s, const char *container, const char *const words[], bool root, char **id,
+		     struct error *err)
 {
 	cleanup_answer struct engine_answer answer = { 0, NULL };
-	cleanup_free char *path = docker_path(container, "/exec"), *begin = NULL;
-	cJSON *body = connect_body(program);
-	const char *id;
-	int result;
+	cleanup_free char *path = docker_path(container, "/exec");
+	cJSON *body = exec_body(words, root);
 
-	*guest = NULL;
+	*id = NULL;
 	if (!path || !body) {
 		cJSON_Delete(body);
 		return error_memory(err);
 	}
 	if (docker_call(s, "POST", path, body, &answer, err))
 		return -1;
-	id = json_string(answer.json, "Id");
-	if (!id || asprintf(&begin, "/exec/%s/start", id) < 0)
-		return error_set(err, EPROTO, "the engine does not tell what it runs");
-	body = cJSON_CreateObject();
-	if (!cJSON_AddFalseToObject(body, "Detach") || !cJSON_AddFalseToObject(body, "Tty")) {
-		cJSON_Delete(body);
-		return error_memory(err);
-	}
-	result = link_guest(s, begin, body, guest, err);
+	*id = docker_id(answer.json);
+	return *id ? 0 : error_set(err, EPROTO, "the engine does not tell what it runs");
+}
+
+static cJSON *start_body(bool detach)
+{
+	cJSON *body = cJSON_CreateObject();
+
+	if (cJSON_AddBoolToObject(body, "Detach", detach) && cJSON_AddFalseToObject(body, "Tty"))
+		return body;
 	cJSON_Delete(body);
-	return result;
+	return NULL;
+}
+
+int docker_link_exec(struct sandbox *s, const char *id, bool quiet, struct guest **guest, struct error *err)
+{
+	cleanup_free char *path = NULL;
+	cleanup_json cJSON *body = start_body(false);
+
+	*guest = NULL;
+	if (!body || asprintf(&path, "/exec/%s/start", id) < 0)
+		return error_memory(err);
+	return link_guest(s, path, body, quiet, guest, err);
+}
+
+int docker_run_exec(struct sandbox *s, const char *id, struct error *err)
+{
+	cleanup_free char *path = NULL;
+	cleanup_json cJSON *body = start_body(true);
+	struct engine_request request = { .method = "POST", .body = body, .timeout_ms = KILL_MS, .uncancelled = true };
+
+	if (!body || asprintf(&path, "/exec/%s/start", id) < 0)
+		return error_memory(err);
+	request.path = path;
+	return engine_call(docker_own(s)->engine, &request, NULL, err);
+}
+
+int docker_connect_guest(struct sandbox *s, const char *container, const char *program, struct guest **guest,
+			 struct error *err)
+{
+	const char *const words[] = { program, "connect", NULL };
+	cleanup_free char *id = NULL;
+
+	*guest = NULL;
+	return docker_make_exec(s, container, words, true, &id, err) ? -1 : docker_link_exec(s, id, false, guest, err);
 }
 
 /* ---- its files ---- */

@@ -73,6 +73,8 @@ static int commit(struct sandbox *s, const struct sandbox_snapshot *snapshot, st
 int docker_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err)
 {
 	snapshot->pause = -1; /* the engine does not tell */
+	if (docker_is_adopted(s))
+		return docker_adopted_lacks("snapshots", err);
 	if (docker_find_engine(s, err) || engine_ask(docker_own(s)->engine, err) || record_engine(s, snapshot, err))
 		return error_wrap(err, "docker");
 	failpoint("snapshot-below");

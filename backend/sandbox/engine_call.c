@@ -271,8 +271,10 @@ static int run(struct call *c, struct error *err)
 static int refused(long status, const cJSON *json, struct error *err)
 {
 	const char *message = json_string(json, "message");
+	/* Podman, of one that is removed while it is looked at. */
+	bool gone = status == 500 && message && strstr(message, "no such container");
 
-	return error_set(err, status == 404 ? ENOENT : status == 409 ? EEXIST : EIO, "%s",
+	return error_set(err, status == 404 || gone ? ENOENT : status == 409 ? EEXIST : EIO, "%s",
 			 message && *message ? message : "the engine refused without a word");
 }
 

@@ -78,14 +78,23 @@ static int take_name(void *context, const char *name, uint64_t serial)
 	return 1;
 }
 
+bool things_name(const struct state *state, uint64_t serial, char name[256])
+{
+	struct naming naming = { serial, name };
+	struct error ignored;
+
+	name[0] = '\0';
+	(void)state_each_name((struct state *)(uintptr_t)state, OBJECT_SANDBOX, take_name, &naming, &ignored);
+	return *name;
+}
+
 void things_judge(const struct state *state, uint64_t serial, bool runs, struct thing *thing)
 {
 	struct error ignored;
 	cleanup_close int folder = object_open(state, OBJECT_SANDBOX, serial, &ignored);
-	struct naming naming = { serial, thing->name };
 	struct want want = { 0, WANT_NOTHING };
 	struct status status = { .generation = 0 };
-	char name[256] = "";
+	char name[256];
 
 	thing->serial = serial;
 	thing->owner[0] = thing->stray[0] = '\0';
@@ -93,9 +102,7 @@ void things_judge(const struct state *state, uint64_t serial, bool runs, struct 
 		(void)snprintf(thing->stray, sizeof thing->stray, "there is no sandbox %" PRIu64, serial);
 		return;
 	}
-	naming.name = name;
-	(void)state_each_name((struct state *)(uintptr_t)state, OBJECT_SANDBOX, take_name, &naming, &ignored);
-	if (*name)
+	if (things_name(state, serial, name))
 		(void)snprintf(thing->name, sizeof thing->name, "%s", name);
 	(void)want_read(folder, &want, &ignored);
 	(void)status_read(folder, &status, &ignored);

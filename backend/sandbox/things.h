@@ -59,6 +59,9 @@ struct thing *things_add(struct things *things, const struct sandbox_backend *ba
  * not. Any object that a runner is at owns its things. */
 void things_judge(const struct state *state, uint64_t serial, bool runs, struct thing *thing);
 
+/* The name of a sandbox; false, and "", where it has none any more. */
+bool things_name(const struct state *state, uint64_t serial, char name[256]);
+
 /* The number that ends an id of this state directory, "interpfs-STATE-7"; 0 for others. */
 uint64_t things_serial(const struct state *state, const char *id);
 

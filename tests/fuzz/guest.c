@@ -47,6 +47,7 @@ static int fake_connect(int fd, const void *address, socklen_t n)
 #define connect(fd, address, n) fake_connect(fd, address, n)
 #define opendir(path) opendir("/proc/self/task")
 #include "backend/guest/engine.c"
+#include "backend/guest/family.c"
 #include "backend/guest/inside.c"
 #include "backend/guest/job.c"
 #include "backend/guest/link.c"

@@ -2,15 +2,17 @@
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from guest import Closed, CREDIT, END, INPUT_CREDIT, Sandbox, field, find_runtime, frame, read  # noqa: E402
+from guest import Closed, CREDIT, END, INPUT_CREDIT, Link, Sandbox, field, find_runtime, frame, read  # noqa: E402
 
 GUEST = os.path.abspath(os.environ.get("GUEST", "build/interpfs-guest"))
 FOLDER = os.environ.get("TMPDIR", "/tmp")
@@ -486,10 +488,83 @@ class Ending(unittest.TestCase):
         self.assertEqual(s.record()[-1], ["timeout", "124"])
 
     def test_nowhere_else(self):
-        import subprocess
         done = subprocess.run([GUEST, "1"], stdin=subprocess.DEVNULL, capture_output=True)
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"process 1", done.stderr)
+
+
+class Adopted(unittest.TestCase):
+    """As one process of many, in a container that somebody else has started; here, of this machine."""
+
+    def setUp(self):
+        global count
+        count += 1
+        self.folder = os.path.join(FOLDER, "guest-%d-%d" % (os.getpid(), count))
+        self.token = os.urandom(16).hex()
+        self.file = os.path.join(self.folder, "guest-" + self.token)
+        os.mkdir(self.folder, 0o700)
+        shutil.copy(GUEST, self.file)
+        self.other = subprocess.Popen(["sleep", "300"])
+        ours, theirs = socket.socketpair()
+        self.guest = subprocess.Popen([self.file, "adopted", self.token], stdin=theirs, stdout=theirs, cwd=self.folder)
+        theirs.close()
+        self.link = Link(ours)
+
+    def tearDown(self):
+        for p in (self.guest, self.other):
+            p.kill()
+            p.wait()
+        self.link.close()
+        shutil.rmtree(self.folder)
+
+    def orphan(self, text):
+        pid = int(self.link.run("(%s) >/dev/null 2>&1 & echo $!" % text).out)
+        self.assertTrue(eventually(lambda: read("/proc/%d/stat" % pid).rsplit(")", 1)[1].split()[1] == str(self.guest.pid)))
+        return pid
+
+    def ends(self, status, *processes):
+        self.assertEqual(self.guest.wait(60), status)
+        for pid in processes:
+            self.assertFalse(os.path.exists("/proc/%d" % pid), "what it had started is left")
+        self.assertFalse(os.path.exists(self.file), "its file is left")
+        self.assertIsNone(self.other.poll(), "somebody else's process was ended")
+
+    def test_quit_ends_its_own_only(self):
+        self.assertEqual(self.link.run("pwd").out.decode().strip(), self.folder)
+        processes = [self.orphan("exec sleep 300"), self.orphan("sleep 300 & wait")]
+        self.link.open(b"q")
+        self.ends(0, *processes)
+
+    def test_deadline(self):
+        self.link.run("echo begun >begun")
+        process = self.orphan("trap 'echo saved >saved; exit' TERM; echo ready >ready; while :; do sleep 0.1; done")
+        self.assertTrue(eventually(lambda: os.path.exists(self.folder + "/ready")))
+        self.link.open(b"d", field(b"a", "1"))
+        self.ends(124, process)
+        self.assertEqual(read(self.folder + "/saved"), "saved\n")
+
+    def test_terminated(self):
+        process = self.orphan("exec sleep 300")
+        self.guest.terminate()
+        self.ends(143, process)
+
+    def test_a_lost_connection_ends_nothing(self):
+        process = self.orphan("exec sleep 300")
+        self.link.sh("cat; echo lost >lost", has_input=True)
+        self.link.close()
+        self.assertTrue(eventually(lambda: os.path.exists(self.folder + "/lost")))
+        self.assertIsNone(self.guest.poll())
+        os.kill(process, signal.SIGKILL) # it is there
+        self.guest.terminate()
+        self.ends(143, process)
+
+    def test_nobody_from_inside_is_let_in(self):
+        self.assertEqual(self.link.run("true").status, 0)
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(b"\0interpfs-guest-" + self.token.encode())
+        s.settimeout(60)
+        self.assertEqual(s.recv(1), b"")
+        s.close()
 
 
 if __name__ == "__main__":

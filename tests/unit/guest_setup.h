@@ -38,6 +38,7 @@ static void *test_realloc(void *p, size_t n) { return fails_now() ? (errno = ENO
 #define calloc test_calloc
 #define realloc test_realloc
 #include "backend/guest/engine.c"
+#include "backend/guest/family.c"
 #include "backend/guest/idle.c"
 #include "backend/guest/inside.c"
 #include "backend/guest/job.c"
