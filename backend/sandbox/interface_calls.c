@@ -131,7 +131,7 @@ static void put_arguments(struct buffer *line, const struct call *call)
 	char shown[4096];
 	size_t n = 0, length;
 
-	if (!call->length) {
+	if (!call->length || strspn(call->request, " \t\r\n") == call->length) {
 		(void)buffer_text(line, ",\"arguments\":{}");
 		return;
 	}

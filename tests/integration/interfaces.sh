@@ -39,6 +39,8 @@ call count '{"buy": 5}' | jq -e '.error.message == "count has no argument '"'buy
 grep -qx counted "$petri/log" || fail "what it prints: $(cat "$petri/log")"
 same "who called what" 'file count {"by":5} true {"count":6}' \
 	"$(sed -n 2p "$petri/calls.jsonl" | jq -r '"\(.caller) \(.function) \(.arguments) \(.ok) \(.result)"')"
+call count >/dev/null
+same "an empty line" '{}' "$(tail -n 1 "$petri/calls.jsonl" | jq -c .arguments)"
 
 # As sed -i and mv change it: what takes its place was a file beside it, what it was goes on as one. Nothing is lost by an unmount.
 sed -i 's/{"count"/{"counted"/' "$petri/interface.py" || fail "sed -i"
