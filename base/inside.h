@@ -8,6 +8,7 @@
 enum inside_links {
 	INSIDE_NO_LINKS, /* ELOOP at the first */
 	INSIDE_LINKS,    /* each leads where it leads for whoever has the root as his */
+	INSIDE_AT_ONCE,  /* no links; EAGAIN where the kernel does not have the names in memory, or they lead into another mount */
 };
 
 /* openat(2) with the root as "/". A descriptor that is closed on exec, or -1 with errno. */

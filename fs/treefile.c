@@ -1,7 +1,8 @@
 /* Trees that lie on disk: from the loop to the pool.
  *
  * The loop hands each request over; a job is made of it, the nodes pinned, the names copied, and
- * a thread of the pool does the system call and replies. Files are cached by the kernel's page
+ * a thread of the pool does the system call and replies. What the kernel has in memory (looking up, opening and
+ * reading what was read before) the loop does itself, with system calls that say EAGAIN rather than wait. Files are cached by the kernel's page
  * cache, which is dropped when a file is opened and when its times have changed; where others
  * than the mount write (a sandbox, a runner), attributes are asked for each time.
  *
@@ -19,11 +20,8 @@
 
 #include "fs/treejob.h"
 
-static void run_job(struct pool_job *pool)
+static void end_job(struct tree_job *job, int code)
 {
-	struct tree_job *job = (struct tree_job *)pool;
-	int code = job->work(job);
-
 	if (code)
 		fuse_reply_err(job->request, -code);
 	node_unpin(job->node);
@@ -32,6 +30,13 @@ static void run_job(struct pool_job *pool)
 	free(job->name);
 	free(job->text);
 	free(job);
+}
+
+static void run_job(struct pool_job *pool)
+{
+	struct tree_job *job = (struct tree_job *)pool;
+
+	end_job(job, job->work(job));
 }
 
 struct tree_job *tree_job_make(fuse_req_t request, fuse_ino_t inode, const char *name,
@@ -78,6 +83,26 @@ bool tree_job_other(struct tree_job *job, fuse_ino_t inode, const char *text)
 
 void tree_job_submit(struct tree_job *job) { pool_submit(&file_pool, &job->pool); }
 
+/* In the loop where it need not wait: the way to a thread and back takes longer than the whole. */
+static void run_or_submit(struct tree_job *job)
+{
+	int code = -EAGAIN;
+
+	job->at_once = node_is_quick(job->node);
+	if (job->at_once)
+		code = job->work(job);
+	job->at_once = false;
+	if (code == -EAGAIN)
+		tree_job_submit(job);
+	else
+		end_job(job, code);
+}
+
+int tree_job_open(struct tree_job *job, int flags)
+{
+	return job->at_once ? node_open_at_once(job->node, flags) : node_open(job->node, flags);
+}
+
 int tree_job_folder(struct tree_node *folder, const char *name, bool change)
 {
 	const struct tree *tree = node_tree(folder);
@@ -94,18 +119,20 @@ int tree_job_folder(struct tree_node *folder, const char *name, bool change)
 /* ---- from the loop ---- */
 
 /* Makes a job, lets `with` fill it in, hands it over. */
-#define HANDOVER(inode, name, work, with) \
+#define GIVE(to, inode, name, work, with) \
 	do { \
 		struct tree_job *job = tree_job_make(request, inode, name, work); \
 		if (job) { \
 			with; \
-			tree_job_submit(job); \
+			to(job); \
 		} \
 	} while (0)
+#define HANDOVER(...) GIVE(tree_job_submit, __VA_ARGS__)
+#define AT_ONCE(...) GIVE(run_or_submit, __VA_ARGS__)
 
 static void op_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
-	HANDOVER(parent, name, tree_work_lookup, (void)0);
+	AT_ONCE(parent, name, tree_work_lookup, (void)0);
 }
 
 void treefile_forget(uint64_t inode, uint64_t lookups) { node_forget(inode, lookups); }
@@ -119,7 +146,7 @@ static void op_forget(fuse_req_t request, fuse_ino_t inode, uint64_t lookups)
 static void op_getattr(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 {
 	(void)fi;
-	HANDOVER(inode, NULL, tree_work_getattr, (void)0);
+	AT_ONCE(inode, NULL, tree_work_getattr, (void)0);
 }
 
 static void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat *st, int set, struct fuse_file_info *fi)
@@ -185,7 +212,7 @@ static void op_rename(fuse_req_t request, fuse_ino_t parent, const char *name, f
 
 static void op_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 {
-	HANDOVER(inode, NULL, tree_work_open, job->fi = *fi);
+	AT_ONCE(inode, NULL, tree_work_open, job->fi = *fi);
 }
 
 static void op_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -195,7 +222,7 @@ static void op_create(fuse_req_t request, fuse_ino_t parent, const char *name, m
 
 static void op_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-	HANDOVER(inode, NULL, tree_work_read, job->fi = *fi; job->size = size; job->offset = offset);
+	AT_ONCE(inode, NULL, tree_work_read, job->fi = *fi; job->size = size; job->offset = offset);
 }
 
 static void op_write(fuse_req_t request, fuse_ino_t inode, const char *data, size_t n, off_t offset,
@@ -223,12 +250,12 @@ static void op_write(fuse_req_t request, fuse_ino_t inode, const char *data, siz
 
 static void op_flush(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 {
-	HANDOVER(inode, NULL, tree_work_flush, job->fi = *fi);
+	AT_ONCE(inode, NULL, tree_work_flush, job->fi = *fi);
 }
 
 static void op_release(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *fi)
 {
-	HANDOVER(inode, NULL, tree_work_release, job->fi = *fi);
+	AT_ONCE(inode, NULL, tree_work_release, job->fi = *fi);
 }
 
 static void op_fsync(fuse_req_t request, fuse_ino_t inode, int data_only, struct fuse_file_info *fi)

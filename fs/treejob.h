@@ -10,7 +10,7 @@
 
 struct tree_job {
 	struct pool_job pool;
-	/* In a thread of the pool: replies and returns 0, or returns an errno, negative. */
+	/* In a thread of the pool, or in the loop with at_once: replies and returns 0, or returns an errno, negative. */
 	int (*work)(struct tree_job *job);
 	fuse_req_t request;
 	struct tree_node *node, *other; /* pinned; other may be NULL */
@@ -24,6 +24,7 @@ struct tree_job {
 	mode_t mode;
 	dev_t device;
 	unsigned flags;
+	bool at_once; /* in the loop: work returns -EAGAIN where it would have to wait, before it has replied */
 };
 
 /* Makes a job for the inode; NULL: the request has been answered. name may be NULL. */
@@ -32,11 +33,15 @@ struct tree_job *tree_job_make(fuse_req_t request, fuse_ino_t inode, const char 
 /* The same for its second inode and name; false: answered, and the job is gone. */
 bool tree_job_other(struct tree_job *job, fuse_ino_t inode, const char *text);
 void tree_job_submit(struct tree_job *job);
+/* The job's node, opened as the job may. */
+int tree_job_open(struct tree_job *job, int flags);
 
 /* The folder of a job as a descriptor, or -errno; what may not be changed is EROFS, EACCES, EBUSY. */
 int tree_job_folder(struct tree_node *folder, const char *name, bool change);
 
-/* The entry that `name` in the folder (fd) is: looked up once more. 0 or -errno. */
+/* The entry of a file with these attributes: looked up once more. 0 or -errno. */
+int tree_entry_of(struct tree_node *folder, const char *name, const struct stat *found, struct fuse_entry_param *entry);
+/* The entry that `name` in the folder (fd) is. */
 int tree_entry(struct tree_node *folder, int fd, const char *name, struct fuse_entry_param *entry);
 
 /* Replies it; the kernel that did not take it does not know it. */

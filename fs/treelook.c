@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/inside.h"
 #include "fs/treejob.h"
 
 #define KNOWN 1.0 /* seconds that the kernel may remember what the mount alone changes */
@@ -29,19 +30,31 @@ double tree_show(const struct tree *tree, struct stat *st)
 	return tree->writers_elsewhere || (st->st_nlink > 1 && !S_ISDIR(st->st_mode)) ? 0 : KNOWN;
 }
 
-int tree_entry(struct tree_node *folder, int fd, const char *name, struct fuse_entry_param *entry)
+int tree_entry_of(struct tree_node *folder, const char *name, const struct stat *found, struct fuse_entry_param *entry)
 {
-	struct tree_node *node;
+	struct tree_node *node = node_child(folder, name, found);
 
 	memset(entry, 0, sizeof *entry);
-	if (fstatat(fd, name, &entry->attr, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
-		return -errno;
-	node = node_child(folder, name, &entry->attr);
 	if (!node)
 		return -ENOMEM;
+	entry->attr = *found;
 	entry->ino = node->number;
 	entry->attr_timeout = tree_show(node_tree(folder), &entry->attr);
 	entry->entry_timeout = KNOWN;
+	return 0;
+}
+
+int tree_entry(struct tree_node *folder, int fd, const char *name, struct fuse_entry_param *entry)
+{
+	struct stat found;
+
+	return fstatat(fd, name, &found, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0 ? -errno : tree_entry_of(folder, name, &found, entry);
+}
+
+static int reply_entry(struct tree_job *job, const struct fuse_entry_param *entry)
+{
+	if (fuse_reply_entry(job->request, entry) < 0)
+		node_forget(entry->ino, 1);
 	return 0;
 }
 
@@ -50,13 +63,32 @@ int tree_reply_entry(struct tree_job *job, int fd, const char *name)
 	struct fuse_entry_param entry;
 	int code = tree_entry(job->other ? job->other : job->node, fd, name, &entry);
 
-	if (!code && fuse_reply_entry(job->request, &entry) < 0)
-		node_forget(entry.ino, 1);
-	return code;
+	return code ? code : reply_entry(job, &entry);
+}
+
+/* A stat by name may wait, for the name; that of what has been opened does not. */
+static int look_up_at_once(struct tree_job *job)
+{
+	cleanup_close int folder = tree_job_open(job, O_PATH | O_DIRECTORY), child = -1;
+	struct fuse_entry_param entry;
+	struct stat found;
+	int code;
+
+	if (folder < 0)
+		return folder;
+	if (job->node->empty)
+		return -ENOENT;
+	child = inside_open(folder, job->name, O_PATH | O_NOFOLLOW, 0, INSIDE_AT_ONCE);
+	if (child < 0 || fstat(child, &found) < 0)
+		return errno == ENOENT ? -ENOENT : -EAGAIN;
+	code = tree_entry_of(job->node, job->name, &found, &entry);
+	return code ? code : reply_entry(job, &entry);
 }
 
 int tree_work_lookup(struct tree_job *job)
 {
+	if (job->at_once)
+		return look_up_at_once(job);
 	cleanup_close int folder = tree_job_folder(job->node, job->name, false);
 
 	return folder < 0 ? folder : tree_reply_entry(job, folder, job->name);
@@ -64,7 +96,7 @@ int tree_work_lookup(struct tree_job *job)
 
 int tree_work_getattr(struct tree_job *job)
 {
-	cleanup_close int fd = job->has_fi ? -1 : node_open(job->node, O_PATH);
+	cleanup_close int fd = job->has_fi ? -1 : tree_job_open(job, O_PATH);
 	struct stat st;
 
 	if (!job->has_fi && fd < 0)

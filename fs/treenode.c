@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/inside.h"
@@ -20,6 +22,7 @@
 struct tree_base {
 	int fd;
 	unsigned users;
+	bool quick; /* a disk of this machine: what the kernel has of it in memory needs no network and no other program */
 };
 
 static struct {
@@ -247,6 +250,19 @@ static struct tree *make_tree(const struct tree *like, const struct stat *found)
 	return tree;
 }
 
+static bool is_quick(int fd)
+{
+	static const unsigned long types[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC };
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+		if ((unsigned long)fs.f_type == types[i])
+			return true;
+	return false;
+}
+
 struct tree_node *tree_enter(const struct tree *like, int fd, const struct stat *found)
 {
 	struct tree *tree;
@@ -258,7 +274,7 @@ struct tree_node *tree_enter(const struct tree *like, int fd, const struct stat 
 			(void)close(fd);
 			return NULL;
 		}
-		*base = (struct tree_base){ .fd = fd, .users = 1 };
+		*base = (struct tree_base){ .fd = fd, .users = 1, .quick = is_quick(fd) };
 	}
 	pthread_mutex_lock(&table.lock);
 	tree = find_tree(like->row, like->serial);
@@ -303,6 +319,18 @@ void tree_leave(uint16_t row, uint64_t serial)
 		tree->base = NULL;
 	}
 	pthread_mutex_unlock(&table.lock);
+}
+
+bool node_is_quick(const struct tree_node *node)
+{
+	const struct tree *tree;
+	bool quick;
+
+	pthread_mutex_lock(&table.lock);
+	tree = tree_of(node);
+	quick = tree->base && tree->base->quick && node->device == tree->top->device;
+	pthread_mutex_unlock(&table.lock);
+	return quick;
 }
 
 struct tree_node *node_pin(uint64_t number)
@@ -411,7 +439,7 @@ static int check_same(const struct tree_node *node, int fd)
 	return 0;
 }
 
-int node_open(struct tree_node *node, int flags)
+static int open_node(struct tree_node *node, int flags, enum inside_links links)
 {
 	char path[PATH_MAX], *at;
 	struct tree_base *base;
@@ -439,7 +467,7 @@ int node_open(struct tree_node *node, int flags)
 		base->users++;
 		renames = table.renames;
 		pthread_mutex_unlock(&table.lock);
-		fd = at ? inside_open(base->fd, at, flags | O_NOFOLLOW, 0, INSIDE_NO_LINKS) : -1;
+		fd = at ? inside_open(base->fd, at, flags | O_NOFOLLOW, 0, links) : -1;
 		if (fd < 0)
 			fd = at ? -errno : -ESTALE;
 		pthread_mutex_lock(&table.lock);
@@ -455,6 +483,10 @@ int node_open(struct tree_node *node, int flags)
 			return fd == -ELOOP || fd == -ENOTDIR ? -ESTALE : fd;
 	}
 }
+
+int node_open(struct tree_node *node, int flags) { return open_node(node, flags, INSIDE_NO_LINKS); }
+
+int node_open_at_once(struct tree_node *node, int flags) { return open_node(node, flags, INSIDE_AT_ONCE); }
 
 struct tree_node *node_child(struct tree_node *parent, const char *name, const struct stat *found)
 {

@@ -62,6 +62,10 @@ void node_forget(uint64_t number, uint64_t lookups);
 /* Opens what the node stands for. A descriptor, or -errno: ENOTCONN without a root, ESTALE when it
  * is not the same file any more, ENOENT when it is gone. O_PATH of an open file is its own. */
 int node_open(struct tree_node *node, int flags);
+/* On the same disk of this machine as its tree's root: what the kernel has in memory of it can be had without waiting. */
+bool node_is_quick(const struct tree_node *node);
+/* node_open() of one that is quick; -EAGAIN where the disk would have to be waited for. */
+int node_open_at_once(struct tree_node *node, int flags);
 /* Its path below the root, "." for the top. 0 or -errno. */
 int node_path(struct tree_node *node, char *path, size_t size);
 /* The root's descriptor (duplicated), or -ENOTCONN. */

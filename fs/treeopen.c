@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "fs/loop.h"
 #include "fs/treejob.h"
 #include "fs/workspaces.h"
+
+#define READ_AT_ONCE (128u << 10)
 
 struct touch {
 	struct loop_post post;
@@ -58,6 +61,7 @@ static int keep_open(struct tree_job *job, struct tree_node *node, int fd)
 	if (job->fi.flags & O_TRUNC)
 		node->dirty = true;
 	job->fi.fh = (uint64_t)fd;
+	job->fi.noflush = (job->fi.flags & O_ACCMODE) == O_RDONLY; /* nothing of it is told */
 	job->fi.keep_cache = !node_tree(node)->writers_elsewhere && st.st_nlink == 1;
 	return 0;
 }
@@ -68,7 +72,9 @@ int tree_work_open(struct tree_job *job)
 
 	if (node_tree(job->node)->read_only && (access != O_RDONLY || job->fi.flags & O_TRUNC))
 		return -EROFS;
-	fd = node_open(job->node, open_flags(job->fi.flags));
+	if (job->at_once && (access != O_RDONLY || job->fi.flags & O_TRUNC))
+		return -EAGAIN;
+	fd = tree_job_open(job, open_flags(job->fi.flags));
 	if (fd < 0)
 		return fd;
 	code = keep_open(job, job->node, fd);
@@ -117,8 +123,24 @@ int tree_work_create(struct tree_job *job)
 	return code;
 }
 
+/* What the kernel has in memory; a file's last bytes are fewer than were asked for. */
+static int read_at_once(struct tree_job *job)
+{
+	static char bytes[READ_AT_ONCE]; /* the loop's alone */
+	struct iovec room = { bytes, job->size };
+	ssize_t n = job->size <= sizeof bytes ? preadv2((int)job->fi.fh, &room, 1, job->offset, RWF_NOWAIT) : -1;
+	struct stat st;
+
+	if (n < 0 || ((size_t)n < job->size && (fstat((int)job->fi.fh, &st) < 0 || job->offset + n < st.st_size)))
+		return -EAGAIN;
+	fuse_reply_buf(job->request, bytes, (size_t)n);
+	return 0;
+}
+
 int tree_work_read(struct tree_job *job)
 {
+	if (job->at_once)
+		return read_at_once(job);
 	struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(job->size);
 
 	bytes.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
@@ -150,6 +172,8 @@ int tree_work_write(struct tree_job *job)
 
 int tree_work_flush(struct tree_job *job)
 {
+	if (job->at_once && job->node->dirty)
+		return -EAGAIN;
 	touched_if_dirty(job->node);
 	fuse_reply_err(job->request, 0);
 	return 0;
@@ -157,6 +181,11 @@ int tree_work_flush(struct tree_job *job)
 
 int tree_work_release(struct tree_job *job)
 {
+	struct stat st;
+
+	/* The last close of a deleted file frees its blocks. */
+	if (job->at_once && (job->node->dirty || fstat((int)job->fi.fh, &st) < 0 || !st.st_nlink))
+		return -EAGAIN;
 	touched_if_dirty(job->node);
 	node_release(job->node);
 	(void)close((int)job->fi.fh);

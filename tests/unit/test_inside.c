@@ -94,6 +94,36 @@ START_TEST(names_change_elsewhere)
 }
 END_TEST
 
+/* What is in memory is opened; EAGAIN may come at any time (names change elsewhere), but not for ever. */
+static int at_once(int folder, const char *path)
+{
+	int fd = -1;
+
+	for (int i = 0; i < 100000 && (fd = inside_open(folder, path, O_RDONLY, 0, INSIDE_AT_ONCE)) < 0 && errno == EAGAIN; i++)
+		;
+	return fd;
+}
+
+START_TEST(at_once_or_not_at_all)
+{
+	int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
+
+	holds("run/conf", "inside");
+	fd = at_once(root, "run/conf");
+	ck_assert_msg(fd >= 0, "%s", strerror(errno));
+	(void)close(fd);
+	ck_assert_int_lt(at_once(root, "etc/conf"), 0);
+	ck_assert_int_eq(errno, ELOOP);
+	/* Another mount may be a network's, or another program's. */
+	fd = inside_open(top, "proc/version", O_RDONLY, 0, INSIDE_NO_LINKS);
+	ck_assert_int_ge(fd, 0);
+	(void)close(fd);
+	ck_assert_int_lt(inside_open(top, "proc/version", O_RDONLY, 0, INSIDE_AT_ONCE), 0);
+	ck_assert_int_eq(errno, EAGAIN);
+	(void)close(top);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("inside");
@@ -105,6 +135,7 @@ int main(void)
 	tcase_add_checked_fixture(cases, setup, teardown);
 	tcase_add_test(cases, nothing_leads_out);
 	tcase_add_test(cases, names_change_elsewhere);
+	tcase_add_test(cases, at_once_or_not_at_all);
 	suite_add_tcase(suite, cases);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -188,12 +188,21 @@ START_TEST(no_link_on_the_way)
 	int fd = node_open(x, O_RDONLY);
 	ck_assert_int_ge(fd, 0);
 	(void)close(fd);
+	fd = node_open_at_once(x, O_RDONLY);
+	ck_assert(fd >= 0 || fd == -EAGAIN);
+	if (fd >= 0)
+		(void)close(fd);
 	ck_assert_int_eq(renameat(root, "a", root, "old"), 0);
 	ck_assert_int_eq(symlinkat("../outside", root, "a"), 0);
 	ck_assert_int_lt(node_open(x, O_RDONLY), 0);
+	ck_assert_int_lt(node_open_at_once(x, O_RDONLY), 0);
 	ck_assert_int_eq(unlinkat(root, "a", 0) | mkdirat(root, "a", 0755), 0);
 	make_file(root, "a/x"); /* another file of that name */
 	ck_assert_int_eq(node_open(x, O_RDONLY), -ESTALE);
+	ck_assert_int_lt(node_open_at_once(x, O_RDONLY), 0);
+	/* another mount below it */
+	st.st_dev++;
+	ck_assert(!node_is_quick(node_child(top, "mounted", &st)));
 	/* /proc and /sys of a sandbox are marked, nothing else is */
 	ck_assert_int_eq(mkdirat(root, "proc", 0755) | mkdirat(root, "a/proc", 0755), 0);
 	ck_assert(node_at(top, root, "proc")->empty);
