@@ -115,10 +115,10 @@ START_TEST(at_once_or_not_at_all)
 	ck_assert_int_lt(at_once(root, "etc/conf"), 0);
 	ck_assert_int_eq(errno, ELOOP);
 	/* Another mount may be a network's, or another program's. */
-	fd = inside_open(top, "proc/version", O_RDONLY, 0, INSIDE_NO_LINKS);
+	fd = inside_open(top, "dev/null", O_RDONLY, 0, INSIDE_NO_LINKS);
 	ck_assert_int_ge(fd, 0);
 	(void)close(fd);
-	ck_assert_int_lt(inside_open(top, "proc/version", O_RDONLY, 0, INSIDE_AT_ONCE), 0);
+	ck_assert_int_lt(inside_open(top, "dev/null", O_RDONLY, 0, INSIDE_AT_ONCE), 0);
 	ck_assert_int_eq(errno, EAGAIN);
 	(void)close(top);
 }
