@@ -137,7 +137,7 @@ static int docker_prepare(struct sandbox *s, struct error *err)
 		return error_wrap(err, "docker");
 	if (docker_find_models(s, err) ||
 	    (found.state == DOCKER_ABSENT || found.state == DOCKER_NEW ? make_container(s, err) : use_container(s, &found, err)) ||
-	    docker_copy_trusted(s, err) || docker_copy_loaders(s, err))
+	    docker_copy_trusted(s, err) || docker_copy_loaders(s, err) || docker_install_libraries(s, err))
 		return error_wrap(err, "docker");
 	return 0;
 }
@@ -193,15 +193,40 @@ static int set_model(void *guest, const char *path, const char *inside, const ch
 	return set_variable(guest, variable, inside, err);
 }
 
+/* The image's own PATH, in front of what the workspace's packages bring. */
+static const char *find_path(const struct docker_found *found)
+{
+	const cJSON *variable;
+
+	cJSON_ArrayForEach(variable, docker_member(found->json, "Config", "Env"))
+		if (cJSON_IsString(variable) && !strncmp(variable->valuestring, "PATH=", 5))
+			return variable->valuestring + 5;
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+static int set_packages(const struct docker_found *found, struct guest *guest, struct error *err)
+{
+	cleanup_free char *current = NULL, *bin = NULL, *modules = NULL, *path = NULL;
+
+	if (docker_find_packages(found, &current, &bin, err))
+		return -1;
+	if (asprintf(&modules, "/workspace/libraries:/workspace/.modules:%s", current) < 0)
+		modules = NULL;
+	if (!modules || asprintf(&path, "%s:%s", find_path(found), bin) < 0) {
+		path = NULL;
+		return error_memory(err);
+	}
+	return set_variable(guest, "PYTHONPATH", modules, err) || set_variable(guest, "PATH", path, err) ? -1 : 0;
+}
+
 /* Never part of the container: whoever may ask the engine reads that, and it could not change. One
  * variable at a time, so that each may be as long as one can be. */
 static int set_environment(const struct sandbox *s, struct guest *guest, struct error *err)
 {
 	const cJSON *item;
 	/* Somebody else's container has no workspace, and nothing of ours besides. */
-	int result = !docker_is_adopted(s) &&
-		     (set_variable(guest, "PYTHONPATH", "/workspace/libraries:/workspace/.modules", err) ||
-		      sandbox_models_each(&docker_own(s)->models, set_model, guest, err)) ? -1 : 0;
+	int result = !docker_is_adopted(s) && (set_packages(&docker_own(s)->started, guest, err) ||
+					       sandbox_models_each(&docker_own(s)->models, set_model, guest, err)) ? -1 : 0;
 
 	for (const struct gate_variable *v = gate_environment(s); v->name && !result; v++)
 		result = set_variable(guest, v->name, v->value, err);
@@ -287,8 +312,8 @@ static int docker_start(struct sandbox *s, struct guest **guest, struct error *e
 		*guest = NULL;
 		return error_wrap(err, "docker");
 	}
-	if (!docker_run_guest(s, s->id, guest, err) && !configure(s, *guest, err) && !check_python(s, *guest, err) &&
-	    !find_libraries(s, *guest, err) && !docker_inspect(s, false, started, err)) {
+	if (!docker_run_guest(s, s->id, guest, err) && !docker_inspect(s, false, started, err) && !configure(s, *guest, err) &&
+	    !check_python(s, *guest, err) && !find_libraries(s, *guest, err)) {
 		docker_lead_to_root(s, started, *guest);
 		return 0;
 	}
@@ -421,6 +446,7 @@ const struct sandbox_backend sandbox_docker = {
 	.snapshot = docker_snapshot,
 	.measure = docker_measure,
 	.drop = docker_drop,
+	.libraries = docker_libraries,
 	.list = docker_list,
 	.reap = docker_reap,
 };

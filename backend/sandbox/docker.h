@@ -12,6 +12,7 @@
  *      docker_build.c      a container in which something is made
  *      docker_layers.c     setup and packages as images above the config's
  *      docker_models.c     models that are bound
+ *      docker_libraries.c  what its workspace has pip install
  *      docker_snapshot.c   a container's files as an image, and a container of that
  *      docker_jupyter.c    Jupyter Server
  *      docker_things.c     what exists on the engines, and removing what was left behind
@@ -177,9 +178,9 @@ struct docker_build {
 	struct commands commands;
 };
 /* Makes it of an image and starts it; `hash` is of what is made, and what an earlier one of the same name left
- * is removed. writable: the store is. The caller closes it, also after a failure. */
+ * is removed. writable: the store is. mounts: more of them (taken), NULL: none. The caller closes it, also after a failure. */
 int docker_build_open(struct docker_build *b, struct sandbox *s, const char *hash, const char *image, bool writable,
-		      struct error *err);
+		      cJSON *mounts, struct error *err);
 /* Ends it and makes an image of it, "interpfs-STATE:TAG"; *id is the caller's. */
 int docker_build_commit(struct docker_build *b, const char *tag, char **id, struct error *err);
 void docker_build_close(struct docker_build *b);
@@ -205,6 +206,16 @@ int docker_find_models(struct sandbox *s, struct error *err);
 int docker_bind_models(const struct sandbox *s, cJSON *mounts, struct error *err);
 /* load_VAR.py for an agent with a shell: before each start. */
 int docker_copy_loaders(struct sandbox *s, struct error *err);
+
+/* docker_libraries.c: brings what is installed for the sandbox's workspace to what is wanted (backend.h). */
+int docker_libraries(struct sandbox *s, cJSON **result, struct error *err);
+/* The same before the first command: what fails of it is said, and the sandbox goes on. */
+int docker_install_libraries(struct sandbox *s, struct error *err);
+int docker_bind_packages(const struct sandbox *s, cJSON *mounts, struct error *err);
+/* Where they are inside, for Python's path and for PATH; the caller's. */
+int docker_find_packages(const struct docker_found *found, char **current, char **bin, struct error *err);
+/* docker_layers.c: that there is one, made where the image's Python can. */
+int docker_find_pip(struct commands *c, struct error *err);
 
 /* docker_snapshot.c */
 int docker_snapshot(struct sandbox *s, struct sandbox_snapshot *snapshot, struct error *err);

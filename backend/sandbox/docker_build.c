@@ -45,9 +45,10 @@ int docker_lock(struct sandbox *s, const char *hash, struct error *err)
 	return fd;
 }
 
-static cJSON *build_body(const struct sandbox *s, const char *image, bool writable, struct error *err)
+/* mounts is taken. */
+static cJSON *build_body(const struct sandbox *s, const char *image, bool writable, cJSON *mounts, struct error *err)
 {
-	cJSON *mounts = cJSON_CreateArray(), *body, *mount = docker_store_mount(s, writable);
+	cJSON *body, *mount = docker_store_mount(s, writable);
 
 	if (!cJSON_AddItemToArray(mounts, mount)) {
 		cJSON_Delete(mount);
@@ -95,7 +96,7 @@ static int set_deadline(struct guest *guest, struct error *err)
 }
 
 int docker_build_open(struct docker_build *b, struct sandbox *s, const char *hash, const char *image, bool writable,
-		      struct error *err)
+		      cJSON *mounts, struct error *err)
 {
 	cleanup_free char *path = NULL;
 	struct guest *guest;
@@ -105,9 +106,11 @@ int docker_build_open(struct docker_build *b, struct sandbox *s, const char *has
 	commands_open(&b->commands, s);
 	b->commands.elsewhere = true;
 	(void)snprintf(b->name, sizeof b->name, "interpfs-%s-build-%.16s", s->state->id, hash);
-	if (docker_delete(s, b->name, err))
+	if (docker_delete(s, b->name, err)) {
+		cJSON_Delete(mounts);
 		return -1;
-	body = build_body(s, image, writable, err);
+	}
+	body = build_body(s, image, writable, mounts ? mounts : cJSON_CreateArray(), err);
 	if (!body)
 		return -1;
 	if (asprintf(&path, "/containers/create?name=%s", b->name) < 0) {

@@ -93,7 +93,7 @@ static cJSON *make_mounts(const struct sandbox *s, struct error *err)
 		}
 		good = !found || append(mounts, docker_bind_mount(path, inside));
 	}
-	if (good && !docker_bind_models(s, mounts, err))
+	if (good && !docker_bind_packages(s, mounts, err) && !docker_bind_models(s, mounts, err))
 		return mounts;
 	cJSON_Delete(mounts);
 	if (!good)

@@ -124,7 +124,7 @@ static int is_made(const struct sandbox *s, const char *folder, struct error *er
 static int make(struct sandbox *s, const char *hash, const char *folder, struct error *err)
 {
 	struct docker_build b;
-	int result = docker_build_open(&b, s, hash, docker_own(s)->base, true, err);
+	int result = docker_build_open(&b, s, hash, docker_own(s)->base, true, NULL, err);
 
 	failpoint("docker-jupyter");
 	if (!result)

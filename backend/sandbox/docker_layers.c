@@ -70,6 +70,11 @@ static int fill_system(struct sandbox *s, struct commands *c, struct error *err)
 	return image_set_up(c, sandbox_field(s, "setup"), err);
 }
 
+int docker_find_pip(struct commands *c, struct error *err)
+{
+	return run_script(c, find_pip, NULL, NULL, err);
+}
+
 static int fill_python(struct sandbox *s, struct commands *c, struct error *err)
 {
 	static const char install[] = "exec python3 -m pip install -- \"$@\"";
@@ -118,7 +123,7 @@ static int make_layer(struct sandbox *s, const struct layer *layer, const char *
 {
 	struct docker_build b;
 	char *made = NULL;
-	int result = docker_build_open(&b, s, hash, *image, false, err);
+	int result = docker_build_open(&b, s, hash, *image, false, NULL, err);
 
 	failpoint("docker-building");
 	if (!result)

@@ -19,7 +19,6 @@
 #include "base/file.h"
 #include "base/json.h"
 
-#define INSIDE "/workspace/libraries"
 #define RESULT "result.json"
 #define TEXT_MAX (4u << 20)
 #define DEEP 64
@@ -54,23 +53,17 @@ bool libraries_wanted(const struct sandbox *s)
 	return workspace_path(s, "distributions.json", &path, &ignored) > 0 && !access(path, F_OK);
 }
 
-int libraries_folder(const struct libraries *l, char **folder, struct error *err)
+int libraries_folder_of(const struct sandbox *s, const char *key, char **folder, struct error *err)
 {
-	const char *top = l->chain->paths[0] ? strrchr(l->chain->paths[0], '/') : NULL;
-	char key[LAYER_HASH_SIZE], below[2 * LAYER_HASH_SIZE];
 	cleanup_free char *packages = NULL;
-	int found;
+	int found = workspace_path(s, "packages", &packages, err);
 
 	*folder = NULL;
-	if (!top || !l->python->exe)
-		return 0;
-	(void)snprintf(below, sizeof below, "%.32s%s", top + 1, l->image->path ? l->image->hash : "");
-	if (layer_hash("libraries 1", l->python, below, NULL, key, err))
-		return -1;
-	found = workspace_path(l->sandbox, "packages", &packages, err);
 	if (found <= 0)
 		return found;
-	if (asprintf(folder, "%s/%s", packages, key) < 0) {
+	if (!key) {
+		*folder = steal_pointer(&packages);
+	} else if (asprintf(folder, "%s/%s", packages, key) < 0) {
 		*folder = NULL;
 		return error_memory(err);
 	}
@@ -79,6 +72,18 @@ int libraries_folder(const struct libraries *l, char **folder, struct error *err
 	free(*folder);
 	*folder = NULL;
 	return -1;
+}
+
+int libraries_folder(const struct libraries *l, char **folder, struct error *err)
+{
+	const char *top = l->chain->paths[0] ? strrchr(l->chain->paths[0], '/') : NULL;
+	char key[LAYER_HASH_SIZE], below[2 * LAYER_HASH_SIZE];
+
+	*folder = NULL;
+	if (!top || !l->python->exe)
+		return 0;
+	(void)snprintf(below, sizeof below, "%.32s%s", top + 1, l->image->path ? l->image->hash : "");
+	return layer_hash("libraries 1", l->python, below, NULL, key, err) ? -1 : libraries_folder_of(l->sandbox, key, folder, err);
 }
 
 /* ---- what is wanted ---- */
@@ -172,7 +177,7 @@ static int add_arguments(cJSON *arguments, const cJSON *entry, struct error *err
 		return add_text(arguments, name, err);
 	if (!strcmp(kind, "requirements") && add_text(arguments, "-r", err))
 		return -1;
-	if (asprintf(&path, INSIDE "/%s", name) < 0) {
+	if (asprintf(&path, LIBRARIES_INSIDE "/%s", name) < 0) {
 		path = NULL;
 		return error_memory(err);
 	}
@@ -181,7 +186,7 @@ static int add_arguments(cJSON *arguments, const cJSON *entry, struct error *err
 
 /* Installs those of the entries that `told` does not say to have failed, and `more` (NULL: none). 0 also
  * where pip refused: then why says what it said. -1 when the box is gone or nobody wants it any more. */
-static int try(struct build *b, bool uv, const cJSON *wanted, const cJSON *told, const cJSON *more, char *why, size_t size,
+static int try(const struct libraries_pip *pip, const cJSON *wanted, const cJSON *told, const cJSON *more, char *why, size_t size,
 	       struct error *err)
 {
 	cleanup_json cJSON *arguments = cJSON_CreateArray();
@@ -199,9 +204,9 @@ static int try(struct build *b, bool uv, const cJSON *wanted, const cJSON *told,
 			return -1;
 		result = result ? result->next : NULL;
 	}
-	if (!layers_install(b, uv, arguments, err))
+	if (!pip->install(pip->context, arguments, err))
 		return 0;
-	if (err->code != EIO || b->commands.lost || !b->commands.ended || b->commands.code)
+	if (err->code != EIO || pip->commands->lost || !pip->commands->ended || pip->commands->code)
 		return -1;
 	(void)snprintf(why, size, "%s", err->text);
 	return 0;
@@ -220,18 +225,17 @@ static int tell(cJSON *told, const cJSON *entry, const char *why, struct error *
 	return error_memory(err);
 }
 
-/* Fills told with a line an entry. */
-static int install_each(struct build *b, bool uv, const cJSON *wanted, cJSON *told, struct error *err)
+int libraries_try(const struct libraries_pip *pip, const cJSON *wanted, cJSON *told, struct error *err)
 {
 	const cJSON *entry;
 	char why[ERROR_TEXT_SIZE];
 	bool together;
 
-	if (try(b, uv, wanted, NULL, NULL, why, sizeof why, err))
+	if (try(pip, wanted, NULL, NULL, why, sizeof why, err))
 		return -1;
 	together = !*why || cJSON_GetArraySize(entries_of(wanted)) == 1;
 	cJSON_ArrayForEach(entry, entries_of(wanted))
-		if ((!together && try(b, uv, wanted, told, entry, why, sizeof why, err)) || tell(told, entry, why, err))
+		if ((!together && try(pip, wanted, told, entry, why, sizeof why, err)) || tell(told, entry, why, err))
 			return -1;
 	return 0;
 }
@@ -271,13 +275,36 @@ static int write_result(const char *made, cJSON *told, struct error *err)
 	return file_remove_tree(folder, RESULT, err) ? -1 : file_replace(folder, RESULT, text, strlen(text), 0644, false, err);
 }
 
-static int make(const struct libraries *l, const struct making *m, const cJSON *wanted, struct error *err)
+int libraries_publish(const struct libraries *l, const struct making *m, const char *made, const cJSON *wanted, cJSON *told,
+		      struct error *err)
+{
+	cleanup_free char *libraries = NULL;
+
+	return workspace_path(l->sandbox, "libraries", &libraries, err) < 0 || check_unchanged(libraries, wanted, err) ||
+			       write_result(made, told, err) || making_publish(m, made, err)
+		       ? -1 : 0;
+}
+
+struct box_pip {
+	struct build *build;
+	bool uv;
+};
+
+static int install_in_box(void *context, const cJSON *arguments, struct error *err)
+{
+	const struct box_pip *p = context;
+
+	return layers_install(p->build, p->uv, arguments, err);
+}
+
+int libraries_make_in_box(const struct libraries *l, const struct making *m, const cJSON *wanted, struct error *err)
 {
 	struct sandbox *s = l->sandbox;
 	struct build b;
 	cleanup_free char *made = NULL, *libraries = NULL;
 	cleanup_json cJSON *told = cJSON_CreateArray();
-	bool uv = false;
+	struct box_pip in = { &b, false };
+	const struct libraries_pip pip = { &b.commands, install_in_box, &in };
 	int result = making_open(m, &b, s, l->image, err);
 
 	if (!result && (!told || asprintf(&made, "%s/up/opt-interpfs", b.box.path) < 0)) {
@@ -287,13 +314,13 @@ static int make(const struct libraries *l, const struct making *m, const cJSON *
 	if (!result)
 		result = workspace_path(s, "libraries", &libraries, err) < 0 ||
 			 plan_layers(&b.plan, (const char *const *)l->chain->paths, err) || plan_python(&b.plan, l->python, err) ||
-			 layers_bind_uv(&b, &uv, err) || plan_bind(&b.plan, libraries, INSIDE, false, err) ||
+			 layers_bind_uv(&b, &in.uv, err) || plan_bind(&b.plan, libraries, LIBRARIES_INSIDE, false, err) ||
 			 build_start(&b, l->runtime, err) ? -1 : 0;
 	failpoint("libraries-building");
-	b.commands.cwd = INSIDE; /* to which requirements are relative */
+	b.commands.cwd = LIBRARIES_INSIDE; /* to which requirements are relative */
 	if (!result)
-		result = install_each(&b, uv, wanted, told, err) || check_unchanged(libraries, wanted, err) || build_stop(&b, err) ||
-			 write_result(made, told, err) || making_publish(m, made, err) ? -1 : 0;
+		result = libraries_try(&pip, wanted, told, err) || build_stop(&b, err) || libraries_publish(l, m, made, wanted, told, err)
+				 ? -1 : 0;
 	build_close(&b);
 	return result;
 }
@@ -312,22 +339,45 @@ static int set_link(int folder, const char *name, const char *target, struct err
 	return 0;
 }
 
+/* "HASH/venv/lib/python3.11/site-packages", owned; NULL with err. */
+static char *find_site(int folder, const char *hash, struct error *err)
+{
+	cleanup_free char *lib = NULL;
+	cleanup_dir DIR *dir = NULL;
+	const struct dirent *entry;
+	char *site = NULL;
+
+	if (asprintf(&lib, "%s/venv/lib", hash) < 0) {
+		lib = NULL;
+		(void)error_memory(err);
+		return NULL;
+	}
+	dir = file_list(folder, lib, 0);
+	while (dir && !site && (entry = readdir(dir)))
+		if (!strncmp(entry->d_name, "python3.", 8) && asprintf(&site, "%s/%s/site-packages", lib, entry->d_name) < 0)
+			site = NULL;
+	if (!site)
+		(void)error_set(err, EBADMSG, "pip has left no %s/python3.N", lib);
+	return site;
+}
+
 /* The set HASH (NULL: none) is what sandboxes see from now on; the others go. What a kernel has loaded of
  * them it has in memory. */
-static int show(const struct libraries *l, int folder, const char *hash, struct error *err)
+static int show(int folder, const char *hash, struct error *err)
 {
-	int minor = (int)strcspn(l->python->version + 2, ".");
-	cleanup_free char *site = NULL, *bin = NULL;
+	cleanup_free char *site = hash ? find_site(folder, hash, err) : NULL, *bin = NULL;
 	cleanup_dir DIR *dir = NULL;
 	const struct dirent *entry;
 	struct error ignored;
 	int copy;
 
+	if (hash && !site)
+		return -1;
 	if (!hash) {
 		(void)unlinkat(folder, "current", 0);
 		(void)unlinkat(folder, "bin", 0);
-	} else if (asprintf(&site, "%s/venv/lib/python%.*s/site-packages", hash, 2 + minor, l->python->version) < 0 ||
-		   asprintf(&bin, "%s/venv/bin", hash) < 0) {
+	} else if (asprintf(&bin, "%s/venv/bin", hash) < 0) {
+		bin = NULL;
 		return error_memory(err);
 	} else if (set_link(folder, "current", site, err) || set_link(folder, "bin", bin, err)) {
 		return -1;
@@ -359,13 +409,13 @@ static int bring(const struct libraries *l, const char *path, cJSON **result, st
 		return -1;
 	if (!cJSON_GetArraySize(entries_of(wanted))) {
 		*result = cJSON_CreateObject();
-		return *result ? show(l, folder, NULL, err) : error_memory(err);
+		return *result ? show(folder, NULL, err) : error_memory(err);
 	}
 	if (name_set(wanted, m.hash, path, err))
 		return -1;
 	made = making_claim(&m, l->sandbox, path, err);
 	if (made > 0)
-		made = make(l, &m, wanted, err);
+		made = l->make(l, &m, wanted, err);
 	/* Another sandbox of its kind may have been told of another set meanwhile: the last one counts. */
 	if (!made)
 		made = read_wanted(l->sandbox, &then, err) || (then && name_set(then, now, path, err));
@@ -376,7 +426,7 @@ static int bring(const struct libraries *l, const char *path, cJSON **result, st
 		made = error_memory(err);
 	}
 	if (!made)
-		made = show(l, folder, m.hash, err) || read_json(folder, told, result, err);
+		made = show(folder, m.hash, err) || read_json(folder, told, result, err);
 	making_done(&m);
 	return made ? -1 : 0;
 }

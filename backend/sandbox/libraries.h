@@ -17,11 +17,20 @@
 #include <cjson/cJSON.h>
 
 #include "backend/sandbox/backend.h"
+#include "backend/sandbox/commands.h"
 #include "backend/sandbox/layers.h"
+#include "backend/sandbox/making.h"
+
+#define LIBRARIES_INSIDE "/workspace/libraries"
 
 /* What a set is made for. Everything is borrowed. */
 struct libraries {
 	struct sandbox *sandbox;
+	/* Makes a set: pip's own commands where the workspace's libraries/ are at LIBRARIES_INSIDE (libraries_try), then
+	 * libraries_publish. */
+	int (*make)(const struct libraries *l, const struct making *m, const cJSON *wanted, struct error *err);
+	void *context;
+	/* for libraries_make_in_box, a box of this machine */
 	const char *runtime;
 	const struct python *python;
 	const struct image *image;
@@ -31,6 +40,22 @@ struct libraries {
 /* The folder that such a sandbox has bound, made where it is not there: 1 with its path (owned by the
  * caller), 0 without a workspace, -1. */
 int libraries_folder(const struct libraries *l, char **folder, struct error *err);
+
+/* The same for a key that says all that sets there are made for; NULL: the folder that all of them are in. */
+int libraries_folder_of(const struct sandbox *s, const char *key, char **folder, struct error *err);
+
+int libraries_make_in_box(const struct libraries *l, const struct making *m, const cJSON *wanted, struct error *err);
+/* install() is given pip's arguments; -1 with what it said. */
+struct libraries_pip {
+	struct commands *commands;
+	int (*install)(void *context, const cJSON *arguments, struct error *err);
+	void *context;
+};
+/* Fills told, an array, with what came of each. */
+int libraries_try(const struct libraries_pip *pip, const cJSON *wanted, cJSON *told, struct error *err);
+/* `made`, with venv/ in it, becomes the set. EAGAIN where a library was changed meanwhile. */
+int libraries_publish(const struct libraries *l, const struct making *m, const char *made, const cJSON *wanted, cJSON *told,
+		      struct error *err);
 
 /* Whether its workspace has pip install anything. */
 bool libraries_wanted(const struct sandbox *s);

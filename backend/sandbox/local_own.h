@@ -33,7 +33,7 @@ struct local {
 
 static inline struct libraries local_libraries_of(struct sandbox *s, const struct local *l)
 {
-	return (struct libraries){ .sandbox = s, .runtime = l->runtime, .python = &l->python, .image = &l->image, .chain = &l->layers };
+	return (struct libraries){ .sandbox = s, .make = libraries_make_in_box, .runtime = l->runtime, .python = &l->python, .image = &l->image, .chain = &l->layers };
 }
 
 /* All of a prepared sandbox: its system, packages, GPUs, workspace, folders, variables and limits. */
