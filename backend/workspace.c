@@ -5,7 +5,7 @@
  *                   an entry and sandbox, "installing" while it is at it, "waiting" without any; "held"
  *                   where a kernel holds what a library was before
  *      distributions.json  what pip is to install: {"try","entries":[{"name","kind","sha256","stamp"}]},
- *                   absent when there is nothing (backend/sandbox/libraries.h)
+ *                   absent when there never was anything (backend/sandbox/libraries.h)
  *      docs.md      docstrings and signatures, for a prompt
  *      modules/     what a sandbox has on Python's path for skill folders whose names cannot be
  *                   imported: steering_hook.py -> /workspace/libraries/steering-hook/code.py
@@ -257,10 +257,9 @@ static int want_distributions(struct runner *r, const cJSON *found, struct error
 	cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(runner_fields(r), "packages"))
 		if (add_entry(entries, entry->valuestring, "package", "", ""))
 			return error_memory(err);
-	if (!cJSON_GetArraySize(entries)) {
-		(void)unlinkat(runner_folder(r), "distributions.json", 0);
-		return had != NULL;
-	}
+	/* What was taken away is told until there is something else: who was not asked then would keep it. */
+	if (!cJSON_GetArraySize(entries) && !had)
+		return 0;
 	text = cJSON_PrintUnformatted(wanted);
 	if (!text)
 		return error_memory(err);
