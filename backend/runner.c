@@ -360,8 +360,9 @@ static int run_story(struct runner *r, struct error *err)
 {
 	runner_story *story = runner_story_of(r->kind);
 
-	/* Started for nothing: by a mount that was killed meanwhile, or after all was deleted. */
-	if (r->want.what != WANT_REMOVED && r->want.generation <= r->status.generation &&
+	/* Started for nothing: by a mount that was killed meanwhile, or after all was deleted. A snapshot's may still have
+	 * to count. */
+	if (r->kind != OBJECT_SNAPSHOT && r->want.what != WANT_REMOVED && r->want.generation <= r->status.generation &&
 	    status_resting(r->kind, r->status.state))
 		return 0;
 	for (;;) {

@@ -246,6 +246,11 @@ static void count(struct runner *r)
 	close_taking(&t);
 }
 
+static bool is_counted(struct runner *r)
+{
+	return !faccessat(runner_folder(r), "size", F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
 static int fail(struct runner *r, const struct error *why, struct error *err)
 {
 	char code[16];
@@ -285,6 +290,8 @@ int snapshot_story(struct runner *r, struct error *err)
 	else if (!status_resting(OBJECT_SNAPSHOT, runner_status(r)->state) ||
 		 runner_want(r)->generation > runner_status(r)->generation)
 		result = make(r, err);
+	else if (!is_counted(r))
+		count(r); /* the runner before was killed at it */
 	if (!result && overtaken(r))
 		result = release(r, err);
 	(void)umask(before);

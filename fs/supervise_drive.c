@@ -137,6 +137,18 @@ static bool may_restart(struct object *o)
 	return recent < DEATHS;
 }
 
+/* A runner that has ended in its own way has taken its socket away. */
+bool supervise_left_undone(const struct object *o, int folder)
+{
+	return o->kind == OBJECT_SNAPSHOT && o->want.what == WANT_RUN && !strcmp(o->status.state, "ready") &&
+	       !faccessat(folder, "run/sock", F_OK, AT_SYMLINK_NOFOLLOW) && faccessat(folder, "size", F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+static bool is_at_rest(const struct object *o)
+{
+	return !lags(o) && status_resting(o->kind, o->status.state);
+}
+
 static void spawn(struct supervisor *s, struct object *o, int folder)
 {
 	struct error err;
@@ -158,7 +170,7 @@ static void spawn(struct supervisor *s, struct object *o, int folder)
 	}
 	supervise_drop_link(s, o);
 	supervise_log(s, o, "cannot be started: %s", err.text);
-	if (o->want.what != WANT_REMOVED)
+	if (o->want.what != WANT_REMOVED && !is_at_rest(o))
 		write_for_runner(s, o, folder, "failed", err.text);
 	supervise_fail_calls(s, o, ENOTCONN, err.text);
 }
@@ -254,9 +266,11 @@ static bool drive_once(struct supervisor *s, struct object *o)
 		return true;
 	}
 	supervise_drop_link(s, o);
-	if (!lags(o) && status_resting(o->kind, o->status.state)) {
+	if (is_at_rest(o)) {
 		o->died = false;
 		supervise_refuse_calls(s, o, folder);
+		if (supervise_left_undone(o, folder) && may_restart(o))
+			spawn(s, o, folder);
 		return true;
 	}
 	if (!lags(o) && !o->died && runner_of_earlier_boot(folder) && after_reboot[o->kind].state) {

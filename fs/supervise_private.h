@@ -113,6 +113,8 @@ void supervise_say_changed(struct supervisor *s, struct object *o, const char *p
 			   int64_t mtime_ns);
 /* Decides; callbacks inside may ask for the same object again. The object may be gone after it. */
 void supervise_drive(struct supervisor *s, struct object *o);
+/* Whether its runner was killed at what it does when the object is at rest already: a snapshot's size. */
+bool supervise_left_undone(const struct object *o, int folder);
 /* Tries to connect to a runner: 0, or -1. */
 int supervise_attach(struct supervisor *s, struct object *o, int folder, struct error *err);
 void supervise_wait_longer(struct supervisor *s, struct object *o);

@@ -136,7 +136,8 @@ static bool look(struct supervisor *s, struct object *o)
 	else
 		(void)finish_removal(s, o, folder);
 	/* What is at rest has nobody to connect to; the next poke looks again. */
-	if (!o->named || o->want.generation != o->status.generation || !status_resting(o->kind, o->status.state))
+	if (!o->named || o->want.generation != o->status.generation || !status_resting(o->kind, o->status.state) ||
+	    supervise_left_undone(o, folder))
 		supervise_poke(s, o->kind, o->serial);
 	return unjudged;
 }

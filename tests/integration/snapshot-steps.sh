@@ -47,7 +47,7 @@ serial=$(jq .serial "$M/sandboxes/lab/info.json")
 inside lab 'echo kept >/root/file; mkdir /data; for i in $(seq 300); do echo $i >/data/$i; done' || fail "files"
 grep -q snapshot-moved "$INTERPFS" || fail "this build has no failpoints: make SANITIZE=address,undefined BUILD=build/asan"
 
-for step in stopped:snapshot-moving stopped:snapshot-moved running:snapshot-copied running:snapshot-frozen running:snapshot-naming stopped:state-add-name; do
+for step in stopped:snapshot-moving stopped:snapshot-moved running:snapshot-copied running:snapshot-frozen running:snapshot-naming stopped:state-add-name running:snapshot-ready; do
 	how=${step%:*} name=${step#*:}
 	unmount_it
 	rm -f "$T/killed"
@@ -60,6 +60,7 @@ for step in stopped:snapshot-moving stopped:snapshot-moved running:snapshot-copi
 	case $name in snapshot-naming | state-add-name) [ $took != 0 ] || fail "$step: the mount was killed, and the command went well" ;;
 	*) [ $took = 0 ] || fail "$step: $(cat "$M/sandboxes/lab/error")" ;;
 	esac
+	[ "$name" != snapshot-ready ] || eventually 60 test -s "$M/snapshots/snap/size" # it is told before it is counted
 	good "$step" $took
 	[ -e "$T/killed" ] || fail "$step was never reached"
 	unset INTERPFS_FAILPOINT
