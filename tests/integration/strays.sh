@@ -86,7 +86,9 @@ same "nothing to reap" "" "$(reap)"
 
 # Removed, and everything dies before it was: the record is there, its name is not.
 id=$(cat "$M/sandboxes/lab/id")
+read -r daemon _ <"$S/lock"
 unmount_it
+eventually 20 sh -c "! [ -e /proc/$daemon/exe ]" # it would start another runner
 kill -9 $(runner_pids)
 pid=$(live_pid "$S/sandboxes/${id##*-}/box/ctl/pid")
 rm "$S/sandboxes/names/lab"
