@@ -276,6 +276,8 @@ static uint64_t run_runner(const uint8_t *data, size_t size, size_t piece, int w
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0 ||
 	    attach(&g, &ends[0], carried, &err) < 0)
 		abort();
+	if (carried)
+		guest_lead_to_root(g, open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "");
 	begin_all(g, s);
 	for (size_t at = 0; at < size && !got; at += piece) {
 		send_piece(ends[1], data + at, size - at < piece ? size - at : piece,
