@@ -325,7 +325,6 @@ int runner_append_turning(struct runner *r, const char *path, const char *older,
 	if (!fstat(log->fd, &st) && st.st_size && (size_t)st.st_size + n > RUNNER_LOG_MAX &&
 	    !renameat(r->folder, path, r->folder, older)) {
 		close_log(log);
-		failpoint("runner-turned");
 		runner_changed(r, older);
 	}
 	return runner_append(r, path, data, n, err);

@@ -380,8 +380,8 @@ void config_take(struct object *object, const char *text, size_t n, const struct
 	sha256_hex(text ? text : "", n, sha, sizeof sha);
 	if (!strcmp(sha, sha_in_force(object)) && (!rests || object->kind == OBJECT_SESSION))
 		return;
-	/* A session starts with its first message. */
-	starts = object->kind == OBJECT_SESSION ? false : rests || object->want.what != WANT_RUN;
+	/* A session starts with its first message; a workspace looks again, and a wait waits for that. */
+	starts = object->kind != OBJECT_SESSION && (rests || object->want.what != WANT_RUN || object->kind == OBJECT_WORKSPACE);
 	spec = spec_text(object->want.generation + starts, sha, v);
 	if (!spec || submit(object, spec, NULL, NULL, starts ? WANT_RUN : WANT_NOTHING, NULL, NULL) < 0) {
 		struct error err;
