@@ -1,7 +1,7 @@
 #!/bin/bash
 # What is root inside a sandbox can say anything as the process of an interface: garbage for frames, lengths
 # and ends that are none, half an answer, a description of no functions. A call then ends, and nothing else.
-# runs: root user
+# runs: user
 . "$(dirname "$0")/../functions.sh"
 mount_it
 lab=$M/sandboxes/lab

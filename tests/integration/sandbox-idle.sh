@@ -1,6 +1,7 @@
 #!/bin/bash
 # idle_timeout: a sandbox that nothing uses is stopped, and says why; a command, processes that compute,
 # and a cell that only sleeps keep it.
+# runs: user
 . "$(dirname "$0")/../functions.sh"
 
 mount_it
