@@ -59,6 +59,12 @@ void note_known(const struct node *node, double time)
 		node->object->known |= UINT64_C(1) << node->row->bit;
 }
 
+/* After a crash in a removal: told that it is gone before this reply has arrived, the kernel would keep the name. */
+static bool is_going(const struct node *node)
+{
+	return node->object && node->object->want.what == WANT_REMOVED;
+}
+
 void entry_of(const struct node *node, struct fuse_entry_param *entry)
 {
 	static uint32_t ctl_count;
@@ -68,7 +74,7 @@ void entry_of(const struct node *node, struct fuse_entry_param *entry)
 	attributes_of(node, &entry->attr);
 	entry->ino = entry->attr.st_ino;
 	entry->attr_timeout = cache_time(node);
-	entry->entry_timeout = node->row->present || node->row->passing ? 0 : CACHED;
+	entry->entry_timeout = node->row->present || node->row->passing || is_going(node) ? 0 : CACHED;
 	note_known(node, entry->attr_timeout);
 	if (entry->attr_timeout > 0)
 		notify_shown(entry->ino);
