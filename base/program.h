@@ -27,7 +27,7 @@ void program_keep_private(void);
 
 /* For a process that will wait: lets go of the pages of code and constants that it has read, those of its
  * libraries above all. They stay in the page cache, and those that it needs again are mapped again
- * (0.1 us each); what a library read once, when it was loaded, is not held in memory for it any more. */
+ * when they are; what a library read once, when it was loaded, is not held in memory for it any more. */
 void program_let_go_of_code(void);
 
 #endif
